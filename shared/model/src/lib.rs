@@ -1,0 +1,47 @@
+//! The words of Slipway: identifiers, states, records, events and wire messages.
+//!
+//! Everything here is plain data with `serde` shapes; nothing does I/O, reads a clock or draws a random
+//! number. What the HTTP API returns is, field for field, what stands here.
+
+mod action;
+mod catalog;
+mod cluster;
+mod dag;
+mod deployment;
+mod event;
+mod execution;
+mod ids;
+mod job;
+mod message;
+mod outputs;
+mod plan;
+mod problem;
+mod template;
+mod time;
+
+pub use action::{ActionMetadata, EffectClass, ExecutionMode, OutputDefinition, ParameterDefinition};
+pub use catalog::{Catalog, CatalogEntry};
+pub use cluster::{Capacity, Cluster, ClusterHealth, ClusterTarget, Quantity};
+pub use dag::{Dag, DagSettings, DagStep, OnFailure, Retry, RunCondition};
+pub use deployment::{
+    ComponentDeployment, ComponentStatus, Deployment, DeploymentStatus, HistoryEntry, TemplateReference,
+};
+pub use event::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Event, EventType};
+pub use execution::{
+    AttemptRecord, Cancellation, Execution, ExecutionProgress, ExecutionStatus, Failure, StepProgress,
+    StepRecord, StepStatus,
+};
+pub use ids::{ClusterId, DeploymentId, ExecutionId, InvalidId, JobId, TenantId};
+pub use job::{HelmJobConfig, HelmOperation, Job, JobPhase, JobStatus, JobType, JobWait};
+pub use message::{ExecutionLook, Message, Queue};
+pub use outputs::{OutputSource, OutputType};
+pub use plan::{CHUNK_SIZE, MAX_FAN_IN, Node, NodeKind, PlanChunk, Successor};
+pub use problem::{FieldError, Problem, ProblemType};
+pub use template::{
+    Chart, Component, ComponentType, CrdPolicy, ImmutablePolicy, OrderEntry, Parameter, ParameterType,
+    Resources, ResourcesPair, Template,
+};
+pub use time::Timestamp;
+
+/// A JSON object, the shape of parameters, values and outputs.
+pub type JsonMap = serde_json::Map<String, serde_json::Value>;

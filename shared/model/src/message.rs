@@ -1,0 +1,89 @@
+//! Messages between the functions: ids and a trace context, never payloads.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DeploymentId, Event, ExecutionId, JobId, TenantId};
+
+/// A queue by logical name. An adapter knows what stands behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queue {
+    /// Consumed by `plan-dag`: [`Message::Plan`].
+    PlanDag,
+    /// Consumed by `execute-step`: [`Message::Step`] and [`Message::Execution`].
+    ExecuteStep,
+    /// Consumed by `deploy-helm`: [`Message::Job`].
+    DeployHelm,
+    /// A topic: `budpipelineEvents` is consumed by `handle-events`, `budusecasesEvents` by
+    /// `track-deployments`; others belong to callers. Carries [`Message::Event`].
+    Topic(String),
+}
+
+impl Queue {
+    /// The name that adapters and operators see.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::PlanDag => "plan-dag",
+            Self::ExecuteStep => "execute-step",
+            Self::DeployHelm => "deploy-helm",
+            Self::Topic(topic) => topic,
+        }
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Message {
+    /// Plan what a deployment wants; older generations are dropped.
+    Plan {
+        /// Whose.
+        tenant: TenantId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// For which of its generations.
+        generation: u64,
+        /// Only the preview of `POST /deployments/{id}/plan`.
+        #[serde(default)]
+        preview: bool,
+    },
+    /// Look at a step: it may be ready, due, or have news.
+    Step {
+        /// Whose.
+        tenant: TenantId,
+        /// Which execution.
+        execution: ExecutionId,
+        /// Which node.
+        ordinal: u32,
+    },
+    /// Look at an execution as a whole.
+    Execution {
+        /// Whose.
+        tenant: TenantId,
+        /// Which execution.
+        execution: ExecutionId,
+        /// What for.
+        look: ExecutionLook,
+    },
+    /// Go on with a job.
+    Job {
+        /// Whose.
+        tenant: TenantId,
+        /// Which job.
+        job: JobId,
+    },
+    /// An event on a topic: the only message with a payload.
+    Event(Event),
+}
+
+/// What an execution is looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionLook {
+    /// Its deadline may have passed, or it was cancelled: poke what runs.
+    Control,
+    /// Publish its progress.
+    Progress,
+    /// Send again whatever is due and may have been lost.
+    Repair,
+}
