@@ -87,3 +87,42 @@ pub enum ExecutionLook {
     /// Send again whatever is due and may have been lost.
     Repair,
 }
+
+/// A body that no consumer can read.
+#[derive(Debug, thiserror::Error)]
+#[error("a message on queue '{queue}' cannot be read: expected the JSON of {expected}")]
+pub struct UnreadableMessage {
+    queue: String,
+    expected: &'static str,
+    #[source]
+    source: serde_json::Error,
+}
+
+impl Message {
+    /// The text that stands on the queue. Events stand on their topic bare, as other services expect them.
+    pub fn to_body(&self) -> String {
+        let json = match self {
+            Self::Event(event) => serde_json::to_string(event),
+            other => serde_json::to_string(other),
+        };
+        json.expect("messages hold only strings, numbers and JSON values")
+    }
+
+    /// Reads what stands on a queue.
+    ///
+    /// # Errors
+    /// When the text is not JSON of the shape that the queue carries.
+    pub fn from_body(queue: &Queue, body: &str) -> Result<Self, UnreadableMessage> {
+        let refuse = |expected, source| UnreadableMessage {
+            queue: queue.name().to_owned(),
+            expected,
+            source,
+        };
+        match queue {
+            Queue::Topic(_) => serde_json::from_str(body)
+                .map(Self::Event)
+                .map_err(|source| refuse("an event", source)),
+            _ => serde_json::from_str(body).map_err(|source| refuse("an internal message", source)),
+        }
+    }
+}

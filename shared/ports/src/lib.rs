@@ -1,1 +1,30 @@
-//! Slipway ports.
+//! Narrow traits between the use cases and the outside world.
+//!
+//! Each has at least two adapters: AWS (DynamoDB, SQS, Secrets Manager, S3) and embedded (SQLite and the
+//! local disk). The contract suite in `slipway-testkit` says, in code, what every adapter must do.
+
+mod charts;
+mod clock;
+mod outside;
+mod queue;
+mod secrets;
+mod store;
+mod target;
+
+pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
+pub use clock::{Clock, Ids};
+pub use outside::{HttpAnswer, HttpCall, Outside, OutsideError};
+pub use queue::{DeadLetter, Delivery, QueueError, Receiver};
+pub use secrets::{SecretError, Secrets};
+pub use store::{
+    Arrivals, DUE_SHARDS, Due, DueItem, Filter, Guard, Item, Key, ListPage, Listing, Put, Session, Store,
+    StoreError, Stored,
+};
+pub use target::{
+    AppliedRelease, CheckedRelease, CollectedRelease, Connector, Failure, FailureClass, ObjectReference,
+    Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, Target, TargetError,
+    UninstallRequest, Uninstalled,
+};
+
+/// Re-exported so that adapters and use cases agree on one version.
+pub use secrecy::{ExposeSecret, SecretString};

@@ -1,0 +1,313 @@
+//! What Slipway does to a cluster: the release operations of Helm, and looking at what came of them.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use slipway_model::{
+    Cluster, ClusterHealth, CrdPolicy, DeploymentId, ImmutablePolicy, JobWait, JsonMap, OutputSource,
+    TenantId,
+};
+
+/// A release by namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Helm release name.
+    pub name: String,
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectReference {
+    /// Such as `apps/v1`.
+    pub api_version: String,
+    /// Such as `Deployment`.
+    pub kind: String,
+    /// Namespace; empty for cluster-scoped objects.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// What is installed or upgraded. Values may hold secrets: the type does not print them.
+pub struct ReleaseRequest {
+    /// Which release.
+    pub release: Release,
+    /// The packaged chart, as it was checked.
+    pub chart: Vec<u8>,
+    /// Rendered values.
+    pub values: JsonMap,
+    /// Labels of Helm's release record: who wrote it.
+    pub labels: BTreeMap<String, String>,
+    /// Goes onto a namespace that is created, and onto objects.
+    pub deployment: Option<DeploymentId>,
+    /// Whether a missing namespace is created.
+    pub create_namespace: bool,
+    /// What is done with `crds/`.
+    pub crds: CrdPolicy,
+    /// What is done when an immutable field changes.
+    pub immutable: ImmutablePolicy,
+    /// How long Helm may run, hooks included, before it is stopped.
+    pub time_limit: Duration,
+}
+
+impl fmt::Debug for ReleaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReleaseRequest")
+            .field("release", &self.release)
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a check found: the objects that would be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CheckedRelease {
+    /// Every object that the chart renders, hooks excluded.
+    pub objects: Vec<ObjectReference>,
+    /// `sha256:<hex>` of the rendered manifest.
+    pub manifest_digest: String,
+    /// The rendered manifest with the data of Secrets blanked, for plan previews.
+    pub manifest: String,
+}
+
+/// What Helm wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedRelease {
+    /// Helm revision.
+    pub revision: u32,
+    /// Every object of the revision, hooks excluded.
+    pub objects: Vec<ObjectReference>,
+    /// Whether the namespace was created for it.
+    pub namespace_created: bool,
+}
+
+/// The status in Helm's newest release record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseStatus {
+    /// Helm finished.
+    Deployed,
+    /// Helm gave up.
+    Failed,
+    /// An install was begun.
+    PendingInstall,
+    /// An upgrade was begun.
+    PendingUpgrade,
+    /// A rollback was begun.
+    PendingRollback,
+    /// An uninstall was begun.
+    Uninstalling,
+    /// Uninstalled with its history kept.
+    Uninstalled,
+    /// Replaced by a newer revision.
+    Superseded,
+    /// Helm does not know either.
+    Unknown,
+}
+
+impl ReleaseStatus {
+    /// Whether a writer began and has not finished.
+    pub fn is_pending(self) -> bool {
+        matches!(
+            self,
+            Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback | Self::Uninstalling
+        )
+    }
+}
+
+/// Helm's newest release record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseRecord {
+    /// Revision.
+    pub revision: u32,
+    /// Status.
+    pub status: ReleaseStatus,
+    /// Labels of the record; ours begin with `slipway-`.
+    pub labels: BTreeMap<String, String>,
+    /// Chart name and version, such as `agent-runtime-1.2.0`.
+    pub chart: String,
+    /// Objects of the revision, hooks excluded.
+    pub objects: Vec<ObjectReference>,
+    /// Whether any revision was ever `deployed` or `superseded`.
+    pub ever_deployed: bool,
+}
+
+/// What a look at a release saw.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Observation {
+    /// Everything is ready.
+    pub ready: bool,
+    /// What is not, and why; most telling first.
+    pub waiting: Vec<JobWait>,
+    /// Something that cannot become ready any more (a Job that failed for good): which and why.
+    pub failed: Option<JobWait>,
+    /// Last events and a log tail of what is not ready, for error messages; at most 4 KiB.
+    pub diagnosis: String,
+}
+
+/// What was found when the release was ready.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CollectedRelease {
+    /// Names of the release's Services.
+    pub services: Vec<String>,
+    /// Ingress, else LoadBalancer, else first Service by name and port, else empty.
+    pub endpoint_url: String,
+    /// What the extractors read.
+    pub outputs: JsonMap,
+}
+
+/// What is taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UninstallRequest {
+    /// Which release.
+    pub release: Release,
+    /// Objects to remove as well if they are still there: what a failed revision made. Never volume claims.
+    pub leftovers: Vec<ObjectReference>,
+    /// Remove the namespace if it was created for this deployment and nothing else lives in it.
+    pub namespace_of: Option<DeploymentId>,
+    /// How long Helm may run.
+    pub time_limit: Duration,
+}
+
+/// How an uninstall stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uninstalled {
+    /// What is still there and why (finalizers, pods that end); empty when all is gone.
+    pub remaining: Vec<JobWait>,
+}
+
+/// What kind of failure it was: decides whether a repeat can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The same again would fail again: bad values, no rights, policy, not found.
+    Permanent,
+    /// Worth repeating: out of reach, throttled, conflict.
+    Transient,
+    /// Helm was stopped at its time limit.
+    TimedOut,
+}
+
+/// Why an operation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Decides whether a repeat can help.
+    pub class: FailureClass,
+    /// For people; never a secret, at most 4 KiB.
+    pub message: String,
+}
+
+/// An operation on a cluster that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct TargetError(pub Failure);
+
+impl TargetError {
+    /// The same again would fail again.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self(Failure {
+            class: FailureClass::Permanent,
+            message: message.into(),
+        })
+    }
+
+    /// Worth repeating.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self(Failure {
+            class: FailureClass::Transient,
+            message: message.into(),
+        })
+    }
+
+    /// What kind of failure it was.
+    pub fn class(&self) -> FailureClass {
+        self.0.class
+    }
+}
+
+/// One cluster, or the `render` target that stands for one.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// What two registrations of one cluster share: the UID of the `kube-system` namespace.
+    async fn identity(&self) -> Result<String, TargetError>;
+
+    /// Whether it answers, and what it has free. A cluster that does not answer is an unhealthy one, not an error.
+    async fn health(&self) -> ClusterHealth;
+
+    /// Helm's newest record of a release.
+    async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError>;
+
+    /// Renders against this cluster, as install or upgrade as it would be, and changes nothing.
+    async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError>;
+
+    /// Installs or upgrades without waiting for readiness. When it fails, `record` tells what it left.
+    async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError>;
+
+    /// Recovers a record that a dead writer left `pending-*`: an upgrade or rollback is marked failed, the record of
+    /// a first install is deleted, an uninstall is left to be repeated. Returns what was done, for people.
+    async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError>;
+
+    /// Looks at the readiness of objects; holds a watch for up to `hold` and returns early on a change that matters.
+    async fn observe(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        hold: Duration,
+    ) -> Result<Observation, TargetError>;
+
+    /// Reads services, endpoint and outputs. `ingress_url` is the cluster's, if it has one.
+    async fn collect(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        outputs: &BTreeMap<String, OutputSource>,
+        ingress_url: Option<&str>,
+    ) -> Result<CollectedRelease, TargetError>;
+
+    /// Uninstalls; a release that is absent is no error. Call again until nothing remains.
+    async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError>;
+
+    /// Rolls back to `revision` (the one before if absent), without waiting for readiness.
+    async fn rollback(
+        &self,
+        release: &Release,
+        revision: Option<u32>,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError>;
+
+    /// Runs the chart's tests and returns their log tail, at most 16 KiB.
+    async fn test(&self, release: &Release, time_limit: Duration) -> Result<String, TargetError>;
+
+    /// The last lines of the pods of a release, at most 64 KiB.
+    async fn logs(&self, release: &Release) -> Result<String, TargetError>;
+}
+
+/// Connects to registered clusters.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// A connection for this invocation. `kubeconfig` is there for that kind of target.
+    async fn connect(
+        &self,
+        tenant: &TenantId,
+        cluster: &Cluster,
+        kubeconfig: Option<&SecretString>,
+    ) -> Result<Arc<dyn Target>, TargetError>;
+}
