@@ -181,6 +181,9 @@ pub struct StepRecord {
     /// Until when the claim holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
+    /// The process that holds the claim, where a restart voids the claims of the process before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch: String,
     /// When the attempt must have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,

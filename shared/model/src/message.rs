@@ -10,7 +10,7 @@ use crate::{DeploymentId, Event, ExecutionId, JobId, TenantId};
 pub enum Queue {
     /// Consumed by `plan-dag`: [`Message::Plan`].
     PlanDag,
-    /// Consumed by `execute-step`: [`Message::Step`] and [`Message::Execution`].
+    /// Consumed by `execute-step`: [`Message::Steps`] and [`Message::Execution`].
     ExecuteStep,
     /// Consumed by `deploy-helm`: [`Message::Job`].
     DeployHelm,
@@ -47,14 +47,14 @@ pub enum Message {
         #[serde(default)]
         preview: bool,
     },
-    /// Look at a step: it may be ready, due, or have news.
-    Step {
+    /// Look at steps: they may be ready, due, or have news.
+    Steps {
         /// Whose.
         tenant: TenantId,
         /// Which execution.
         execution: ExecutionId,
-        /// Which node.
-        ordinal: u32,
+        /// Which nodes; several only where their actions have no effect outside, at most 64.
+        ordinals: Vec<u32>,
     },
     /// Look at an execution as a whole.
     Execution {

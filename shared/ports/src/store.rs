@@ -232,6 +232,9 @@ pub trait Session: Send {
     /// then. The first arrival of a slot counts; repeats and contradictions change nothing.
     async fn arrive(&mut self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError>;
 
+    /// The sets of a join as they are now; empty if nothing arrived.
+    async fn arrivals(&mut self, join: &Key) -> Result<Arrivals, StoreError>;
+
     /// Sends a message, to be received after `delay` (at most 15 minutes) or later.
     fn send(&mut self, queue: Queue, message: Message, delay: Duration);
 
