@@ -116,7 +116,7 @@ pub struct Deployment {
     pub secret_parameters: BTreeMap<String, String>,
     /// Slot → catalog component.
     #[serde(default)]
-    pub components: BTreeMap<String, String>,
+    pub selections: BTreeMap<String, String>,
     /// Component → values, merged over the template's as Helm merges.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
