@@ -1,0 +1,133 @@
+{{- define "memory-store.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- end }}
+
+{{/*
+Name of every object. At most 52 characters, so that the suffixes of pods and Services still fit; a
+longer one is cut and told apart by a hash. A Service's name cannot start with a digit, a release's can.
+*/}}
+{{- define "memory-store.fullname" -}}
+{{- $name := include "memory-store.name" . -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- end -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- $full = printf "r-%s" $full -}}
+{{- end -}}
+{{- if gt (len $full) 52 -}}
+{{- $full = printf "%s-%s" ($full | trunc 43 | trimSuffix "-") ($full | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $full -}}
+{{- end }}
+
+{{/* What Services and workloads select by; never changes over a release's life. */}}
+{{- define "memory-store.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "memory-store.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: memory-store
+{{- end }}
+
+{{/* Labels of everything but the test pod, whose component must not be selected by the Service. */}}
+{{- define "memory-store.labels" -}}
+{{ include "memory-store.selectorLabels" . }}
+{{ include "memory-store.commonLabels" . }}
+{{- end }}
+
+{{- define "memory-store.commonLabels" -}}
+app.kubernetes.io/version: {{ include "memory-store.version" . | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "memory-store.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "memory-store.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end }}
+
+{{/* An image as the container names it: a digest wins over the tag. Takes {repository, tag, digest}. */}}
+{{- define "memory-store.imageReference" -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository .tag -}}
+{{- end -}}
+{{- end }}
+
+{{/* Pod security, as the `restricted` level wants it. */}}
+{{- define "memory-store.podSecurityContext" -}}
+runAsNonRoot: true
+{{- if hasKey .Values.securityContext "runAsUser" }}
+runAsUser: {{ .Values.securityContext.runAsUser | int64 }}
+{{- end }}
+{{- if hasKey .Values.securityContext "runAsGroup" }}
+runAsGroup: {{ .Values.securityContext.runAsGroup | int64 }}
+{{- end }}
+{{- if hasKey .Values.securityContext "fsGroup" }}
+fsGroup: {{ .Values.securityContext.fsGroup | int64 }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Container security, as the `restricted` level wants it. */}}
+{{- define "memory-store.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: {{ .Values.securityContext.readOnlyRootFilesystem }}
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Where and how the pod is scheduled. */}}
+{{- define "memory-store.scheduling" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "memory-store.version" -}}
+{{- .Values.image.tag -}}
+{{- end }}
+
+{{/* The password, where the server's start script and valkey-cli, by its new and old name, look for it. */}}
+{{- define "memory-store.passwordEnv" -}}
+{{- range $index, $name := list "VALKEYCLI_AUTH" "REDISCLI_AUTH" -}}
+{{- if $index }}
+{{ end -}}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.auth.existingSecret }}
+      key: {{ $.Values.auth.secretKey }}
+{{- end }}
+{{- end }}
+
+{{/* Refuses values that contradict each other, which a schema cannot say. */}}
+{{- define "memory-store.validate" -}}
+{{- if and (not .Values.maxMemory) (ne .Values.maxMemoryPolicy "noeviction") -}}
+{{- fail (printf "maxMemoryPolicy is %s but maxMemory is empty: nothing is ever evicted without a bound; set maxMemory, or maxMemoryPolicy noeviction" .Values.maxMemoryPolicy) -}}
+{{- end -}}
+{{- if and .Values.persistence.storageClassName (not .Values.persistence.enabled) -}}
+{{- fail (printf "persistence.storageClassName is %q but persistence.enabled is false: enable persistence, or leave the storage class empty" .Values.persistence.storageClassName) -}}
+{{- end -}}
+{{- end }}
