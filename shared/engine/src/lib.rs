@@ -1,1 +1,16 @@
-//! Slipway engine.
+//! The engine: (node, its state, header, event, now) in, (new state, effects) out.
+//!
+//! No clock, no randomness, no I/O. Callers load a neighbourhood of the execution — one node, its record and the
+//! header — and carry out what a decision says: one guarded write, then idempotent ones.
+
+mod decide;
+mod events;
+mod finish;
+mod outcome;
+mod progress;
+
+pub use decide::{Claims, Decision, Illegal, StepEvent, decide};
+pub use events::{execution_event, step_event, step_started_event};
+pub use finish::{Closing, closing, final_status};
+pub use outcome::{FailureKind, JobEnd, Outcome};
+pub use progress::{eta_seconds, percent};

@@ -1,0 +1,427 @@
+//! The transitions of a step: total over (state, event), and typed.
+
+use std::time::Duration;
+
+use slipway_model::{
+    AttemptRecord, EffectClass, Execution, JobId, JobStatus, JsonMap, Node, RunCondition, StepRecord,
+    StepStatus, Timestamp,
+};
+
+use crate::{Closing, FailureKind, JobEnd, Outcome, closing};
+
+/// Longest pause between two attempts.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
+
+/// How claims are made and judged.
+#[derive(Debug, Clone)]
+pub struct Claims<'a> {
+    /// How long a claim holds: the longest invocation and a margin.
+    pub lease: Duration,
+    /// Who claims; a claim of another epoch is void.
+    pub epoch: &'a str,
+    /// What an expired claim of this step's action means.
+    pub effect: EffectClass,
+    /// Seconds that an attempt may take unless the node says otherwise.
+    pub timeout_seconds: u64,
+}
+
+/// What happened to a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepEvent {
+    /// Every dependency ended.
+    Ready {
+        /// Whether all of them were satisfied.
+        ok: bool,
+        /// What its `when` says; true without one.
+        when: bool,
+    },
+    /// Somebody looks: time may have passed, or the header may have changed.
+    Poke,
+    /// The action of the claim with this fence answered.
+    Answer {
+        /// The claim's fence.
+        fence: u64,
+        /// The answer.
+        outcome: Outcome,
+    },
+    /// Its job ended.
+    JobEnded(JobEnd),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Nothing now; look again at that time, if one is given.
+    Stay(Option<Timestamp>),
+    /// It ended before: repeat what follows from its record.
+    Repeat,
+    /// Begin an attempt: this is the claim. An action without an effect outside needs it not written.
+    Attempt(Box<StepRecord>),
+    /// Write this; if it is terminal, what follows from it comes after.
+    Write(Box<StepRecord>),
+    /// Ask its job to end; its end decides.
+    CancelJob(JobId),
+}
+
+/// An event that the state has no answer to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("step '{step}' is {status:?} and cannot take the event '{event}'")]
+pub struct Illegal {
+    step: String,
+    status: Option<StepStatus>,
+    event: &'static str,
+}
+
+/// Decides what an event does to a step.
+///
+/// # Errors
+/// [`Illegal`] when the event cannot happen in that state: the caller drops it and logs it.
+pub fn decide(
+    node: &Node,
+    record: Option<&StepRecord>,
+    header: &Execution,
+    event: StepEvent,
+    now: Timestamp,
+    claims: &Claims<'_>,
+) -> Result<Decision, Illegal> {
+    let step = Step {
+        node,
+        header,
+        now,
+        claims,
+    };
+    let Some(record) = record else {
+        return match event {
+            StepEvent::Ready { ok, when } => Ok(step.begin(ok, when)),
+            other => Err(step.illegal(None, &other)),
+        };
+    };
+    if record.status.is_terminal() {
+        return Ok(Decision::Repeat);
+    }
+    match event {
+        // A second message for a step that has begun is a look.
+        StepEvent::Ready { .. } | StepEvent::Poke => Ok(step.look(record)),
+        StepEvent::Answer { fence, .. } if fence != record.fence || record.status != StepStatus::Running => {
+            Ok(Decision::Stay(None))
+        }
+        StepEvent::Answer { outcome, .. } => Ok(step.answer(record, outcome)),
+        StepEvent::JobEnded(end) if record.status == StepStatus::AwaitingEvent => {
+            if record.job_id == Some(end.job) {
+                Ok(step.job_ended(record, end))
+            } else {
+                Ok(Decision::Stay(None))
+            }
+        }
+        // The job of an attempt whose claim was never replaced by the wait: the look repeats the attempt.
+        other @ StepEvent::JobEnded(_) => Err(step.illegal(Some(record.status), &other)),
+    }
+}
+
+struct Step<'a> {
+    node: &'a Node,
+    header: &'a Execution,
+    now: Timestamp,
+    claims: &'a Claims<'a>,
+}
+
+impl Step<'_> {
+    fn illegal(&self, status: Option<StepStatus>, event: &StepEvent) -> Illegal {
+        let event = match event {
+            StepEvent::Ready { .. } => "ready",
+            StepEvent::Poke => "poke",
+            StepEvent::Answer { .. } => "answer",
+            StepEvent::JobEnded(_) => "job ended",
+        };
+        Illegal {
+            step: self.node.id.clone(),
+            status,
+            event,
+        }
+    }
+
+    /// A step whose dependencies have ended and that has no record.
+    fn begin(&self, ok: bool, when: bool) -> Decision {
+        let skip = |satisfied, why: String| {
+            let record = self.ended(&fresh(), StepStatus::Skipped, satisfied, Some(why));
+            Decision::Write(Box::new(record))
+        };
+        match closing(self.header) {
+            Some(Closing::Cancelled) => {
+                let why = "the execution was cancelled before the step started".to_owned();
+                return Decision::Write(Box::new(self.ended(
+                    &fresh(),
+                    StepStatus::Cancelled,
+                    false,
+                    Some(why),
+                )));
+            }
+            Some(Closing::TimedOut) => {
+                return skip(
+                    false,
+                    "the execution passed its deadline before the step started".to_owned(),
+                );
+            }
+            Some(Closing::Failing) | None => {}
+        }
+        match (self.node.run, ok) {
+            (RunCondition::Success, false) => {
+                return skip(false, "a step that it depends on did not complete".to_owned());
+            }
+            (RunCondition::Failure, true) => {
+                return skip(
+                    true,
+                    "it runs on failure only, and nothing that it depends on failed".to_owned(),
+                );
+            }
+            (RunCondition::Success, true) if closing(self.header) == Some(Closing::Failing) => {
+                let failed = self
+                    .header
+                    .failure
+                    .as_ref()
+                    .map_or("", |failure| failure.step_id.as_str());
+                return skip(false, format!("nothing starts after step '{failed}' failed"));
+            }
+            _ => {}
+        }
+        if !when {
+            return skip(true, "its condition is false".to_owned());
+        }
+        self.attempt(&fresh(), 1)
+    }
+
+    /// A look at a step that has begun and not ended.
+    fn look(&self, record: &StepRecord) -> Decision {
+        match record.status {
+            StepStatus::Running => self.look_at_claim(record),
+            StepStatus::AwaitingEvent => self.look_at_wait(record),
+            StepStatus::Retrying => match (self.stopped(record), record.wake_at) {
+                (Some(end), _) => Decision::Write(Box::new(end)),
+                (None, Some(wake)) if self.now < wake => Decision::Stay(Some(wake)),
+                (None, _) => self.attempt(record, record.attempt + 1),
+            },
+            // No record is ever written as pending, and terminal ones were answered before.
+            _ => Decision::Stay(None),
+        }
+    }
+
+    fn look_at_claim(&self, record: &StepRecord) -> Decision {
+        let held =
+            record.epoch == self.claims.epoch && record.lease_until.is_some_and(|until| self.now < until);
+        if held {
+            return Decision::Stay(record.lease_until);
+        }
+        match self.claims.effect {
+            EffectClass::Once => {
+                let why = "outcome unknown: the process that ran the action ended before it answered, and the action \
+                           must not be repeated";
+                self.fail(record, why.to_owned(), FailureKind::Permanent)
+            }
+            EffectClass::Pure | EffectClass::Idempotent => match self.stopped(record) {
+                Some(end) => Decision::Write(Box::new(end)),
+                None => self.attempt(record, record.attempt),
+            },
+        }
+    }
+
+    fn look_at_wait(&self, record: &StepRecord) -> Decision {
+        if let Some(job) = record.job_id {
+            return match self.stopped(record) {
+                Some(_) => Decision::CancelJob(job),
+                None => Decision::Stay(record.deadline),
+            };
+        }
+        if let Some(end) = self.stopped(record) {
+            return Decision::Write(Box::new(end));
+        }
+        match (record.wake_at, record.approval) {
+            (Some(wake), _) if self.now >= wake => self.complete(record, record.outputs.clone()),
+            (Some(wake), _) => Decision::Stay(Some(wake)),
+            (None, Some(true)) => self.complete(record, record.outputs.clone()),
+            (None, Some(false)) => self.fail(
+                record,
+                "the approval was refused".to_owned(),
+                FailureKind::Permanent,
+            ),
+            (None, None) => Decision::Stay(record.deadline),
+        }
+    }
+
+    fn answer(&self, record: &StepRecord, outcome: Outcome) -> Decision {
+        match outcome {
+            Outcome::Completed(outputs) => self.complete(record, outputs),
+            Outcome::Failed { message, kind } => self.fail(record, message, kind),
+            Outcome::AwaitJob(job, outputs) => self.wait(record, |next| {
+                next.job_id = Some(job);
+                next.outputs = outputs;
+            }),
+            Outcome::AwaitApproval => self.wait(record, |_| {}),
+            Outcome::WaitUntil(wake, outputs) => self.wait(record, |next| {
+                next.wake_at = Some(wake);
+                next.outputs = outputs;
+            }),
+        }
+    }
+
+    fn job_ended(&self, record: &StepRecord, end: JobEnd) -> Decision {
+        let message = end
+            .error_message
+            .unwrap_or_else(|| format!("job {} ended without a reason", end.job));
+        match end.status {
+            JobStatus::Succeeded => {
+                let mut outputs = record.outputs.clone();
+                outputs.extend(end.outputs);
+                self.complete(record, outputs)
+            }
+            JobStatus::Cancelled => match self.stopped(record) {
+                Some(stopped) => Decision::Write(Box::new(stopped)),
+                // Superseded, or cancelled by a caller: another attempt would fight with the successor.
+                None => self.fail(record, message, FailureKind::Permanent),
+            },
+            JobStatus::TimedOut if self.retries_left(record) => {
+                self.fail(record, message, FailureKind::Transient)
+            }
+            JobStatus::TimedOut => Decision::Write(Box::new(self.ended(
+                record,
+                StepStatus::TimedOut,
+                false,
+                Some(message),
+            ))),
+            JobStatus::Failed | JobStatus::Pending | JobStatus::Running => {
+                self.fail(record, message, FailureKind::Transient)
+            }
+        }
+    }
+
+    /// The record of a step that must end because of a cancellation or a deadline.
+    fn stopped(&self, record: &StepRecord) -> Option<StepRecord> {
+        match closing(self.header) {
+            Some(Closing::Cancelled) => {
+                let why = "the execution was cancelled".to_owned();
+                Some(self.ended(record, StepStatus::Cancelled, false, Some(why)))
+            }
+            Some(Closing::TimedOut) => {
+                let why = "the execution passed its deadline".to_owned();
+                Some(self.ended(record, StepStatus::TimedOut, false, Some(why)))
+            }
+            Some(Closing::Failing) | None if record.deadline.is_some_and(|deadline| self.now >= deadline) => {
+                let why = format!(
+                    "the step passed its deadline of {} seconds",
+                    self.timeout_seconds()
+                );
+                Some(self.ended(record, StepStatus::TimedOut, false, Some(why)))
+            }
+            _ => None,
+        }
+    }
+
+    fn timeout_seconds(&self) -> u64 {
+        self.node.timeout_seconds.unwrap_or(self.claims.timeout_seconds)
+    }
+
+    fn retries_left(&self, record: &StepRecord) -> bool {
+        record.attempt < self.node.retry.max_attempts
+            && closing(self.header).is_none_or(|why| why == Closing::Failing)
+    }
+
+    fn attempt(&self, record: &StepRecord, attempt: u32) -> Decision {
+        let fresh_attempt = attempt != record.attempt;
+        let mut next = record.clone();
+        next.status = StepStatus::Running;
+        next.attempt = attempt;
+        next.fence += 1;
+        next.lease_until = Some(self.now.plus(self.claims.lease));
+        self.claims.epoch.clone_into(&mut next.epoch);
+        next.wake_at = None;
+        next.job_id = None;
+        next.started_at = next.started_at.or(Some(self.now));
+        if fresh_attempt {
+            next.deadline = Some(self.now.plus(Duration::from_secs(self.timeout_seconds())));
+        }
+        Decision::Attempt(Box::new(next))
+    }
+
+    fn wait(&self, record: &StepRecord, fill: impl FnOnce(&mut StepRecord)) -> Decision {
+        let mut next = record.clone();
+        next.status = StepStatus::AwaitingEvent;
+        next.lease_until = None;
+        fill(&mut next);
+        Decision::Write(Box::new(next))
+    }
+
+    fn complete(&self, record: &StepRecord, outputs: JsonMap) -> Decision {
+        let mut next = self.ended(record, StepStatus::Completed, true, None);
+        next.outputs = outputs;
+        Decision::Write(Box::new(next))
+    }
+
+    fn fail(&self, record: &StepRecord, message: String, kind: FailureKind) -> Decision {
+        if kind == FailureKind::Permanent || !self.retries_left(record) {
+            return Decision::Write(Box::new(self.ended(
+                record,
+                StepStatus::Failed,
+                false,
+                Some(message),
+            )));
+        }
+        let mut next = record.clone();
+        next.attempts.push(AttemptRecord {
+            attempt: record.attempt,
+            started_at: record
+                .attempts
+                .last()
+                .map_or(record.started_at.unwrap_or(self.now), |last| last.ended_at),
+            ended_at: self.now,
+            error_message: message.clone(),
+            job_id: record.job_id,
+        });
+        next.status = StepStatus::Retrying;
+        next.lease_until = None;
+        next.deadline = None;
+        next.job_id = None;
+        next.outputs = JsonMap::new();
+        next.error_message = Some(message);
+        let doublings = record.attempt.saturating_sub(1).min(16);
+        let backoff = Duration::from_secs(self.node.retry.backoff_seconds.saturating_mul(1 << doublings));
+        next.wake_at = Some(self.now.plus(backoff.min(LONGEST_BACKOFF)));
+        Decision::Write(Box::new(next))
+    }
+
+    fn ended(
+        &self,
+        record: &StepRecord,
+        status: StepStatus,
+        satisfied: bool,
+        error_message: Option<String>,
+    ) -> StepRecord {
+        let mut next = record.clone();
+        next.status = status;
+        next.satisfied = satisfied;
+        next.error_message = error_message;
+        next.lease_until = None;
+        next.deadline = None;
+        next.wake_at = None;
+        next.ended_at = Some(self.now);
+        next
+    }
+}
+
+fn fresh() -> StepRecord {
+    StepRecord {
+        status: StepStatus::Pending,
+        attempt: 0,
+        fence: 0,
+        lease_until: None,
+        epoch: String::new(),
+        deadline: None,
+        wake_at: None,
+        job_id: None,
+        outputs: JsonMap::new(),
+        error_message: None,
+        satisfied: false,
+        started_at: None,
+        ended_at: None,
+        attempts: Vec::new(),
+        approval: None,
+    }
+}

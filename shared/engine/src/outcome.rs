@@ -1,0 +1,45 @@
+//! What actions and jobs answer.
+
+use slipway_model::{JobId, JobStatus, JsonMap, Timestamp};
+
+/// Whether a repeat can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The same again would fail again.
+    Permanent,
+    /// Worth another attempt, if the step has one left.
+    Transient,
+}
+
+/// What an action answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Done, with outputs.
+    Completed(JsonMap),
+    /// Failed.
+    Failed {
+        /// For people; never a secret.
+        message: String,
+        /// Whether a repeat can help.
+        kind: FailureKind,
+    },
+    /// A job was made; its end decides. The outputs are there from now on.
+    AwaitJob(JobId, JsonMap),
+    /// A person decides.
+    AwaitApproval,
+    /// Done when that time has come, with outputs.
+    WaitUntil(Timestamp, JsonMap),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobEnd {
+    /// Which job.
+    pub job: JobId,
+    /// A terminal status.
+    pub status: JobStatus,
+    /// Outputs of a job that succeeded.
+    pub outputs: JsonMap,
+    /// Why it did not.
+    pub error_message: Option<String>,
+}
