@@ -1,1 +1,10 @@
-//! Slipway dag.
+//! From templates to plans, as pure functions: what is checked when a template or DAG is saved, how a deployment
+//! becomes a DAG, and how a DAG becomes the numbered nodes that executions run.
+//!
+//! Nothing here does I/O or reads a clock. Errors are lists of [`FieldError`](slipway_model::FieldError), all at
+//! once, each naming the place, what is wrong and what would be right.
+
+mod compile;
+mod topology;
+
+pub use compile::{Plan, compile};

@@ -1,0 +1,289 @@
+//! A DAG as numbered nodes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use slipway_expr::{Path, Reference, Scope, collect_references, resolve_step};
+use slipway_model::{
+    CHUNK_SIZE, Dag, DagStep, FieldError, MAX_FAN_IN, Node, NodeKind, PlanChunk, Retry, RunCondition,
+    Successor,
+};
+
+use crate::topology::{Topology, print_cycle};
+
+/// A DAG compiled for execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// In topological order: `nodes[i].ordinal == i`, and the last is the only [`NodeKind::End`].
+    pub nodes: Vec<Node>,
+    /// Steps that the DAG's `outputs` read: the name as written there → ordinal.
+    pub output_reads: BTreeMap<String, u32>,
+}
+
+impl Plan {
+    /// Nodes that are steps of the DAG.
+    pub fn step_count(&self) -> usize {
+        self.nodes
+            .iter()
+            .filter(|node| node.kind == NodeKind::Step)
+            .count()
+    }
+
+    /// The nodes cut into what is stored together, [`CHUNK_SIZE`] each.
+    pub fn into_chunks(self) -> Vec<PlanChunk> {
+        let mut chunks = Vec::new();
+        let mut nodes = self.nodes.into_iter().peekable();
+        while nodes.peek().is_some() {
+            chunks.push(PlanChunk {
+                nodes: nodes.by_ref().take(CHUNK_SIZE as usize).collect(),
+            });
+        }
+        chunks
+    }
+}
+
+/// Numbers the steps of `dag` in topological order, the order of the document where the edges leave a choice, and
+/// adds the virtual nodes: a tree of joins before each step with more than [`MAX_FAN_IN`] dependencies, and the
+/// end that all sinks lead to.
+///
+/// A step's dependencies are its `depends_on` and every step that its parameters read. An expression that copes
+/// with absence may name a step that is not there, as planning leaves out optional slots that nothing fills.
+///
+/// # Errors
+/// What keeps the steps from being ordered, all at once: an id that stands twice, a dependency or a read step
+/// that does not exist, an expression that cannot be read, a cycle. A DAG that [`check`](crate::dag::check)
+/// accepted or [`plan_deployment`](crate::plan_deployment) made has none of them.
+pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let indexes = index_steps(&dag.steps, &mut errors);
+    let edges = Edges::of(dag, &indexes, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let order = edges.graph.order().map_err(|cycle| {
+        vec![FieldError::new(
+            "steps",
+            format!(
+                "the steps wait for each other: {}; remove one of these dependencies",
+                print_cycle(&cycle, |step| dag.steps[step].id.as_str())
+            ),
+        )]
+    })?;
+    let mut numbering = Numbering::default();
+    let mut ordinals = vec![0; dag.steps.len()];
+    let mut is_sink = vec![true; dag.steps.len()];
+    for &step in &order {
+        let dependencies = edges.graph.predecessors()[step]
+            .iter()
+            .map(|&before| {
+                is_sink[before] = false;
+                ordinals[before]
+            })
+            .collect();
+        let dependencies = numbering.join(&dag.steps[step].id, dependencies);
+        ordinals[step] = numbering.push(step_node(&dag.steps[step]), dependencies);
+    }
+    for (step, reads) in edges.reads.iter().enumerate() {
+        numbering.nodes[ordinals[step] as usize].reads = reads
+            .iter()
+            .map(|(name, read)| ((*name).clone(), ordinals[*read]))
+            .collect();
+    }
+    let sinks = order
+        .iter()
+        .filter(|&&step| is_sink[step])
+        .map(|&step| ordinals[step])
+        .collect();
+    let sinks = numbering.join(END, sinks);
+    numbering.push(virtual_node(NodeKind::End, END.to_owned()), sinks);
+    numbering.link();
+    Ok(Plan {
+        nodes: numbering.nodes,
+        output_reads: edges
+            .output_reads
+            .into_iter()
+            .map(|(name, step)| (name, ordinals[step]))
+            .collect(),
+    })
+}
+
+/// The id of the last node.
+const END: &str = "~end";
+
+/// Where each id stands.
+fn index_steps<'d>(steps: &'d [DagStep], errors: &mut Vec<FieldError>) -> HashMap<&'d str, usize> {
+    let mut indexes = HashMap::with_capacity(steps.len());
+    for (index, step) in steps.iter().enumerate() {
+        if let Some(first) = indexes.insert(step.id.as_str(), index) {
+            errors.push(FieldError::new(
+                format!("steps[{index}].id"),
+                format!(
+                    "'{}' is already the id of steps[{first}]; every step needs its own",
+                    step.id
+                ),
+            ));
+        }
+    }
+    indexes
+}
+
+/// What comes before what, and why.
+struct Edges {
+    graph: Topology,
+    reads: Vec<BTreeMap<String, usize>>,
+    output_reads: BTreeMap<String, usize>,
+}
+
+impl Edges {
+    fn of(dag: &Dag, indexes: &HashMap<&str, usize>, errors: &mut Vec<FieldError>) -> Self {
+        let mut graph = Topology::new(dag.steps.len());
+        let mut reads = Vec::with_capacity(dag.steps.len());
+        // last_dependant[before] == step + 1 while the edge before → step is there already.
+        let mut last_dependant = vec![0; dag.steps.len()];
+        for (index, step) in dag.steps.iter().enumerate() {
+            let mut add = |before: usize| {
+                if std::mem::replace(&mut last_dependant[before], index + 1) != index + 1 {
+                    graph.add(before, index);
+                }
+            };
+            for (position, name) in step.depends_on.iter().enumerate() {
+                match indexes.get(name.as_str()) {
+                    Some(&before) => add(before),
+                    None => errors.push(FieldError::new(
+                        format!("steps[{index}].depends_on[{position}]"),
+                        format!("there is no step '{name}'"),
+                    )),
+                }
+            }
+            let place = Path::of("steps").index(index).key("params");
+            let read = steps_read(&step.params, &place, indexes, errors);
+            for &before in read.values() {
+                add(before);
+            }
+            reads.push(read);
+        }
+        let output_reads = steps_read(&dag.outputs, &Path::of("outputs"), indexes, errors);
+        Self {
+            graph,
+            reads,
+            output_reads,
+        }
+    }
+}
+
+/// The steps that the strings of `map` read, by the names that they use.
+fn steps_read(
+    map: &slipway_model::JsonMap,
+    place: &Path,
+    indexes: &HashMap<&str, usize>,
+    errors: &mut Vec<FieldError>,
+) -> BTreeMap<String, usize> {
+    let mut steps = BTreeMap::new();
+    for (key, value) in map {
+        let collected = collect_references(value, &place.clone().key(key), Scope::VALUES);
+        errors.extend(
+            collected
+                .errors
+                .into_iter()
+                .map(|located| FieldError::new(located.path.to_string(), located.error.to_string())),
+        );
+        for (path, read) in collected.references {
+            let Reference::Output { step, .. } = read.reference else {
+                continue;
+            };
+            match resolve_step(&step, |name| indexes.contains_key(name)).and_then(|name| indexes.get(name)) {
+                Some(&index) => {
+                    steps.insert(step, index);
+                }
+                None if read.optional => {}
+                None => errors.push(FieldError::new(
+                    path.to_string(),
+                    format!("there is no step '{step}'"),
+                )),
+            }
+        }
+    }
+    steps
+}
+
+/// Nodes in the order of their ordinals.
+#[derive(Default)]
+struct Numbering {
+    nodes: Vec<Node>,
+}
+
+impl Numbering {
+    fn push(&mut self, mut node: Node, dependencies: Vec<u32>) -> u32 {
+        let ordinal = u32::try_from(self.nodes.len()).expect("a request is too small for 2^32 steps");
+        node.ordinal = ordinal;
+        node.dependencies = dependencies;
+        self.nodes.push(node);
+        ordinal
+    }
+
+    /// Gathers dependencies in joins, level by level, until at most [`MAX_FAN_IN`] are left.
+    fn join(&mut self, owner: &str, mut dependencies: Vec<u32>) -> Vec<u32> {
+        let mut joins = 0;
+        while dependencies.len() > MAX_FAN_IN {
+            dependencies = dependencies
+                .chunks(MAX_FAN_IN)
+                .map(|group| match group {
+                    [single] => *single,
+                    _ => {
+                        joins += 1;
+                        let node = virtual_node(NodeKind::Join, format!("{owner}~join-{joins}"));
+                        self.push(node, group.to_vec())
+                    }
+                })
+                .collect();
+        }
+        dependencies
+    }
+
+    /// Writes each dependency at the other end too.
+    fn link(&mut self) {
+        for node in 0..self.nodes.len() {
+            let dependencies = std::mem::take(&mut self.nodes[node].dependencies);
+            let narrow = |count: usize| u8::try_from(count).expect("joins keep it at most 32");
+            for (slot, &before) in dependencies.iter().enumerate() {
+                let successor = Successor {
+                    ordinal: self.nodes[node].ordinal,
+                    slot: narrow(slot),
+                    of: narrow(dependencies.len()),
+                };
+                self.nodes[before as usize].successors.push(successor);
+            }
+            self.nodes[node].dependencies = dependencies;
+        }
+    }
+}
+
+fn step_node(step: &DagStep) -> Node {
+    Node {
+        action: step.action.clone(),
+        params: step.params.clone(),
+        run: step.run,
+        when: step.when.clone(),
+        timeout_seconds: step.timeout_seconds,
+        retry: step.retry.clone().unwrap_or_default(),
+        outputs: step.outputs.clone(),
+        ..virtual_node(NodeKind::Step, step.id.clone())
+    }
+}
+
+fn virtual_node(kind: NodeKind, id: String) -> Node {
+    Node {
+        ordinal: 0,
+        kind,
+        id,
+        action: String::new(),
+        params: slipway_model::JsonMap::new(),
+        run: RunCondition::Success,
+        when: None,
+        timeout_seconds: None,
+        retry: Retry::default(),
+        outputs: BTreeMap::new(),
+        dependencies: Vec::new(),
+        successors: Vec::new(),
+        reads: BTreeMap::new(),
+    }
+}
