@@ -1,0 +1,4 @@
+//! Rules about the repository as a whole, which no compiler checks.
+
+pub mod dependencies;
+pub mod repository;

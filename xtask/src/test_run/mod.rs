@@ -1,0 +1,172 @@
+//! `cargo xtask test`: everything that CI runs, in order. A part that fails or cannot start does not keep the later
+//! ones from running, and fails the run.
+
+mod counts;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::checks::{dependencies, repository};
+use crate::cluster;
+use crate::registry::Registry;
+use crate::run::{cargo, say, shown};
+use crate::tools;
+
+pub use counts::Counts;
+
+/// The package whose tests need a cluster and a registry.
+const CLUSTER_TESTS: &str = "slipway-tests";
+
+/// The cluster that the tests share; `cargo xtask cluster` leaves this name to them.
+pub const CLUSTER: &str = "test";
+
+/// One part of the run: its heading and what it does.
+struct Part {
+    title: &'static str,
+    run: fn(bool, &mut dyn Write) -> Result<Counts>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        title: "formatting",
+        run: |_, _| plain(cargo().args(["fmt", "--all", "--check"])),
+    },
+    Part {
+        title: "dependency direction",
+        run: |_, _| none_of(&dependencies::violations()?),
+    },
+    Part {
+        title: "registry addresses in tracked files",
+        run: |_, _| none_of(&repository::violations()?),
+    },
+    Part {
+        title: "clippy",
+        run: |_, _| {
+            plain(cargo().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+        },
+    },
+    Part {
+        title: "tests",
+        run: tests,
+    },
+];
+
+/// Runs all parts; with `quick` without whatever needs a cluster. Returns whether everything passed; the last line
+/// written to `output` has the numbers of tests.
+///
+/// # Errors
+/// When `output` cannot be written to.
+pub fn run(quick: bool, output: &mut dyn Write) -> Result<bool> {
+    let mut counts = Counts::default();
+    let mut failures = Vec::new();
+    for part in PARTS {
+        say(&format!("\n=== {} ===", part.title));
+        let start = Instant::now();
+        let outcome = (part.run)(quick, output).and_then(|found| {
+            counts += found;
+            if found.failed > 0 {
+                bail!("{} failed", found.failed);
+            }
+            Ok(())
+        });
+        let time = format!("{:.1} s", start.elapsed().as_secs_f32());
+        match outcome {
+            Ok(()) => say(&format!("=== {}: passed in {time} ===", part.title)),
+            Err(error) => {
+                say(&format!("=== {}: FAILED in {time}: {error:#} ===", part.title));
+                failures.push(part.title);
+            }
+        }
+    }
+    if counts.ignored > 0 {
+        say(&format!(
+            "{} tests are marked as ignored and did not run",
+            counts.ignored
+        ));
+    }
+    if !failures.is_empty() {
+        say(&format!("these parts failed: {}", failures.join(", ")));
+    }
+    writeln!(output, "{} passed, {} failed", counts.passed, counts.failed)?;
+    Ok(failures.is_empty())
+}
+
+/// Checks count as one test each.
+fn none_of(violations: &[String]) -> Result<Counts> {
+    for violation in violations {
+        say(violation);
+    }
+    Ok(if violations.is_empty() {
+        Counts::one_passed()
+    } else {
+        Counts::one_failed()
+    })
+}
+
+fn plain(command: &mut Command) -> Result<Counts> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(Counts::default())
+}
+
+fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
+    let mut command = cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("SLIPWAY_HELM", tools::helm()?);
+    if quick {
+        command.args(["--exclude", CLUSTER_TESTS]);
+        return counted(&mut command, output);
+    }
+    // They are started here so that a part that does not come up fails the run with its own reason.
+    let running = cluster::up(&cluster::Options {
+        name: CLUSTER.to_owned(),
+        ..cluster::Options::default()
+    })
+    .context("the cluster for the tests does not start")?;
+    let registry = Registry::start().context("the registry for the tests does not start")?;
+    command
+        .env("SLIPWAY_TEST_KUBECONFIG", &running.kubeconfig)
+        .env("SLIPWAY_TEST_REGISTRY", registry.address());
+    let counts = counted(&mut command, output);
+    cluster::down(CLUSTER)?;
+    counts
+}
+
+/// Runs `cargo test`, shows what it writes while it runs, and adds up its summary lines.
+fn counted(command: &mut Command, output: &mut dyn Write) -> Result<Counts> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let mut counts = Counts::default();
+    let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+    for line in lines.split(b'\n') {
+        let line = line.context("cannot read what cargo test writes")?;
+        let line = String::from_utf8_lossy(&line);
+        counts += Counts::in_summary_line(&line).unwrap_or_default();
+        writeln!(output, "{line}")?;
+    }
+    let status = child.wait().context("cannot wait for the end of cargo test")?;
+    if !status.success() && counts.failed == 0 {
+        bail!(
+            "cargo test ended with {status} although no test failed: something does not compile, see above"
+        );
+    }
+    Ok(counts)
+}

