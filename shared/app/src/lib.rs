@@ -5,11 +5,13 @@
 
 mod caller;
 mod error;
+mod idempotency;
 mod keys;
 mod paging;
 mod services;
 
 pub use caller::{Caller, Role};
 pub use error::AppError;
+pub use idempotency::IdempotentRequest;
 pub use paging::{ListQuery, Page};
 pub use services::{App, Services, Settings};
