@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use slipway_model::{
-    AttemptRecord, EffectClass, Execution, JobId, JobStatus, JsonMap, Node, RunCondition, StepRecord,
-    StepStatus, Timestamp,
+    AttemptRecord, EffectClass, Execution, FailureKind, JobEnd, JobId, JobStatus, JsonMap, Node, Outcome,
+    RunCondition, StepRecord, StepStatus, Timestamp,
 };
 
-use crate::{Closing, FailureKind, JobEnd, Outcome, closing};
+use crate::{Closing, closing};
 
 /// Longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);

@@ -6,11 +6,9 @@
 mod decide;
 mod events;
 mod finish;
-mod outcome;
 mod progress;
 
 pub use decide::{Claims, Decision, Illegal, StepEvent, decide};
 pub use events::{execution_event, step_event, step_started_event};
 pub use finish::{Closing, closing, final_status};
-pub use outcome::{FailureKind, JobEnd, Outcome};
 pub use progress::{eta_seconds, percent};

@@ -119,8 +119,8 @@ pub struct HelmJobConfig {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub values: JsonMap,
-    /// Seconds until everything must be ready.
-    #[serde(default = "ten_minutes")]
+    /// Seconds until everything must be ready; read from a number or from text such as `600s` or `1h30m`.
+    #[serde(default = "ten_minutes", deserialize_with = "seconds")]
     pub timeout: u64,
     /// Whether the job waits for readiness.
     #[serde(default = "yes")]
@@ -153,6 +153,33 @@ pub struct HelmJobConfig {
 
 fn ten_minutes() -> u64 {
     600
+}
+
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Seconds(u64),
+        Text(String),
+    }
+    let refused = || {
+        serde::de::Error::custom(
+            "timeout must be a number of seconds from 1 to 86400, or text such as '600s' or '10m'",
+        )
+    };
+    let seconds = match Raw::deserialize(deserializer).map_err(|_| refused())? {
+        Raw::Seconds(seconds) => seconds,
+        Raw::Text(text) => match (text.parse::<u64>(), text.parse::<jiff::SignedDuration>()) {
+            (Ok(seconds), _) => seconds,
+            (_, Ok(duration)) => u64::try_from(duration.as_secs()).map_err(|_| refused())?,
+            _ => return Err(refused()),
+        },
+    };
+    if (1..=86_400).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(refused())
+    }
 }
 
 fn yes() -> bool {
@@ -274,4 +301,25 @@ pub struct Job {
 
 fn is_local(tenant: &TenantId) -> bool {
     *tenant == TenantId::local()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_seconds_or_text_and_never_endless() {
+        let read = |timeout: Value| {
+            serde_json::from_value::<HelmJobConfig>(
+                serde_json::json!({ "release_name": "a", "namespace": "b", "timeout": timeout }),
+            )
+            .map(|config| config.timeout)
+        };
+        assert_eq!(read("10m".into()).unwrap(), 600);
+        assert_eq!(read("1h30m".into()).unwrap(), 5400);
+        assert_eq!(read(90.into()).unwrap(), 90);
+        for bad in [Value::from(0), "-5s".into(), "soon".into(), 90_000.into()] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod execution;
 mod ids;
 mod job;
 mod message;
+mod outcome;
 mod outputs;
 mod plan;
 mod problem;
@@ -34,6 +35,7 @@ pub use execution::{
 pub use ids::{ClusterId, DeploymentId, ExecutionId, InvalidId, JobId, TenantId};
 pub use job::{HelmJobConfig, HelmOperation, Job, JobPhase, JobStatus, JobType, JobWait};
 pub use message::{ExecutionLook, Message, Queue, UnreadableMessage};
+pub use outcome::{FailureKind, JobEnd, Outcome};
 pub use outputs::{OutputSource, OutputType};
 pub use plan::{CHUNK_SIZE, MAX_FAN_IN, Node, NodeKind, PlanChunk, Successor};
 pub use problem::{FieldError, Problem, ProblemType};

@@ -1,6 +1,6 @@
 //! What actions and jobs answer.
 
-use slipway_model::{JobId, JobStatus, JsonMap, Timestamp};
+use crate::{JobId, JobStatus, JsonMap, Timestamp};
 
 /// Whether a repeat can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
