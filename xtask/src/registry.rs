@@ -94,24 +94,3 @@ http:
         content.display()
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpStream;
-
-    use super::*;
-
-    #[test]
-    fn a_registry_serves_until_it_is_dropped() {
-        use std::io::{Read, Write};
-        let registry = Registry::start().unwrap();
-        let address = registry.address();
-        let mut stream = TcpStream::connect(&address).unwrap();
-        write!(stream, "GET /v2/ HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-        drop(registry);
-        assert!(TcpStream::connect(&address).is_err());
-    }
-}

@@ -191,7 +191,11 @@ fn scheduler(files: &Files, kubernetes: &Path, port: u16) -> Command {
 
 fn kwok(files: &Files, port: u16) -> Result<Command> {
     let pod_log = files.path("pod.log");
-    fs::write(&pod_log, "KWOK plays this pod: nothing runs in it.\n")?;
+    // KWOK reads the form in which a container runtime keeps its logs.
+    fs::write(
+        &pod_log,
+        "2026-01-01T00:00:00.000000000Z stdout F KWOK plays this pod: nothing runs in it\n",
+    )?;
     let logs = files.path("pod-logs.yaml");
     fs::write(&logs, pod_logs(&pod_log))?;
     let mut command = Command::new(tools::KWOK.folder()?.join("kwok"));

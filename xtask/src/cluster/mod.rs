@@ -97,7 +97,7 @@ pub fn up(options: &Options) -> Result<RunningCluster> {
 }
 
 /// What a control plane gets to end by itself. Its data goes away with it, so nothing is worth a long wait.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Ends every process of the cluster and removes its folder. A cluster that is not there is not an error.
 ///

