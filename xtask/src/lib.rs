@@ -8,6 +8,7 @@
 pub mod cache;
 pub mod checks;
 pub mod cluster;
+pub mod demo;
 pub mod net;
 pub mod process;
 pub mod registry;

@@ -3,11 +3,12 @@
 #![allow(clippy::print_stdout)]
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use xtask::{cluster, test_run};
+use xtask::{cluster, demo, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Show the main job: start Slipway, publish a template, deploy it, watch it come up.
+    Demo(DemoArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +60,19 @@ struct ClusterName {
     /// Which cluster, where one machine runs several.
     #[arg(long, default_value_t = cluster::Options::default().name)]
     name: String,
+}
+
+#[derive(Debug, Args)]
+struct DemoArguments {
+    /// End once the deployment has ended, with its outcome as the exit status.
+    #[arg(long)]
+    exit: bool,
+    /// Deploy to the cluster of `cargo xtask cluster up` instead of only rendering manifests.
+    #[arg(long, value_parser = ["dev"], conflicts_with = "kubeconfig")]
+    cluster: Option<String>,
+    /// Deploy to the cluster of this kubeconfig.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -88,6 +104,25 @@ fn main() -> Result<ExitCode> {
             }
             ClusterCommand::Down(name) => cluster::down(&name.name)?,
         },
+        Command::Demo(arguments) => {
+            let target = match (arguments.cluster, arguments.kubeconfig) {
+                (Some(_), _) => demo::Target::DevelopmentCluster,
+                (None, Some(file)) => demo::Target::Kubeconfig(file),
+                (None, None) => demo::Target::Render,
+            };
+            let succeeded = demo::run(
+                &demo::Options {
+                    target,
+                    exit: arguments.exit,
+                },
+                &mut io::stdout(),
+            )?;
+            return Ok(if succeeded {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
