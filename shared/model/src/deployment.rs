@@ -56,6 +56,45 @@ impl DeploymentStatus {
     }
 }
 
+/// What the newest execution of a deployment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentOperation {
+    /// The first bringing up.
+    Start,
+    /// What failed or was stopped is done again; what completed is kept.
+    Retry,
+    /// A new template version, or other parameters, selections or values.
+    Upgrade,
+    /// Back to the inputs of an earlier revision.
+    Rollback,
+    /// Everything is uninstalled.
+    Delete,
+}
+
+impl DeploymentOperation {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Retry => "retry",
+            Self::Upgrade => "upgrade",
+            Self::Rollback => "rollback",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The status while it is being carried out.
+    pub fn status(self) -> DeploymentStatus {
+        match self {
+            Self::Start | Self::Retry => DeploymentStatus::Deploying,
+            Self::Upgrade => DeploymentStatus::Upgrading,
+            Self::Rollback => DeploymentStatus::RollingBack,
+            Self::Delete => DeploymentStatus::Deleting,
+        }
+    }
+}
+
 /// How a component of a deployment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -133,9 +172,15 @@ pub struct Deployment {
     /// Executions before that one, newest last, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_execution_ids: Vec<ExecutionId>,
+    /// What the newest execution is for; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<DeploymentOperation>,
     /// Whether a stop was asked for and is being carried out.
     #[serde(default)]
     pub stop_requested: bool,
+    /// Whether it is deleted as soon as the execution that works on it has ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delete_requested: bool,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
@@ -147,6 +192,14 @@ pub struct Deployment {
 
 fn is_local(tenant: &TenantId) -> bool {
     *tenant == TenantId::local()
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A component of a deployment.
@@ -165,6 +218,9 @@ pub struct ComponentDeployment {
     pub cluster_id: ClusterId,
     /// How it stands.
     pub status: ComponentStatus,
+    /// Whether the template version that is being deployed does not have it any more: it is uninstalled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removed: bool,
     /// The execution that the status comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,

@@ -25,7 +25,8 @@ pub use catalog::{Catalog, CatalogEntry};
 pub use cluster::{Capacity, Cluster, ClusterHealth, ClusterTarget, Quantity};
 pub use dag::{Dag, DagSettings, DagStep, OnFailure, Retry, RunCondition};
 pub use deployment::{
-    ComponentDeployment, ComponentStatus, Deployment, DeploymentStatus, HistoryEntry, TemplateReference,
+    ComponentDeployment, ComponentStatus, Deployment, DeploymentOperation, DeploymentStatus, HistoryEntry,
+    TemplateReference,
 };
 pub use event::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Event, EventType};
 pub use execution::{
