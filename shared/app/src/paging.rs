@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use slipway_model::{FieldError, Problem, ProblemType};
 use slipway_ports::ListPage;
+use utoipa::ToSchema;
 
 use crate::AppError;
 
@@ -82,7 +83,7 @@ impl ListQuery {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The items, newest first.
     pub items: Vec<T>,
