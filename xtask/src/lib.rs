@@ -9,6 +9,7 @@ pub mod cache;
 pub mod checks;
 pub mod cluster;
 pub mod demo;
+pub mod image;
 pub mod net;
 pub mod process;
 pub mod registry;

@@ -46,6 +46,9 @@ enum ClusterCommand {
         /// How many nodes KWOK plays; every third one, from the first on, has eight GPUs.
         #[arg(long, default_value_t = cluster::Options::default().nodes)]
         nodes: u32,
+        /// Make this machine a node as well, on which containers run. Needs root.
+        #[arg(long)]
+        real_node: bool,
         #[command(flatten)]
         name: ClusterName,
     },
@@ -86,10 +89,15 @@ fn main() -> Result<ExitCode> {
             });
         }
         Command::Cluster { command } => match command {
-            ClusterCommand::Up { nodes, name } => {
+            ClusterCommand::Up {
+                nodes,
+                real_node,
+                name,
+            } => {
                 let running = cluster::up(&cluster::Options {
                     name: name.name,
                     nodes,
+                    real_node,
                 })?;
                 println!("{}", running.kubeconfig.display());
             }

@@ -77,6 +77,7 @@ fn a_cluster_runs_workloads_and_leaves_nothing_behind() {
     let options = Options {
         name: NAME.to_owned(),
         nodes: 2,
+        ..Options::default()
     };
     let cluster = cluster::up(&options).unwrap();
     assert!(cluster::status(NAME).unwrap().is_healthy());

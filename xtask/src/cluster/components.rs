@@ -43,17 +43,12 @@ pub(super) fn start(files: &Files, state: &mut State) -> Result<()> {
         scheduler_port,
         kwok_port,
     ] = free_ports()?;
-    let mut launch = |name: &str, command: &mut Command| -> Result<Process> {
-        let log = files.path("logs").join(format!("{name}.log"));
-        let process = Process::start(name, command.current_dir(files.folder()), &log)?;
-        state.push(process.clone(), &files.state())?;
-        Ok(process)
-    };
-
-    let etcd = launch("etcd", &mut etcd(files, etcd_port, peer_port)?)?;
+    let etcd = launch(files, state, "etcd", &mut etcd(files, etcd_port, peer_port)?)?;
     ready(&etcd, || accepts(etcd_port))?;
 
     let server = launch(
+        files,
+        state,
         "kube-apiserver",
         &mut api_server(files, &kubernetes, etcd_port, api_port),
     )?;
@@ -67,20 +62,33 @@ pub(super) fn start(files: &Files, state: &mut State) -> Result<()> {
     ready(&server, || answers(files).unwrap_or(false))?;
 
     let manager = launch(
+        files,
+        state,
         "kube-controller-manager",
         &mut controller_manager(files, &kubernetes, manager_port),
     )?;
     let scheduler = launch(
+        files,
+        state,
         "kube-scheduler",
         &mut scheduler(files, &kubernetes, scheduler_port),
     )?;
-    let kwok = launch("kwok", &mut kwok(files, kwok_port)?)?;
+    let kwok = launch(files, state, "kwok", &mut kwok(files, kwok_port)?)?;
     ready(&manager, || accepts(manager_port))?;
     ready(&scheduler, || accepts(scheduler_port))?;
     ready(&kwok, || accepts(kwok_port))
 }
 
-fn ready(process: &Process, mut is_ready: impl FnMut() -> bool) -> Result<()> {
+/// Starts a process of the cluster and remembers it.
+pub(super) fn launch(files: &Files, state: &mut State, name: &str, command: &mut Command) -> Result<Process> {
+    let log = files.path("logs").join(format!("{name}.log"));
+    let process = Process::start(name, command.current_dir(files.folder()), &log)?;
+    state.push(process.clone(), &files.state())?;
+    Ok(process)
+}
+
+/// Waits until a process is ready, or has ended.
+pub(super) fn ready(process: &Process, mut is_ready: impl FnMut() -> bool) -> Result<()> {
     wait::until(READY, &format!("the readiness of {}", process.name), || {
         process.check()?;
         Ok(is_ready().then_some(()))
@@ -95,7 +103,7 @@ fn ready(process: &Process, mut is_ready: impl FnMut() -> bool) -> Result<()> {
 }
 
 /// `--flag=value`, where the value is a path.
-fn flag(name: &str, path: &Path) -> String {
+pub(super) fn flag(name: &str, path: &Path) -> String {
     format!("--{name}={}", path.display())
 }
 
@@ -137,7 +145,7 @@ fn api_server(files: &Files, kubernetes: &Path, etcd_port: u16, port: u16) -> Co
         ])
         .args([
             "--endpoint-reconciler-type=none",
-            "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-preferred-address-types=Hostname,InternalIP",
         ])
         // As every hosted cluster does: what may be privileged is a policy's business.
         .arg("--allow-privileged=true");

@@ -56,6 +56,10 @@ impl Files {
         })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

