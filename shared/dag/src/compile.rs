@@ -59,15 +59,10 @@ pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let order = edges.graph.order().map_err(|cycle| {
-        vec![FieldError::new(
-            "steps",
-            format!(
-                "the steps wait for each other: {}; remove one of these dependencies",
-                print_cycle(&cycle, |step| dag.steps[step].id.as_str())
-            ),
-        )]
-    })?;
+    let order = edges
+        .graph
+        .order()
+        .map_err(|cycle| vec![cycle_error(dag, &cycle)])?;
     let mut numbering = Numbering::default();
     let mut ordinals = vec![0; dag.steps.len()];
     let mut is_sink = vec![true; dag.steps.len()];
@@ -104,6 +99,24 @@ pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
             .map(|(name, step)| (name, ordinals[step]))
             .collect(),
     })
+}
+
+/// The cycle in the edges of a DAG whose steps and expressions are in order otherwise, if there is one.
+pub(crate) fn cycle_of(dag: &Dag) -> Option<FieldError> {
+    let mut errors = Vec::new();
+    let indexes = index_steps(&dag.steps, &mut errors);
+    let edges = Edges::of(dag, &indexes, &mut errors);
+    edges.graph.order().err().map(|cycle| cycle_error(dag, &cycle))
+}
+
+fn cycle_error(dag: &Dag, cycle: &[usize]) -> FieldError {
+    FieldError::new(
+        "steps",
+        format!(
+            "the steps wait for each other: {}; remove one of these dependencies",
+            print_cycle(cycle, |step| dag.steps[step].id.as_str())
+        ),
+    )
 }
 
 /// The id of the last node.

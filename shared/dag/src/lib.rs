@@ -5,6 +5,16 @@
 //! once, each naming the place, what is wrong and what would be right.
 
 mod compile;
+pub mod dag;
+pub mod parameters;
+mod parse;
+mod planning;
+pub mod selections;
+mod shape;
+mod suggest;
+pub mod template;
 mod topology;
 
 pub use compile::{Plan, compile};
+pub use parse::{MAX_DAG_BYTES, MAX_DEPTH, MAX_TEMPLATE_BYTES, ParseError, parse};
+pub use planning::{DeploymentInput, merge_values, plan_deployment, release_name};

@@ -1,0 +1,154 @@
+//! Whether steps use actions as these say they are used.
+
+use serde_json::{Map, Value};
+use slipway_expr::holds_expression;
+use slipway_model::{ActionMetadata, Dag, DagStep};
+use slipway_policy::{ConfigCheck, check_values, validate_helm_config};
+
+use crate::{
+    shape::{Faults, below, found},
+    suggest::suggest,
+};
+
+/// The actions that there are.
+///
+/// An action that lists no parameters takes any; if it lists no outputs either, its parameters are its outputs, as
+/// `pass` does.
+pub trait ActionCatalog {
+    /// What the action of that name says of itself.
+    fn action(&self, name: &str) -> Option<&ActionMetadata>;
+
+    /// All names, in the order of lists.
+    fn names(&self) -> Vec<&str>;
+}
+
+impl ActionCatalog for [ActionMetadata] {
+    fn action(&self, name: &str) -> Option<&ActionMetadata> {
+        self.iter().find(|action| action.action_type == name)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.iter().map(|action| action.action_type).collect()
+    }
+}
+
+impl ActionCatalog for [&ActionMetadata] {
+    fn action(&self, name: &str) -> Option<&ActionMetadata> {
+        self.iter().copied().find(|action| action.action_type == name)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.iter().map(|action| action.action_type).collect()
+    }
+}
+
+/// Actions, parameters, and configurations of Helm jobs as far as they are literal.
+pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: &mut Faults) {
+    for (index, step) in dag.steps.iter().enumerate() {
+        match actions.action(&step.action) {
+            Some(action) => check_params(index, step, action, faults),
+            None => {
+                let hint = suggest(&step.action, actions.names());
+                faults.add(
+                    format!("steps[{index}].action"),
+                    format!("there is no action '{}'; {hint}", step.action),
+                );
+            }
+        }
+        for (path, message) in policy_errors(step) {
+            faults.add(format!("steps[{index}].params.{path}"), message);
+        }
+    }
+}
+
+fn check_params(index: usize, step: &DagStep, action: &ActionMetadata, faults: &mut Faults) {
+    for definition in action.params {
+        let place = || format!("steps[{index}].params.{}", definition.name);
+        match step.params.get(definition.name) {
+            None | Some(Value::Null) if definition.required => faults.add(
+                place(),
+                format!("{} is required: {}", definition.name, definition.description),
+            ),
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) if text.is_empty() && definition.required => {
+                faults.add(place(), format!("{} is required and is empty", definition.name));
+            }
+            Some(value) => {
+                if let Some(expected) = mismatch(value, definition.parameter_type) {
+                    faults.add(place(), format!("expected {expected}, found {}", found(value)));
+                }
+            }
+        }
+    }
+    if action.params.is_empty() {
+        return;
+    }
+    for key in step.params.keys() {
+        if !action.params.iter().any(|definition| definition.name == key) {
+            let hint = suggest(key, action.params.iter().map(|definition| definition.name));
+            faults.add(
+                format!("steps[{index}].params.{key}"),
+                format!("{} has no such parameter; {hint}", step.action),
+            );
+        }
+    }
+}
+
+/// What would be right, if `value` cannot be of that type.
+fn mismatch(value: &Value, parameter_type: &str) -> Option<&'static str> {
+    let is_later = value.as_str().is_some_and(holds_expression);
+    let (right, expected) = match parameter_type {
+        "string" => (value.is_string(), "a text"),
+        "cluster_ref" => (value.is_string(), "a cluster's name or id as text"),
+        "integer" => (value.is_i64() || value.is_u64(), "a whole number"),
+        "number" => (value.is_number(), "a number"),
+        "boolean" => (value.is_boolean(), "true or false"),
+        "array" => (value.is_array(), "a list"),
+        "object" => (value.is_object(), "an object"),
+        _ => (true, "a value"),
+    };
+    (!right && !is_later).then_some(expected)
+}
+
+/// The parameters that a `helm_deploy` step hands to its job's configuration.
+const CONFIG: [&str; 12] = [
+    "chart_ref",
+    "chart_version",
+    "release_name",
+    "namespace",
+    "values",
+    "timeout",
+    "wait",
+    "create_namespace",
+    "delete_on_failure",
+    "crds",
+    "immutable",
+    "adopt",
+];
+
+/// What policy has against the literal parameters of a step that deploys.
+fn policy_errors(step: &DagStep) -> Vec<(String, String)> {
+    let only = |names: &[&str]| -> Map<String, Value> {
+        step.params
+            .iter()
+            .filter(|(name, _)| names.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    match step.action.as_str() {
+        "helm_deploy" => validate_helm_config(&only(&CONFIG).into(), ConfigCheck::Literal)
+            .into_iter()
+            // A missing reference is reported as a missing parameter.
+            .filter(|error| error.path != "chart_ref" || step.params.contains_key("chart_ref"))
+            .map(|error| (error.path, error.message))
+            .collect(),
+        "deployment_create" => step
+            .params
+            .get("values")
+            .into_iter()
+            .flat_map(check_values)
+            .map(|blocked| (below("values", &blocked.path), blocked.to_string()))
+            .collect(),
+        _ => Vec::new(),
+    }
+}

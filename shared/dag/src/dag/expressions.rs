@@ -1,0 +1,149 @@
+//! Whether what expressions read can exist.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use slipway_expr::{Expression, Path, Read, Reference, Root, Scope, collect_references, resolve_step};
+use slipway_model::{Dag, DagStep, RunCondition};
+
+use super::{ActionCatalog, near};
+use crate::{shape::Faults, suggest::suggest};
+
+/// What an execution gives its caller: no secrets.
+const OUTPUTS: Scope = Scope::of(&[Root::Parameters, Root::Steps]);
+/// A condition of a step.
+const WHEN: Scope = Scope::of(&[Root::Parameters]);
+/// Names in extractors.
+const EXTRACTORS: Scope = Scope::of(&[Root::Parameters, Root::Deployment]);
+
+/// All expressions of the DAG.
+pub(super) fn check(
+    dag: &Dag,
+    indexes: &HashMap<&str, usize>,
+    actions: &(impl ActionCatalog + ?Sized),
+    faults: &mut Faults,
+) {
+    let reader = Reader {
+        dag,
+        indexes,
+        actions,
+    };
+    for (index, step) in dag.steps.iter().enumerate() {
+        let place = Path::of("steps").index(index);
+        for (key, value) in &step.params {
+            reader.value(
+                value,
+                &place.clone().key("params").key(key),
+                Scope::VALUES,
+                faults,
+            );
+        }
+        if let Some(when) = &step.when {
+            reader.condition(when, &place.clone().key("when"), faults);
+        }
+        if !step.outputs.is_empty() {
+            match serde_json::to_value(&step.outputs) {
+                Ok(outputs) => reader.value(&outputs, &place.key("outputs"), EXTRACTORS, faults),
+                Err(error) => faults.add(place.key("outputs"), error.to_string()),
+            }
+        }
+    }
+    for (key, value) in &dag.outputs {
+        reader.value(value, &Path::of("outputs").key(key), OUTPUTS, faults);
+    }
+}
+
+struct Reader<'d, A: ?Sized> {
+    dag: &'d Dag,
+    indexes: &'d HashMap<&'d str, usize>,
+    actions: &'d A,
+}
+
+impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
+    fn value(&self, value: &Value, place: &Path, scope: Scope, faults: &mut Faults) {
+        let collected = collect_references(value, place, scope);
+        for located in collected.errors {
+            faults.add(located.path, located.error.to_string());
+        }
+        for (path, read) in collected.references {
+            if let Err(message) = self.exists(&read) {
+                faults.add(path, message);
+            }
+        }
+    }
+
+    fn condition(&self, text: &str, place: &Path, faults: &mut Faults) {
+        match Expression::parse(text, WHEN) {
+            Err(error) => faults.add(place, error.to_string()),
+            Ok(expression) => {
+                for read in expression.references() {
+                    if let Err(message) = self.exists(read) {
+                        faults.add(place, message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn exists(&self, read: &Read) -> Result<(), String> {
+        match &read.reference {
+            Reference::Parameter { name } => {
+                if read.optional || self.dag.parameters.contains_key(name) {
+                    return Ok(());
+                }
+                let hint = suggest(name, self.dag.parameters.keys().map(String::as_str));
+                Err(format!("there is no parameter '{name}'; {hint}"))
+            }
+            Reference::Output { step, key } => self.output(step, key, read.optional),
+            Reference::Deployment { name } if !read.optional => Err(format!(
+                "'deployment.{name}' has a value only in a DAG that is planned for a deployment; write the value \
+                 itself, or deployment.{name} | default(…)"
+            )),
+            Reference::Deployment { .. } | Reference::Secret { .. } | Reference::Selection { .. } => Ok(()),
+        }
+    }
+
+    fn output(&self, name: &str, key: &str, optional: bool) -> Result<(), String> {
+        let index = resolve_step(name, |name| self.indexes.contains_key(name))
+            .and_then(|name| self.indexes.get(name))
+            .copied();
+        let Some(step) = index.map(|index| &self.dag.steps[index]) else {
+            let hint = suggest(name, near(self.indexes.keys().copied(), name));
+            return Err(format!("there is no step '{name}'; {hint}"));
+        };
+        if let Some(known) = self.outputs_of(step)
+            && !known.contains(&key)
+        {
+            let hint = suggest(key, known);
+            return Err(format!("step '{}' has no output '{key}'; {hint}", step.id));
+        }
+        let reason = match (&step.when, step.run) {
+            (Some(_), _) => "its `when`",
+            (None, RunCondition::Failure) => "its `run: failure`",
+            _ => return Ok(()),
+        };
+        if optional {
+            return Ok(());
+        }
+        Err(format!(
+            "step '{}' may be skipped by {reason}; write what to take then, as in \
+             {} | default('…')",
+            step.id,
+            Reference::Output {
+                step: name.to_owned(),
+                key: key.to_owned()
+            }
+        ))
+    }
+
+    /// The outputs that a step can have; `None` if its action is not known.
+    fn outputs_of<'s>(&'s self, step: &'s DagStep) -> Option<Vec<&'s str>> {
+        let action = self.actions.action(&step.action)?;
+        let mut known: Vec<&str> = action.outputs.iter().map(|output| output.name).collect();
+        if action.outputs.is_empty() && action.params.is_empty() {
+            known.extend(step.params.keys().map(String::as_str));
+        }
+        known.extend(step.outputs.keys().map(String::as_str));
+        Some(known)
+    }
+}
