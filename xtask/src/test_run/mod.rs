@@ -180,3 +180,37 @@ fn counted(command: &mut Command, output: &mut dyn Write) -> Result<Counts> {
     }
     Ok(counts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_script(script: &str) -> (Result<Counts>, String) {
+        let mut shown = Vec::new();
+        let counts = counted(Command::new("sh").args(["-c", script]), &mut shown);
+        (counts, String::from_utf8(shown).unwrap())
+    }
+
+    #[test]
+    fn what_the_tests_write_is_shown_and_their_numbers_are_added_up() {
+        let (counts, shown) = run_script(
+            "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'
+             echo 'test result: FAILED. 1 passed; 3 failed; 0 ignored'; exit 101",
+        );
+        assert_eq!(
+            counts.unwrap(),
+            Counts {
+                passed: 3,
+                failed: 3,
+                ignored: 0
+            }
+        );
+        assert_eq!(shown.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_run_that_fails_without_a_failed_test_is_an_error() {
+        let (counts, _) = run_script("echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 101");
+        assert!(counts.unwrap_err().to_string().contains("does not compile"));
+    }
+}
