@@ -1,1 +1,24 @@
-//! Slipway embedded.
+//! The ports on SQLite and the local disk: a control plane that needs nothing but a folder.
+//!
+//! Everything is in one data folder that one process uses at a time. Sessions share commits: whoever settles waits
+//! for one fsync together with everybody else who waits. The folder survives the end of the process at any moment.
+
+mod batch;
+mod cache;
+mod clock;
+mod core;
+mod error;
+mod folder;
+mod open;
+mod pending;
+mod queues;
+mod receiver;
+mod schema;
+mod session;
+mod store;
+
+pub use clock::{RandomIds, SystemClock};
+pub use error::OpenError;
+pub use open::{Embedded, Options};
+pub use receiver::SqliteReceiver;
+pub use store::SqliteStore;

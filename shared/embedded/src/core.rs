@@ -1,0 +1,263 @@
+//! The one place that writes: the pending state, the thread that commits it, and connections to read.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use slipway_model::Timestamp;
+use slipway_ports::Clock;
+use tokio::sync::oneshot;
+
+use crate::{
+    batch::{Batch, Receipts},
+    error::CommitFailed,
+    folder::Lock,
+    pending::{Pending, Waiter},
+    queues::Queues,
+    schema,
+};
+
+/// What nobody waits for is written after this time at the latest.
+const IDLE_FLUSH: Duration = Duration::from_millis(100);
+/// After a commit that failed, what nobody waits for is tried again after this time.
+const RETRY: Duration = Duration::from_secs(5);
+/// Idle connections that are kept for readers.
+const IDLE_READERS: usize = 3;
+
+/// What sessions, readers, receivers and the committer share.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) queues: Queues,
+    pending: Mutex<Pending>,
+    wake: Condvar,
+    commits: AtomicU64,
+    path: PathBuf,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending
+            .lock()
+            .expect("nothing panics while it holds the pending writes")
+    }
+
+    /// Must be called after every write to the open batch.
+    pub(crate) fn touched(&self, pending: &mut Pending) {
+        if pending.asleep || pending.wants_commit() {
+            pending.asleep = false;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Commits so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Runs `read` on a connection that sees what is settled.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let idle = self.readers().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.path)?,
+        };
+        let result = read(&connection);
+        let mut readers = self.readers();
+        if readers.len() < IDLE_READERS {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers
+            .lock()
+            .expect("nothing panics while it holds the idle connections")
+    }
+
+    /// Waits until everything that was written before this call is durable.
+    pub(crate) async fn flush(&self) -> Result<(), CommitFailed> {
+        let waiting = {
+            let mut pending = self.pending();
+            let newest = pending.open.number;
+            let batch = if pending.has_work() { newest } else { newest - 1 };
+            if batch <= pending.durable {
+                return Ok(());
+            }
+            self.wait_for(&mut pending, batch)
+        };
+        answer(waiting).await
+    }
+
+    /// Drops what expired by `until` and the messages in `receipts` with the next commit, and waits for that.
+    pub(crate) async fn sweep(&self, until: Timestamp, receipts: Receipts) -> Result<(), CommitFailed> {
+        let waiting = {
+            let mut pending = self.pending();
+            pending.open.sweep = Some(until);
+            pending.open.receipts.add(receipts);
+            let batch = pending.open.number;
+            self.wait_for(&mut pending, batch)
+        };
+        answer(waiting).await
+    }
+
+    /// Adds a waiter for a batch that is not durable yet.
+    pub(crate) fn wait_for(
+        &self,
+        pending: &mut Pending,
+        batch: u64,
+    ) -> oneshot::Receiver<Result<(), CommitFailed>> {
+        let (waiter, waiting) = oneshot::channel();
+        pending.afterwards(batch).waiters.push(waiter);
+        self.touched(pending);
+        waiting
+    }
+
+    fn run(&self, mut connection: Connection) {
+        let mut idle = IDLE_FLUSH;
+        while let Some(batch) = self.next_batch(idle) {
+            let result = batch.commit(&mut connection);
+            idle = match result {
+                Ok(swept) => {
+                    self.commits.fetch_add(1, Ordering::Relaxed);
+                    let afterwards = self.pending().landed(&batch, &swept);
+                    self.queues.publish(afterwards.publish, self.clock.now());
+                    answer_all(afterwards.waiters, &Ok(()));
+                    IDLE_FLUSH
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a commit to the state store failed and was rolled back");
+                    let (afterwards, closing) = {
+                        let mut pending = self.pending();
+                        (pending.crashed(&batch), pending.closing)
+                    };
+                    self.queues.publish(afterwards.publish, self.clock.now());
+                    answer_all(
+                        afterwards.waiters,
+                        &Err(CommitFailed::RolledBack(Arc::new(error))),
+                    );
+                    if closing {
+                        return;
+                    }
+                    RETRY
+                }
+            };
+        }
+    }
+
+    /// Waits until there is something to commit; `None` when the process ends and nothing is left.
+    fn next_batch(&self, idle: Duration) -> Option<Arc<Batch>> {
+        let mut pending = self.pending();
+        loop {
+            if pending.wants_commit() {
+                return Some(pending.take_off());
+            }
+            if pending.closing {
+                return None;
+            }
+            let poisoned = "nothing panics while it holds the pending writes";
+            if pending.asleep {
+                pending = self.wake.wait(pending).expect(poisoned);
+                continue;
+            }
+            let (guard, waited) = self.wake.wait_timeout(pending, idle).expect(poisoned);
+            pending = guard;
+            if waited.timed_out() && !pending.wants_commit() {
+                if pending.has_work() {
+                    return Some(pending.take_off());
+                }
+                pending.asleep = true;
+            }
+        }
+    }
+}
+
+/// The answer of the committer.
+pub(crate) async fn answer(waiting: oneshot::Receiver<Result<(), CommitFailed>>) -> Result<(), CommitFailed> {
+    waiting.await.unwrap_or(Err(CommitFailed::Closed))
+}
+
+fn answer_all(waiters: Vec<Waiter>, result: &Result<(), CommitFailed>) {
+    for waiter in waiters {
+        // Whoever went away does not need the answer.
+        let _ = waiter.send(result.clone());
+    }
+}
+
+/// Owns the committer; dropping the last handle writes what is left and gives the folder free.
+#[derive(Debug)]
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Core {
+    pub(crate) fn start(
+        path: PathBuf,
+        writer: Connection,
+        pending: Pending,
+        queues: Queues,
+        clock: Arc<dyn Clock>,
+        lock: Lock,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            clock,
+            queues,
+            pending: Mutex::new(pending),
+            wake: Condvar::new(),
+            commits: AtomicU64::new(0),
+            path,
+            readers: Mutex::new(Vec::new()),
+        });
+        let committer = thread::Builder::new().name("committer".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run(writer)
+        })?;
+        Ok(Self {
+            shared,
+            committer: Some(committer),
+            _lock: lock,
+        })
+    }
+}
+
+impl std::ops::Deref for Core {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.shared.pending().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(committer) = self.committer.take()
+            && committer.join().is_err()
+        {
+            tracing::error!("the committer of the state store panicked");
+        }
+    }
+}

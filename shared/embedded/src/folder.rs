@@ -1,0 +1,90 @@
+//! The data folder: who may use it, and how files in it are replaced.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::OpenError;
+
+/// Makes a folder that only its owner can look into, and those above it.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Keeps other processes away from a data folder; the operating system takes it back when the process ends, however
+/// that happens.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file gives the lock free")] File);
+
+impl Lock {
+    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join("lock");
+        let refuse = |operation| {
+            let path = path.clone();
+            move |source| OpenError::Folder {
+                path,
+                operation,
+                source,
+            }
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(refuse("written"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid).map_err(refuse("read"))?;
+                let pid = pid.trim();
+                return Err(OpenError::Locked {
+                    path: folder.to_owned(),
+                    pid: if pid.is_empty() { "unknown" } else { pid }.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(refuse("locked")(source)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", process::id()))
+            .map_err(refuse("written"))?;
+        Ok(Self(file))
+    }
+}
+
+/// Replaces a file as a whole: after a crash it has its old or its new content.
+pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let folder = path
+        .parent()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a folder"))?;
+    let name = format!("@new-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let temporary = folder.join(name);
+    let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell; what is left of the file is harmless.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}

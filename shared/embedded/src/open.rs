@@ -1,0 +1,180 @@
+//! Opening a data folder.
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+
+use rusqlite::Connection;
+use slipway_model::{Queue, Timestamp};
+use slipway_ports::{Clock, Receiver, Store, StoreError};
+
+use crate::{
+    OpenError, SqliteReceiver, SqliteStore, SystemClock,
+    batch::{MessageId, Receipts, queue_from_text},
+    core::Core,
+    error::unavailable,
+    folder::{self, Lock},
+    pending::{Pending, Sent},
+    queues::{Queues, Waiting},
+    schema,
+};
+
+/// How a data folder is used.
+#[derive(Clone)]
+pub struct Options {
+    /// Decides what is delayed, invisible and expired.
+    pub clock: Arc<dyn Clock>,
+    /// Times that a message is received before it becomes a dead letter; 5.
+    pub max_receives: u32,
+    /// The same for single queues.
+    pub max_receives_of: BTreeMap<Queue, u32>,
+    /// How long a message may stay on its queue before a sweep drops it; 14 days.
+    pub message_retention: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            max_receives: 5,
+            max_receives_of: BTreeMap::new(),
+            message_retention: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("max_receives", &self.max_receives)
+            .field("max_receives_of", &self.max_receives_of)
+            .field("message_retention", &self.message_retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open data folder: everything that a control plane keeps, for one process at a time.
+///
+/// Dropping it, and all that was taken from it, writes what nobody waited for and gives the folder free.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    core: Arc<Core>,
+    epoch: u64,
+    message_retention: Duration,
+}
+
+impl Embedded {
+    /// Opens a data folder; makes it when it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, another process uses it, or a newer version wrote it.
+    pub fn open(data: &Path, options: Options) -> Result<Self, OpenError> {
+        folder::create_folder(data).map_err(|source| OpenError::Folder {
+            path: data.to_owned(),
+            operation: "created",
+            source,
+        })?;
+        let lock = Lock::take(data)?;
+        let path = data.join("slipway.db");
+        let refuse = |source| OpenError::Database {
+            path: path.clone(),
+            source,
+        };
+        let (writer, epoch) = schema::open_writer(&path)?;
+        let reader = schema::open_reader(&path).map_err(refuse)?;
+        let queues = Queues::new(options.max_receives, options.max_receives_of);
+        queues.publish(messages(&reader).map_err(refuse)?, options.clock.now());
+        let next_message = next_message(&reader).map_err(refuse)?;
+        let pending = Pending::new(reader, next_message);
+        let core = Core::start(path, writer, pending, queues, options.clock, lock).map_err(|source| {
+            OpenError::Folder {
+                path: data.to_owned(),
+                operation: "written",
+                source,
+            }
+        })?;
+        Ok(Self {
+            core: Arc::new(core),
+            epoch,
+            message_retention: options.message_retention,
+        })
+    }
+
+    /// The state store.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::new(Arc::clone(&self.core)))
+    }
+
+    /// The queues.
+    pub fn receiver(&self) -> Arc<dyn Receiver> {
+        Arc::new(SqliteReceiver::new(Arc::clone(&self.core), self.epoch))
+    }
+
+    /// How often this folder was opened, this time included: whoever held a lease in an earlier epoch is gone.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Commits since the folder was opened. Each is one fsync of the log; checkpoints come on top, about one for 4,000
+    /// written pages.
+    pub fn commits(&self) -> u64 {
+        self.core.commits()
+    }
+
+    /// Waits until everything written so far is durable, also what no session settled.
+    ///
+    /// # Errors
+    /// When the commit fails.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.core.flush().await.map_err(unavailable)
+    }
+
+    /// Drops items that have expired and messages that nobody received for too long. To be called now and then,
+    /// such as every minute.
+    ///
+    /// # Errors
+    /// When the commit fails.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.core.clock.now();
+        let retention = i64::try_from(self.message_retention.as_millis()).unwrap_or(i64::MAX);
+        let sent_before = Timestamp::from_millis(now.as_millis().saturating_sub(retention));
+        let receipts: Receipts = self.core.queues.expire(sent_before);
+        self.core.sweep(now, receipts).await.map_err(unavailable)
+    }
+}
+
+/// What is on the queues; the bodies stay in the database.
+fn messages(reader: &Connection) -> rusqlite::Result<Vec<Sent>> {
+    let mut statement =
+        reader.prepare("SELECT id, queue, sent_at, visible_at, receive_count FROM messages ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        let Some(queue) = queue_from_text(&name) else {
+            tracing::warn!(
+                queue = name,
+                "a message is on a queue that this version does not have"
+            );
+            continue;
+        };
+        messages.push(Sent {
+            queue,
+            waiting: Waiting {
+                id: row.get(0)?,
+                body: None,
+                sent_at: Timestamp::from_millis(row.get(2)?),
+                receive_count: row.get(4)?,
+            },
+            visible_at: Timestamp::from_millis(row.get(3)?),
+            batch: 0,
+        });
+    }
+    Ok(messages)
+}
+
+fn next_message(reader: &Connection) -> rusqlite::Result<MessageId> {
+    reader.query_row(
+        "SELECT 1 + max((SELECT coalesce(max(id), 0) FROM messages), (SELECT coalesce(max(id), 0) FROM dead_letters))",
+        [],
+        |row| row.get(0),
+    )
+}

@@ -1,0 +1,286 @@
+//! What sessions wrote and no commit has made durable yet, over what the database holds.
+//!
+//! Sessions write into the *open* batch. When somebody waits, the committer takes the whole batch away — it is
+//! *flying* then — and writes it in one transaction while sessions go on in the next one. So everybody who waits
+//! shares one fsync, and nobody waits for an fsync to do an operation.
+
+use std::{mem, sync::Arc};
+
+use rusqlite::{Connection, OptionalExtension};
+use slipway_model::{Queue, Timestamp};
+use slipway_ports::{Arrivals, Item, Key};
+use tokio::sync::oneshot;
+
+use crate::{
+    batch::{Batch, Change, MessageId, NewMessage, Record},
+    cache::Cache,
+    error::CommitFailed,
+    queues::Waiting,
+};
+
+/// A batch this large is written though nobody waits for it.
+const LARGE_BATCH: usize = 4 << 20;
+const ITEM_CACHE: usize = 3 << 20;
+const JOIN_CACHE: usize = 1 << 20;
+
+/// A message that can be received as soon as it is durable.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) queue: Queue,
+    pub(crate) waiting: Waiting,
+    pub(crate) visible_at: Timestamp,
+    /// The batch that it is in.
+    pub(crate) batch: u64,
+}
+
+/// Tells how the commit ended.
+pub(crate) type Waiter = oneshot::Sender<Result<(), CommitFailed>>;
+
+/// What happens when a batch is durable.
+#[derive(Debug, Default)]
+pub(crate) struct Afterwards {
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) publish: Vec<Sent>,
+}
+
+/// What stands under a key, and the batch that must be durable before anything may rest on it (0: it is).
+#[derive(Debug, Clone)]
+pub(crate) struct Found<V> {
+    pub(crate) value: V,
+    pub(crate) batch: u64,
+}
+
+pub(crate) struct Pending {
+    pub(crate) open: Batch,
+    pub(crate) open_afterwards: Afterwards,
+    flying: Option<Arc<Batch>>,
+    flying_afterwards: Afterwards,
+    /// The last batch that is durable.
+    pub(crate) durable: u64,
+    /// Commits that failed. A session that began before the last of them may rest on what is gone.
+    pub(crate) failures: u64,
+    /// The process is about to end.
+    pub(crate) closing: bool,
+    /// The committer waits without a time limit: whoever writes must wake it.
+    pub(crate) asleep: bool,
+    items: Cache<Option<Record>>,
+    joins: Cache<Arrivals>,
+    reader: Connection,
+    next_message: MessageId,
+}
+
+impl Pending {
+    pub(crate) fn new(reader: Connection, next_message: MessageId) -> Self {
+        Self {
+            open: Batch::new(1),
+            open_afterwards: Afterwards::default(),
+            flying: None,
+            flying_afterwards: Afterwards::default(),
+            durable: 0,
+            failures: 0,
+            closing: false,
+            asleep: false,
+            items: Cache::new(ITEM_CACHE),
+            joins: Cache::new(JOIN_CACHE),
+            reader,
+            next_message,
+        }
+    }
+
+    /// The item as the newest write left it.
+    pub(crate) fn item(&mut self, key: &Key) -> rusqlite::Result<Found<Option<Record>>> {
+        let batches = [Some(&self.open), self.flying.as_deref()];
+        for batch in batches.into_iter().flatten() {
+            if let Some(change) = batch.items.get(key) {
+                return Ok(Found {
+                    value: change.as_ref().map(|change| change.record.clone()),
+                    batch: batch.number,
+                });
+            }
+        }
+        if let Some(value) = self.items.get(key, record_weight) {
+            return Ok(Found { value, batch: 0 });
+        }
+        let value = self
+            .reader
+            .prepare_cached("SELECT body, version FROM items WHERE partition = ?1 AND sort = ?2")?
+            .query_row((&key.partition, &key.sort), |row| {
+                Ok(Record {
+                    body: row.get(0)?,
+                    version: row.get(1)?,
+                })
+            })
+            .optional()?;
+        self.items.put(key.clone(), value.clone(), record_weight(&value));
+        Ok(Found { value, batch: 0 })
+    }
+
+    pub(crate) fn write_item(&mut self, key: &Key, item: Item, version: u64) {
+        self.open.bytes += 256 + item.body.len();
+        let record = Record {
+            body: item.body.as_str().into(),
+            version,
+        };
+        let change = Change {
+            record,
+            item: Item {
+                body: String::new(),
+                ..item
+            },
+        };
+        self.open.items.insert(key.clone(), Some(change));
+    }
+
+    pub(crate) fn remove_item(&mut self, key: &Key) {
+        self.open.bytes += 256;
+        self.open.items.insert(key.clone(), None);
+    }
+
+    /// Who has arrived at a join.
+    pub(crate) fn arrivals(&mut self, key: &Key) -> rusqlite::Result<Found<Arrivals>> {
+        let batches = [Some(&self.open), self.flying.as_deref()];
+        for batch in batches.into_iter().flatten() {
+            if let Some(arrivals) = batch.joins.get(key) {
+                return Ok(Found {
+                    value: *arrivals,
+                    batch: batch.number,
+                });
+            }
+        }
+        if let Some(value) = self.joins.get(key, |_| 0) {
+            return Ok(Found { value, batch: 0 });
+        }
+        let value = self
+            .reader
+            .prepare_cached("SELECT ok, bad FROM joins WHERE partition = ?1 AND sort = ?2")?
+            .query_row((&key.partition, &key.sort), |row| {
+                Ok(Arrivals {
+                    ok: row.get(0)?,
+                    bad: row.get(1)?,
+                })
+            })
+            .optional()?
+            .unwrap_or_default();
+        self.joins.put(key.clone(), value, 0);
+        Ok(Found { value, batch: 0 })
+    }
+
+    pub(crate) fn write_arrivals(&mut self, key: &Key, arrivals: Arrivals) {
+        self.open.bytes += 256;
+        self.open.joins.insert(key.clone(), arrivals);
+    }
+
+    /// Adds a message to the open batch; nobody can receive it before it is published.
+    pub(crate) fn write_message(
+        &mut self,
+        queue: Queue,
+        body: Arc<str>,
+        sent_at: Timestamp,
+        visible_at: Timestamp,
+    ) -> Sent {
+        let id = self.message_id();
+        self.open.bytes += 256 + body.len();
+        self.open.sent.push(NewMessage {
+            id,
+            queue: queue.clone(),
+            body: Arc::clone(&body),
+            sent_at,
+            visible_at,
+        });
+        Sent {
+            queue,
+            waiting: Waiting {
+                id,
+                body: Some(body),
+                sent_at,
+                receive_count: 0,
+            },
+            visible_at,
+            batch: self.open.number,
+        }
+    }
+
+    pub(crate) fn message_id(&mut self) -> MessageId {
+        let id = self.next_message;
+        self.next_message += 1;
+        id
+    }
+
+    /// What is done after `batch`, which must not be durable yet.
+    pub(crate) fn afterwards(&mut self, batch: u64) -> &mut Afterwards {
+        if self.flying.as_ref().is_some_and(|flying| flying.number == batch) {
+            &mut self.flying_afterwards
+        } else {
+            &mut self.open_afterwards
+        }
+    }
+
+    /// Whether the committer should write now.
+    pub(crate) fn wants_commit(&self) -> bool {
+        !self.open_afterwards.waiters.is_empty()
+            || self.open.bytes > LARGE_BATCH
+            || (self.closing && self.has_work())
+    }
+
+    /// Whether there is anything to write or to do afterwards.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.open.is_empty()
+            || !self.open_afterwards.waiters.is_empty()
+            || !self.open_afterwards.publish.is_empty()
+    }
+
+    /// Takes the open batch away to be written.
+    pub(crate) fn take_off(&mut self) -> Arc<Batch> {
+        let next = Batch::new(self.open.number + 1);
+        let batch = Arc::new(mem::replace(&mut self.open, next));
+        self.flying = Some(Arc::clone(&batch));
+        self.flying_afterwards = mem::take(&mut self.open_afterwards);
+        batch
+    }
+
+    /// The flying batch is durable; `swept` items expired with it.
+    pub(crate) fn landed(&mut self, batch: &Batch, swept: &[Key]) -> Afterwards {
+        self.flying = None;
+        self.durable = batch.number;
+        for key in swept {
+            self.items.forget(key);
+        }
+        if !swept.is_empty() {
+            self.joins.clear();
+        }
+        for (key, change) in &batch.items {
+            let value = change.as_ref().map(|change| change.record.clone());
+            let weight = record_weight(&value);
+            self.items.put(key.clone(), value, weight);
+        }
+        for (key, arrivals) in &batch.joins {
+            self.joins.put(key.clone(), *arrivals, 0);
+        }
+        mem::take(&mut self.flying_afterwards)
+    }
+
+    /// The flying batch was rolled back, and with it goes what was written on top of it. Only what consumers did to
+    /// messages is kept for the next commit. Returns who waited, and what earlier batches made receivable.
+    pub(crate) fn crashed(&mut self, batch: &Batch) -> Afterwards {
+        self.flying = None;
+        self.failures += 1;
+        let next = Batch::new(self.open.number + 1);
+        let lost = mem::replace(&mut self.open, next);
+        self.open.receipts = lost.receipts;
+        self.open.receipts.carry_over(&batch.receipts);
+        let mut afterwards = mem::take(&mut self.flying_afterwards);
+        let open = mem::take(&mut self.open_afterwards);
+        afterwards.waiters.extend(open.waiters);
+        afterwards.publish.extend(open.publish);
+        afterwards.publish.retain(|sent| sent.batch <= self.durable);
+        afterwards
+    }
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "the cache weighs its values by reference, and here a value is an option"
+)]
+fn record_weight(record: &Option<Record>) -> usize {
+    record.as_ref().map_or(0, |record| record.body.len())
+}
