@@ -4,14 +4,32 @@
 //! function and the embedded server call the same functions.
 
 mod caller;
+mod clusters;
+mod dispatch;
 mod error;
+mod executions;
 mod idempotency;
+mod jobs;
 mod keys;
+mod names;
 mod paging;
+mod registry;
 mod services;
+mod steps;
+mod templates;
 
 pub use caller::{Caller, Role};
+pub use clusters::{ClusterType, NewCluster};
 pub use error::AppError;
+pub use executions::Approval;
 pub use idempotency::IdempotentRequest;
+pub use jobs::NewJob;
 pub use paging::{ListQuery, Page};
+pub use registry::ActionRegistry;
 pub use services::{App, Services, Settings};
+pub use templates::TemplateVersions;
+
+/// A caller's text as it may stand in an error: short, and without control characters.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
+}

@@ -1,0 +1,263 @@
+//! Writing an execution: its plan first, its header last.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+use slipway_model::{
+    CHUNK_SIZE, Dag, DeploymentId, Execution, ExecutionId, ExecutionLook, ExecutionStatus, JsonMap, Message,
+    Node, PlanChunk, Queue, StepRecord, StepStatus, TenantId, Timestamp,
+};
+use slipway_ports::{Guard, Item, Listing, Put, Session, Stored};
+
+use crate::{App, AppError, Caller, Role, keys, registry::ActionRegistry, steps::send_steps};
+
+/// Bodies above this go to the blob store, with a margin below what an item can hold.
+const INLINE_BYTES: usize = 300 * 1024;
+
+/// Longest delay of a message.
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// What an execution is made of.
+pub(crate) struct NewExecution {
+    /// Its id, chosen by whoever wants it, so that a repeat finds it.
+    pub(crate) id: ExecutionId,
+    /// Whose it is.
+    pub(crate) tenant: TenantId,
+    /// What to run.
+    pub(crate) dag: Dag,
+    /// Secret parameters: name → name in the secrets store.
+    pub(crate) secret_parameters: BTreeMap<String, String>,
+    /// The deployment that it works for.
+    pub(crate) deployment: Option<DeploymentId>,
+    /// `deployment` in expressions.
+    pub(crate) deployment_facts: JsonMap,
+    /// The deployment's generation.
+    pub(crate) generation: u64,
+    /// Steps that are already done, with their outputs.
+    pub(crate) kept: BTreeMap<String, JsonMap>,
+    /// The execution that this one compensates.
+    pub(crate) compensates: Option<ExecutionId>,
+}
+
+impl NewExecution {
+    /// An execution of a DAG that belongs to nothing else.
+    pub(crate) fn of(id: ExecutionId, tenant: TenantId, dag: Dag) -> Self {
+        Self {
+            id,
+            tenant,
+            dag,
+            secret_parameters: BTreeMap::new(),
+            deployment: None,
+            deployment_facts: JsonMap::new(),
+            generation: 0,
+            kept: BTreeMap::new(),
+            compensates: None,
+        }
+    }
+}
+
+impl App {
+    /// Runs a DAG that a caller posted.
+    ///
+    /// # Errors
+    /// 422 with every place where the DAG is invalid.
+    pub async fn create_execution(&self, caller: &Caller, dag: Value) -> Result<Execution, AppError> {
+        caller.require(Role::Deployer)?;
+        let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
+        let dag = slipway_dag::dag::check(dag, &ActionRegistry, &topics)
+            .map_err(|errors| AppError::invalid("Invalid DAG", errors))?;
+        let mut session = self.store.session();
+        let id = ExecutionId(self.ids.uuid());
+        let execution = self
+            .write_execution(session.as_mut(), NewExecution::of(id, caller.tenant.clone(), dag))
+            .await?;
+        session.settle().await?;
+        Ok(execution)
+    }
+
+    /// Writes an execution and sends its first steps. A repeat with the same id finds the first one and sends again.
+    ///
+    /// # Errors
+    /// 422 when the DAG cannot be compiled; otherwise what the store says.
+    pub(crate) async fn write_execution(
+        &self,
+        session: &mut dyn Session,
+        new: NewExecution,
+    ) -> Result<Execution, AppError> {
+        let step_ids = new.dag.steps.len();
+        let plan =
+            slipway_dag::compile(&new.dag).map_err(|errors| AppError::invalid("Invalid DAG", errors))?;
+        let node_count = plan.nodes.len();
+        let output_reads = plan.output_reads.clone();
+        let now = self.clock.now();
+        let (ready, kept) = first_nodes(&plan.nodes, &new.kept);
+        for (index, chunk) in plan.into_chunks().into_iter().enumerate() {
+            let first = u32::try_from(index)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(CHUNK_SIZE);
+            self.write_chunk(session, &new.tenant, new.id, first, &chunk)
+                .await?;
+        }
+        for (ordinal, outputs) in &kept {
+            let key = keys::step(&new.tenant, new.id, *ordinal);
+            session
+                .put(&key, Item::of(&kept_record(outputs.clone(), now)), Guard::Absent)
+                .await?;
+        }
+        let deadline = now.plus(Duration::from_secs(new.dag.settings.timeout_seconds));
+        let header = Execution {
+            id: new.id,
+            tenant: new.tenant.clone(),
+            name: new.dag.name,
+            version: new.dag.version,
+            description: new.dag.description,
+            status: ExecutionStatus::Running,
+            parameters: new.dag.parameters,
+            secret_parameters: new.secret_parameters,
+            settings: new.dag.settings,
+            outputs: new.dag.outputs,
+            output_reads,
+            callback_topics: new.dag.callback_topics,
+            step_count: u32::try_from(step_ids).unwrap_or(u32::MAX),
+            node_count: u32::try_from(node_count).unwrap_or(u32::MAX),
+            deployment_id: new.deployment,
+            deployment: new.deployment_facts,
+            generation: new.generation,
+            compensates: new.compensates,
+            compensated_by: None,
+            created_at: now,
+            ended_at: None,
+            deadline,
+            cancel: None,
+            timed_out_at: None,
+            failure: None,
+        };
+        let key = keys::execution(&new.tenant, new.id);
+        let header = match session.put(&key, execution_item(&header), Guard::Absent).await? {
+            Put::Won(_) | Put::Lost(None) => header,
+            Put::Lost(Some(stored)) => stored.read()?,
+        };
+        if !header.status.is_terminal() {
+            send_steps(
+                session,
+                &header,
+                ready,
+                kept.iter().map(|(ordinal, _)| *ordinal).collect(),
+            );
+            let until_deadline = header.deadline.since(now);
+            if until_deadline <= LONGEST_DELAY {
+                let look = ExecutionLook::Control;
+                let message = Message::Execution {
+                    tenant: new.tenant,
+                    execution: new.id,
+                    look,
+                };
+                session.send(Queue::ExecuteStep, message, until_deadline);
+            }
+        }
+        Ok(header)
+    }
+
+    async fn write_chunk(
+        &self,
+        session: &mut dyn Session,
+        tenant: &TenantId,
+        id: ExecutionId,
+        first: u32,
+        chunk: &PlanChunk,
+    ) -> Result<(), AppError> {
+        let key = keys::plan(tenant, id, first);
+        let mut item = Item::of(chunk);
+        if item.body.len() > INLINE_BYTES {
+            let blob = format!("{tenant}/executions/{id}/plan-{first}.json");
+            self.blobs.put(&blob, item.body.into_bytes()).await?;
+            item = Item::of(&StoredChunk::Blob { blob });
+        }
+        session.put(&key, item, Guard::Any).await?;
+        Ok(())
+    }
+
+    /// Reads the chunk that holds a node.
+    pub(crate) async fn read_chunk(&self, stored: &Stored) -> Result<PlanChunk, AppError> {
+        match stored.read()? {
+            StoredChunk::Inline(chunk) => Ok(chunk),
+            StoredChunk::Blob { blob } => {
+                let data = self.blobs.get(&blob).await?.unwrap_or_default();
+                let body = String::from_utf8_lossy(&data).into_owned();
+                let stored = Stored {
+                    key: stored.key.clone(),
+                    body,
+                    version: stored.version,
+                };
+                Ok(stored.read()?)
+            }
+        }
+    }
+
+    /// The header of an execution.
+    pub(crate) async fn load_execution(
+        &self,
+        tenant: &TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<Execution>, AppError> {
+        Ok(match self.store.get(&keys::execution(tenant, id)).await? {
+            Some(stored) => Some(stored.read()?),
+            None => None,
+        })
+    }
+}
+
+/// A plan chunk, or where it is.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum StoredChunk {
+    Blob { blob: String },
+    Inline(PlanChunk),
+}
+
+/// Nodes that can start, as (ordinal, whether it has an effect outside), and nodes that are kept, with their outputs.
+fn first_nodes(nodes: &[Node], kept: &BTreeMap<String, JsonMap>) -> (Vec<(u32, bool)>, Vec<(u32, JsonMap)>) {
+    let kept_nodes = nodes
+        .iter()
+        .filter_map(|node| Some((node.ordinal, kept.get(&node.id)?.clone())))
+        .collect();
+    let ready = nodes
+        .iter()
+        .filter(|node| node.dependencies.is_empty() && !kept.contains_key(&node.id))
+        .map(|node| (node.ordinal, crate::steps::has_effect(node)))
+        .collect();
+    (ready, kept_nodes)
+}
+
+fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
+    StepRecord {
+        status: StepStatus::Completed,
+        attempt: 0,
+        fence: 0,
+        lease_until: None,
+        epoch: String::new(),
+        deadline: None,
+        wake_at: None,
+        job_id: None,
+        outputs,
+        error_message: None,
+        satisfied: true,
+        started_at: None,
+        ended_at: Some(now),
+        attempts: Vec::new(),
+        approval: None,
+    }
+}
+
+/// The item of a header: due at its deadline while it runs, and listed.
+pub(crate) fn execution_item(header: &Execution) -> Item {
+    let due = (!header.status.is_terminal()).then_some(header.deadline);
+    let status = serde_json::to_value(header.status)
+        .ok()
+        .and_then(|status| status.as_str().map(str::to_owned));
+    Item::of(header).due_at(due).listed(Listing {
+        list: format!("{}/executions", header.tenant),
+        position: format!("{:015}/{}", header.created_at.as_millis(), header.id),
+        attributes: BTreeMap::from([("status".to_owned(), status.unwrap_or_default())]),
+    })
+}

@@ -1,0 +1,303 @@
+//! Progress: derived from the steps, never counted.
+
+use std::time::Duration;
+
+use slipway_engine::{eta_seconds, percent};
+use slipway_model::{
+    CHUNK_SIZE, Event, EventType, Execution, ExecutionId, ExecutionLook, ExecutionProgress, ExecutionStatus,
+    Message, NodeKind, PlanChunk, Queue, StepProgress, StepRecord, StepStatus, TenantId, Timestamp,
+};
+use slipway_ports::{Guard, Item};
+
+use crate::{App, AppError, Caller, keys};
+
+/// Progress events of one execution are at least this far apart.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+
+/// Calls `visit` with every chunk of an execution and the records of its steps, in order.
+pub(crate) async fn each_chunk(
+    app: &App,
+    header: &Execution,
+    mut visit: impl FnMut(u32, &[(u32, StepRecord)]) -> Result<(), AppError> + Send,
+) -> Result<(), AppError> {
+    for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
+        let partition = keys::plan(&header.tenant, header.id, first).partition;
+        let page = app
+            .store
+            .query(&partition, "s", None, CHUNK_SIZE as usize)
+            .await?;
+        let mut records = Vec::with_capacity(page.items.len());
+        for stored in page.items {
+            let ordinal = stored.key.sort[1..].parse().unwrap_or(u32::MAX);
+            records.push((ordinal, stored.read::<StepRecord>()?));
+        }
+        visit(first, &records)?;
+    }
+    Ok(())
+}
+
+impl App {
+    /// Progress of an execution that a caller names; with each step if `steps`.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn execution_progress(
+        &self,
+        caller: &Caller,
+        id: &str,
+        steps: bool,
+    ) -> Result<ExecutionProgress, AppError> {
+        let header = self.execution(caller, id).await?;
+        self.progress_of_header(&header, steps).await
+    }
+
+    /// Progress by id.
+    pub(crate) async fn progress_of(
+        &self,
+        tenant: &TenantId,
+        id: ExecutionId,
+        steps: bool,
+    ) -> Result<ExecutionProgress, AppError> {
+        let header = self.load_execution(tenant, id).await?;
+        let header = header.ok_or_else(|| AppError::not_found(format!("execution '{id}'")))?;
+        self.progress_of_header(&header, steps).await
+    }
+
+    async fn progress_of_header(
+        &self,
+        header: &Execution,
+        steps: bool,
+    ) -> Result<ExecutionProgress, AppError> {
+        let mut finished = 0;
+        let mut list = Vec::new();
+        if header.status.is_terminal() && !steps {
+            finished = header.step_count;
+        } else if steps {
+            list = self.step_list(header).await?;
+            finished = u32::try_from(list.iter().filter(|step| step.status.is_terminal()).count())
+                .unwrap_or(u32::MAX);
+        } else {
+            each_chunk(self, header, |_, records| {
+                let ended = records
+                    .iter()
+                    .filter(|(_, record)| record.status.is_terminal())
+                    .count();
+                finished += u32::try_from(ended).unwrap_or(u32::MAX);
+                Ok(())
+            })
+            .await?;
+        }
+        let error_message = slipway_engine::execution_event(header)
+            .and_then(|event| event.payload["error_message"].as_str().map(str::to_owned))
+            .or_else(|| {
+                header
+                    .failure
+                    .as_ref()
+                    .map(|failure| format!("step '{}' failed: {}", failure.step_id, failure.message))
+            });
+        Ok(ExecutionProgress {
+            execution_id: header.id,
+            status: header.status,
+            percent: percent(finished, header.step_count),
+            finished_steps: finished,
+            total_steps: header.step_count,
+            eta_seconds: eta_seconds(header, finished, self.clock.now()),
+            error_message,
+            steps: steps.then_some(list),
+        })
+    }
+
+    async fn step_list(&self, header: &Execution) -> Result<Vec<StepProgress>, AppError> {
+        let mut chunks: Vec<PlanChunk> = Vec::new();
+        let mut records: Vec<Option<StepRecord>> = Vec::new();
+        for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
+            let stored = self
+                .store
+                .get(&keys::plan(&header.tenant, header.id, first))
+                .await?;
+            let Some(stored) = stored else { continue };
+            let chunk = self.read_chunk(&stored).await?;
+            records.extend(chunk.nodes.iter().map(|_| None));
+            chunks.push(chunk);
+        }
+        each_chunk(self, header, |_, found| {
+            for (ordinal, record) in found {
+                if let Some(place) = records.get_mut(*ordinal as usize) {
+                    *place = Some(record.clone());
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        let nodes: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.nodes).collect();
+        let mut list = Vec::new();
+        for node in nodes.iter().filter(|node| node.kind == NodeKind::Step) {
+            let record = records.get(node.ordinal as usize).cloned().flatten();
+            let mut depends_on = Vec::new();
+            let mut open = node.dependencies.clone();
+            while let Some(ordinal) = open.pop() {
+                let Some(before) = nodes.get(ordinal as usize) else {
+                    continue;
+                };
+                if before.kind == NodeKind::Step {
+                    depends_on.push(before.id.clone());
+                } else {
+                    open.extend(&before.dependencies);
+                }
+            }
+            depends_on.sort();
+            let waiting_for = match &record {
+                Some(record) if !record.status.is_terminal() => self.waiting_for(header, record).await?,
+                _ => None,
+            };
+            list.push(step_progress(
+                &node.id,
+                &node.action,
+                depends_on,
+                record,
+                waiting_for,
+            ));
+        }
+        Ok(list)
+    }
+
+    /// What a step waits for, in words.
+    async fn waiting_for(&self, header: &Execution, record: &StepRecord) -> Result<Option<String>, AppError> {
+        Ok(match (record.status, record.job_id, record.wake_at) {
+            (StepStatus::Retrying, _, Some(wake)) => {
+                let why = record.error_message.as_deref().unwrap_or_default();
+                Some(format!("attempt {} at {wake}, after: {why}", record.attempt + 1))
+            }
+            (StepStatus::AwaitingEvent, Some(job), _) => match self.load_job(&header.tenant, job).await? {
+                Some(job) if !job.waiting_for.is_empty() => Some(
+                    job.waiting_for
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                ),
+                Some(job) => Some(format!(
+                    "job {} in phase {}",
+                    job.id,
+                    crate::jobs::phase_word(job.phase)
+                )),
+                None => None,
+            },
+            (StepStatus::AwaitingEvent, None, Some(wake)) => Some(format!("until {wake}")),
+            (StepStatus::AwaitingEvent, None, None) => Some("the approval of a person".to_owned()),
+            _ => None,
+        })
+    }
+
+    /// Publishes `workflow_progress`, at most once every two seconds.
+    pub(crate) async fn publish_progress(&self, tenant: &TenantId, id: ExecutionId) -> Result<(), AppError> {
+        let Some(header) = self.load_execution(tenant, id).await? else {
+            return Ok(());
+        };
+        if header.status.is_terminal() || header.callback_topics.is_empty() {
+            return Ok(());
+        }
+        let mut session = self.store.session();
+        let key = keys::progress(tenant, id);
+        let now = self.clock.now();
+        let stored = session.get(&key).await?;
+        let (guard, last): (Guard, Option<Timestamp>) = match &stored {
+            None => (Guard::Absent, None),
+            Some(stored) => (Guard::Version(stored.version), Some(stored.read()?)),
+        };
+        if let Some(last) = last {
+            // `last` may lie ahead: then a message that was delayed until then is on its way.
+            if last > now {
+                return Ok(());
+            }
+            let next = last.plus(PROGRESS_PAUSE);
+            if now < next {
+                session.put(&key, Item::of(&next), guard).await?;
+                let look = ExecutionLook::Progress;
+                let message = Message::Execution {
+                    tenant: tenant.clone(),
+                    execution: id,
+                    look,
+                };
+                session.send(Queue::ExecuteStep, message, next.since(now));
+                session.settle().await?;
+                return Ok(());
+            }
+        }
+        let progress = self.progress_of_header(&header, false).await?;
+        session.put(&key, Item::of(&now), guard).await?;
+        publish(session.as_mut(), &header, &progress_event(&header, &progress));
+        session.settle().await?;
+        Ok(())
+    }
+}
+
+fn progress_event(header: &Execution, progress: &ExecutionProgress) -> Event {
+    Event {
+        event_type: EventType::WorkflowProgress.as_str().to_owned(),
+        workflow_id: header.id.to_string(),
+        tenant_id: (header.tenant != TenantId::local()).then(|| header.tenant.to_string()),
+        payload: serde_json::json!({
+            "execution_id": header.id,
+            "step_id": null,
+            "status": ExecutionStatus::Running,
+            "outputs": {},
+            "error_message": null,
+            "percent": progress.percent,
+            "finished_steps": progress.finished_steps,
+            "total_steps": progress.total_steps,
+            "eta_seconds": progress.eta_seconds,
+        }),
+    }
+}
+
+/// Sends an event to every callback topic of an execution.
+pub(crate) fn publish(session: &mut dyn slipway_ports::Session, header: &Execution, event: &Event) {
+    for topic in &header.callback_topics {
+        session.send(
+            Queue::Topic(topic.clone()),
+            Message::Event(event.clone()),
+            Duration::ZERO,
+        );
+    }
+}
+
+/// A step as callers see it.
+pub(crate) fn step_progress(
+    id: &str,
+    action: &str,
+    depends_on: Vec<String>,
+    record: Option<StepRecord>,
+    waiting_for: Option<String>,
+) -> StepProgress {
+    let Some(record) = record else {
+        return StepProgress {
+            step_id: id.to_owned(),
+            action: action.to_owned(),
+            status: StepStatus::Pending,
+            attempt: 0,
+            depends_on,
+            started_at: None,
+            ended_at: None,
+            job_id: None,
+            waiting_for: None,
+            outputs: slipway_model::JsonMap::new(),
+            error_message: None,
+            attempts: Vec::new(),
+        };
+    };
+    StepProgress {
+        step_id: id.to_owned(),
+        action: action.to_owned(),
+        status: record.status,
+        attempt: record.attempt,
+        depends_on,
+        started_at: record.started_at,
+        ended_at: record.ended_at,
+        job_id: record.job_id,
+        waiting_for,
+        outputs: record.outputs,
+        error_message: record.error_message,
+        attempts: record.attempts,
+    }
+}

@@ -1,0 +1,170 @@
+//! One release has one writer: a fenced lease per (cluster, namespace, release).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use slipway_model::{HelmOperation, Job, JobId, TenantId, Timestamp};
+use slipway_ports::{Guard, Item, Put, Release, Session};
+
+use super::work::HeldLease;
+use crate::{App, AppError, keys};
+
+/// Who writes a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Owner {
+    tenant: TenantId,
+    job: JobId,
+    fence: u64,
+    /// Whether an invocation works for the job right now.
+    busy: bool,
+    lease_until: Timestamp,
+    epoch: String,
+}
+
+/// The newest job that wants a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Wanted {
+    tenant: TenantId,
+    job: JobId,
+    generation: u64,
+    created_at: Timestamp,
+}
+
+impl Wanted {
+    fn rank(&self) -> (u64, Timestamp, JobId) {
+        (self.generation, self.created_at, self.job)
+    }
+}
+
+/// How an attempt to take a lease ended.
+pub(super) enum Taken {
+    /// The release is this job's to write.
+    Held(HeldLease),
+    /// Another job writes it.
+    Busy(JobId),
+    /// A newer job wants it.
+    Superseded(JobId),
+}
+
+impl App {
+    /// Says that a job wants its release; the newest one wins. Returns the newer one, if there is one.
+    pub(super) async fn want_release(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        operation: HelmOperation,
+        cluster_uid: &str,
+        release: &Release,
+    ) -> Result<Option<JobId>, AppError> {
+        let key = keys::release_wanted(cluster_uid, &release.namespace, &release.name);
+        let mine = Wanted {
+            tenant: job.tenant.clone(),
+            job: job.id,
+            generation: job.generation,
+            created_at: job.created_at,
+        };
+        loop {
+            let (guard, current) = match session.get(&key).await? {
+                Some(stored) => (Guard::Version(stored.version), Some(stored.read::<Wanted>()?)),
+                None => (Guard::Absent, None),
+            };
+            if let Some(current) = current {
+                if current.job == job.id {
+                    return Ok(None);
+                }
+                if current.rank() > mine.rank() {
+                    // A test waits its turn, whoever is newer.
+                    return Ok((operation != HelmOperation::Test).then_some(current.job));
+                }
+            }
+            if operation == HelmOperation::Test {
+                return Ok(None);
+            }
+            if let Put::Won(_) = session.put(&key, Item::of(&mine), guard).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes the lease of a release for an invocation, if it is free, expired, or this job's own and idle.
+    pub(super) async fn take_lease(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        operation: HelmOperation,
+        cluster_uid: &str,
+        release: &Release,
+    ) -> Result<Taken, AppError> {
+        if let Some(newer) = self
+            .want_release(session, job, operation, cluster_uid, release)
+            .await?
+        {
+            return Ok(Taken::Superseded(newer));
+        }
+        let key = keys::release_owner(cluster_uid, &release.namespace, &release.name);
+        loop {
+            let now = self.clock.now();
+            let (guard, current) = match session.get(&key).await? {
+                Some(stored) => (Guard::Version(stored.version), Some(stored.read::<Owner>()?)),
+                None => (Guard::Absent, None),
+            };
+            let mut fence = 1;
+            if let Some(owner) = current {
+                let live = owner.epoch == self.settings.epoch && now < owner.lease_until;
+                let idle_and_mine = owner.job == job.id && !owner.busy;
+                if live && !idle_and_mine {
+                    return Ok(Taken::Busy(owner.job));
+                }
+                fence = owner.fence + 1;
+            }
+            let next = Owner {
+                tenant: job.tenant.clone(),
+                job: job.id,
+                fence,
+                busy: true,
+                lease_until: now.plus(self.settings.invocation + Duration::from_secs(60)),
+                epoch: self.settings.epoch.clone(),
+            };
+            if let Put::Won(_) = session.put(&key, Item::of(&next), guard).await? {
+                return Ok(Taken::Held(HeldLease {
+                    cluster_uid: cluster_uid.to_owned(),
+                    release: release.clone(),
+                    fence,
+                }));
+            }
+        }
+    }
+
+    /// Ends an invocation's hold. A job that goes on keeps the release for `keep`; one that ended gives it up and
+    /// the job that wants it is looked at.
+    pub(super) async fn leave_lease(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        lease: &HeldLease,
+        keep: Option<Duration>,
+    ) -> Result<(), AppError> {
+        let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+        if let Some(stored) = session.get(&key).await? {
+            let mut owner: Owner = stored.read()?;
+            // Fenced out: somebody else has taken it since, and it is theirs to change.
+            if owner.job == job.id && owner.fence == lease.fence {
+                owner.busy = false;
+                owner.lease_until = self.clock.now().plus(keep.unwrap_or_default());
+                session
+                    .put(&key, Item::of(&owner), Guard::Version(stored.version))
+                    .await?;
+            }
+        }
+        if keep.is_none() {
+            let key = keys::release_wanted(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+            if let Some(stored) = session.get(&key).await? {
+                let wanted: Wanted = stored.read()?;
+                if wanted.job != job.id {
+                    self.send_job(session, &wanted.tenant, wanted.job, Duration::ZERO);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,298 @@
+//! What callers do with jobs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use slipway_model::{
+    Cancellation, FieldError, Job, JobId, JobPhase, JobStatus, JobType, JsonMap, Problem, ProblemType,
+};
+use slipway_policy::ConfigCheck;
+use slipway_ports::{Filter, Guard, Put, Release};
+
+use super::record::job_item;
+use crate::{App, AppError, Caller, ListQuery, Page, Role, keys};
+
+/// A job that a caller wants.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewJob {
+    /// For people; at most 200 characters.
+    pub name: String,
+    /// What kind of work it is.
+    pub job_type: JobType,
+    /// Who asks; `api` if absent.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// What it belongs to, in the source's own words.
+    #[serde(default)]
+    pub source_id: Option<String>,
+    /// Cluster by id or name.
+    pub cluster_id: String,
+    /// Kubernetes namespace, where the configuration names none.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// 0 to 100.
+    #[serde(default)]
+    pub priority: u8,
+    /// Type-specific; of Helm jobs `chart_ref`, `release_name` and so on.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub config: JsonMap,
+    /// Free data.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub metadata_: JsonMap,
+    /// Seconds that the job may take; 3600 if absent.
+    #[serde(default)]
+    pub timeout_seconds: Option<u64>,
+}
+
+impl App {
+    /// Writes a job. It begins when it is executed.
+    ///
+    /// # Errors
+    /// 422 with every place that is wrong.
+    pub async fn create_job(&self, caller: &Caller, new: NewJob) -> Result<Job, AppError> {
+        caller.require(Role::Deployer)?;
+        let id = JobId(self.ids.uuid());
+        let mut errors = Vec::new();
+        if new.name.is_empty() || new.name.chars().count() > 200 {
+            errors.push(FieldError::new("name", "must have 1 to 200 characters"));
+        }
+        if new.priority > 100 {
+            errors.push(FieldError::new("priority", "must be from 0 to 100"));
+        }
+        let timeout_seconds = new.timeout_seconds.unwrap_or(3600);
+        if !(1..=86_400).contains(&timeout_seconds) {
+            errors.push(FieldError::new("timeout_seconds", "must be from 1 to 86400"));
+        }
+        let cluster = self.find_cluster(&caller.tenant, &new.cluster_id).await?;
+        if cluster.is_none() {
+            let message = format!(
+                "there is no cluster '{}'; register it first",
+                crate::shown(&new.cluster_id)
+            );
+            errors.push(FieldError::new("cluster_id", message));
+        }
+        let mut config = new.config;
+        let mut detail = "Invalid job".to_owned();
+        if new.job_type == JobType::HelmDeploy {
+            let namespace = new
+                .namespace
+                .clone()
+                .unwrap_or_else(|| format!("usecase-{}", id.short()));
+            config.entry("namespace").or_insert(Value::String(namespace));
+            config
+                .entry("release_name")
+                .or_insert(Value::String(format!("uc-{}", id.short())));
+            let wrong = self.config_error_list(&Value::Object(config.clone()), ConfigCheck::Rendered);
+            if !wrong.is_empty() {
+                "Invalid Helm config".clone_into(&mut detail);
+            }
+            errors.extend(
+                wrong
+                    .into_iter()
+                    .map(|error| FieldError::new(format!("config.{}", error.path), error.message)),
+            );
+        }
+        let (Some(cluster), true) = (cluster, errors.is_empty()) else {
+            return Err(AppError::invalid(&detail, errors));
+        };
+        let namespace = config
+            .get("namespace")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .or(new.namespace);
+        let now = self.clock.now();
+        let job = Job {
+            id,
+            tenant: caller.tenant.clone(),
+            name: new.name,
+            job_type: new.job_type,
+            status: JobStatus::Pending,
+            source: new.source.unwrap_or_else(|| "api".to_owned()),
+            source_id: new.source_id,
+            cluster_id: cluster.id,
+            namespace,
+            priority: new.priority,
+            config: Value::Object(config),
+            metadata_: new.metadata_,
+            error_message: None,
+            retry_count: 0,
+            timeout_seconds,
+            created_at: now,
+            started_at: None,
+            completed_at: None,
+            phase: JobPhase::Check,
+            waiting_for: Vec::new(),
+            result: JsonMap::new(),
+            deployment_id: None,
+            generation: 0,
+            step: None,
+            cancel: None,
+        };
+        let mut session = self.store.session();
+        // Not due: nothing happens until somebody executes it.
+        let mut item = job_item(&job, Duration::ZERO, now);
+        item.due = None;
+        session
+            .put(&keys::job(&job.tenant, id), item, Guard::Absent)
+            .await?;
+        session.settle().await?;
+        Ok(job)
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn jobs(&self, caller: &Caller, query: &ListQuery) -> Result<Page<Job>, AppError> {
+        let mut filters: Vec<Filter> = Vec::new();
+        filters.extend(
+            query
+                .status
+                .iter()
+                .map(|status| ("status".to_owned(), status.clone())),
+        );
+        filters.extend(
+            query
+                .cluster
+                .iter()
+                .map(|cluster| ("cluster".to_owned(), cluster.clone())),
+        );
+        let list = format!("{}/jobs", caller.tenant);
+        let page = self
+            .store
+            .list(
+                &list,
+                &filters,
+                query.cursor.as_deref(),
+                query.limit.unwrap_or(50).clamp(1, 200),
+            )
+            .await?;
+        let items = page
+            .items
+            .iter()
+            .map(|stored| stored.read())
+            .collect::<Result<_, _>>()?;
+        Ok(Page {
+            items,
+            next_cursor: page.next,
+        })
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// 404, also for what cannot be an id.
+    pub async fn job(&self, caller: &Caller, id: &str) -> Result<Job, AppError> {
+        let missing = || AppError::not_found(format!("job '{}'", crate::shown(id)));
+        let parsed: JobId = id.parse().map_err(|_| missing())?;
+        self.load_job(&caller.tenant, parsed).await?.ok_or_else(missing)
+    }
+
+    /// Begins a `helm_deploy` job.
+    ///
+    /// # Errors
+    /// 404; 400 for other types and for an invalid configuration; 409 when it has begun, naming the state.
+    pub async fn execute_job(&self, caller: &Caller, id: &str) -> Result<Job, AppError> {
+        caller.require(Role::Deployer)?;
+        let mut job = self.job(caller, id).await?;
+        if job.job_type != JobType::HelmDeploy {
+            let detail = format!(
+                "job type '{}' does not support direct execution; only 'helm_deploy' jobs can be executed",
+                job.job_type
+            );
+            return Err(Problem::new(ProblemType::Malformed, detail).into());
+        }
+        let errors = self.config_error_list(&job.config, ConfigCheck::Rendered);
+        if !errors.is_empty() {
+            let list = errors
+                .iter()
+                .map(|error| error.message.as_str())
+                .collect::<Vec<_>>()
+                .join("; ");
+            let problem = Problem::new(ProblemType::Malformed, format!("Invalid Helm config: {list}"));
+            return Err(problem.with_errors(errors).into());
+        }
+        let key = keys::job(&caller.tenant, job.id);
+        let mut session = self.store.session();
+        let stored = session
+            .get(&key)
+            .await?
+            .ok_or_else(|| AppError::not_found(format!("job '{id}'")))?;
+        job = stored.read()?;
+        if job.status != JobStatus::Pending || job.source == "budpipeline" {
+            return Err(job_conflict(
+                &job,
+                "only a job that is PENDING and belongs to no execution can be executed",
+            ));
+        }
+        job.status = JobStatus::Running;
+        job.started_at = Some(self.clock.now());
+        let item = job_item(&job, Duration::from_secs(60), self.clock.now());
+        if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
+            return Err(job_conflict(&job, "somebody else has just begun or cancelled it"));
+        }
+        self.send_job(session.as_mut(), &caller.tenant, job.id, Duration::ZERO);
+        session.settle().await?;
+        Ok(job)
+    }
+
+    /// Cancels a job. First installs that are in flight are taken away.
+    ///
+    /// # Errors
+    /// 404; 409 when it has ended, naming the state.
+    pub async fn cancel_job(&self, caller: &Caller, id: &str) -> Result<Job, AppError> {
+        caller.require(Role::Deployer)?;
+        let job = self.job(caller, id).await?;
+        if job.status.is_terminal() {
+            return Err(job_conflict(&job, "only one that has not ended can be cancelled"));
+        }
+        let reason = format!("cancelled by {}", caller.user_id);
+        let cancellation = Cancellation {
+            at: self.clock.now(),
+            reason,
+            uninstall: true,
+        };
+        let mut session = self.store.session();
+        self.request_job_cancel(session.as_mut(), &caller.tenant, job.id, cancellation)
+            .await?;
+        session.settle().await?;
+        self.job(caller, id).await
+    }
+
+    /// The last lines of the pods of a job's release.
+    ///
+    /// # Errors
+    /// 404; 409 when the job has no release; 503 when the cluster does not answer.
+    pub async fn job_logs(&self, caller: &Caller, id: &str) -> Result<String, AppError> {
+        let job = self.job(caller, id).await?;
+        let text = |name: &str| job.config.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(namespace), Some(name)) = (text("namespace"), text("release_name")) else {
+            return Err(AppError::conflict(format!(
+                "job '{id}' is of type '{}' and has no release",
+                job.job_type
+            )));
+        };
+        let unavailable = |detail: String| AppError::from(Problem::new(ProblemType::Unavailable, detail));
+        let target = self
+            .connect(&caller.tenant, job.cluster_id)
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        target
+            .logs(&Release { namespace, name })
+            .await
+            .map_err(|error| unavailable(error.to_string()))
+    }
+}
+
+fn job_conflict(job: &Job, right: &str) -> AppError {
+    let status = json!(job.status);
+    AppError::conflict(format!(
+        "job '{}' is {}: {right}",
+        job.id,
+        status.as_str().unwrap_or_default()
+    ))
+}

@@ -1,0 +1,74 @@
+//! What a job's phases have found so far: the record that lets any invocation go on where another stopped.
+
+use serde::{Deserialize, Serialize};
+use slipway_model::{JobStatus, Timestamp};
+use slipway_ports::{ObjectReference, Release};
+
+use crate::steps::RenderContext;
+
+/// A job's working record. Written before the job itself moves to the next phase.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct JobWork {
+    /// What its values' expressions read; absent when the values are literal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<RenderContext>,
+    /// The chart, pinned by the first check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) chart: Option<PinnedChart>,
+    /// Whether the release did not exist when this job first came to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first_install: Option<bool>,
+    /// Whether an apply was ever begun.
+    #[serde(default)]
+    pub(super) apply_began: bool,
+    /// The revision that this job made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<u32>,
+    /// Objects that were checked, then those that were applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) objects: Vec<ObjectReference>,
+    /// When the apply was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) applied_at: Option<Timestamp>,
+    /// What was recovered from dead writers, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) recovered: Vec<String>,
+    /// Failures in a row that are worth repeating.
+    #[serde(default)]
+    pub(super) failures_in_a_row: u32,
+    /// Where its lease stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lease: Option<HeldLease>,
+    /// How the job ends once it has cleaned up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ending: Option<Ending>,
+    /// Last events and log tail of the newest look.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) diagnosis: String,
+}
+
+/// A chart by exact version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PinnedChart {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) digest: String,
+    pub(super) blob: String,
+}
+
+/// A release's lease that a job took.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct HeldLease {
+    pub(super) cluster_uid: String,
+    pub(super) release: Release,
+    pub(super) fence: u64,
+}
+
+/// How a job ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Ending {
+    pub(super) status: JobStatus,
+    pub(super) message: String,
+    /// When cleaning up is given up.
+    pub(super) until: Timestamp,
+}

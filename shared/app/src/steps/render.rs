@@ -1,0 +1,145 @@
+//! Rendering a step's parameters, once, with everything that it may read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use slipway_expr::{
+    Context, Expression, Limits, Path, Reference, Scope, collect_references, render_value,
+    render_value_partial,
+};
+use slipway_model::{Execution, JsonMap, TenantId};
+use slipway_ports::ExposeSecret;
+
+use crate::{App, AppError};
+
+/// A snapshot of what a step's expressions read. Holds no secret, only where secret parameters are kept.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct RenderContext {
+    pub(crate) parameters: JsonMap,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) secret_parameters: BTreeMap<String, String>,
+    /// Step name as expressions write it → outputs; nothing for a step that was skipped.
+    pub(crate) steps: BTreeMap<String, Option<JsonMap>>,
+    pub(crate) deployment: JsonMap,
+}
+
+impl RenderContext {
+    /// Of an execution and the outputs that were read.
+    pub(crate) fn new(header: &Execution, steps: BTreeMap<String, Option<JsonMap>>) -> Self {
+        Self {
+            parameters: header.parameters.clone(),
+            secret_parameters: header.secret_parameters.clone(),
+            steps,
+            deployment: header.deployment.clone(),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        let mut context = Context::new()
+            .parameters(&self.parameters)
+            .deployment(&self.deployment);
+        for (name, outputs) in &self.steps {
+            context = context.step(name, outputs.as_ref());
+        }
+        context
+    }
+
+    /// Renders what does not read a secret; strings that do stay as they are.
+    ///
+    /// # Errors
+    /// A sentence that names place and expression.
+    pub(crate) fn render_without_secrets(&self, params: &JsonMap, at: &Path) -> Result<JsonMap, String> {
+        let context = self
+            .context()
+            .secret_parameters(self.secret_parameters.keys().map(String::as_str));
+        let partial = render_value_partial(
+            &Value::Object(params.clone()),
+            at,
+            Scope::VALUES,
+            &context,
+            Limits::default(),
+        )
+        .map_err(|error| error.to_string())?;
+        Ok(object(partial.value))
+    }
+
+    /// A condition over the parameters.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub(crate) fn condition(&self, when: &str) -> Result<bool, String> {
+        let expression = Expression::parse(when, Scope::WHEN).map_err(|error| error.to_string())?;
+        let context = self
+            .context()
+            .secret_parameters(self.secret_parameters.keys().map(String::as_str));
+        expression
+            .evaluate(&context, Limits::default())
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl App {
+    /// Renders everything; resolves the secrets that are read. The result holds secrets.
+    ///
+    /// # Errors
+    /// The inner error is a sentence that names place and expression, never a secret.
+    pub(crate) async fn render_with_secrets(
+        &self,
+        tenant: &TenantId,
+        context: &RenderContext,
+        params: &JsonMap,
+        at: &Path,
+    ) -> Result<Result<JsonMap, String>, AppError> {
+        let params = Value::Object(params.clone());
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        let mut parameters = context.parameters.clone();
+        for (_, read) in collect_references(&params, at, Scope::VALUES).references {
+            match read.reference {
+                Reference::Secret { name } => {
+                    names.insert(name);
+                }
+                Reference::Parameter { name } => {
+                    let Some(stored) = context.secret_parameters.get(&name) else {
+                        continue;
+                    };
+                    match self.secrets.get(tenant, stored).await? {
+                        Some(secret) => {
+                            parameters.insert(name, Value::String(secret.expose_secret().to_owned()));
+                        }
+                        None => return Ok(Err(format!("the value of secret parameter '{name}' is gone"))),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut secrets = JsonMap::new();
+        for name in names {
+            match self.secrets.get(tenant, &name).await? {
+                Some(secret) => {
+                    secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
+                }
+                None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
+            }
+        }
+        let resolved = RenderContext {
+            parameters,
+            ..context.clone()
+        };
+        let context = resolved.context().secrets(&secrets);
+        let rendered = render_value(&params, at, Scope::VALUES, &context, Limits::default());
+        Ok(rendered.map(object).map_err(|error| error.to_string()))
+    }
+}
+
+fn object(value: Value) -> JsonMap {
+    match value {
+        Value::Object(map) => map,
+        _ => JsonMap::new(),
+    }
+}
+
+/// The place of chart values in errors.
+pub(crate) fn at_values() -> Path {
+    Path::of("values")
+}
