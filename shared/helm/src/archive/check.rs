@@ -1,0 +1,356 @@
+//! Reading a packaged chart without trusting it.
+
+use std::{
+    io::{self, Read},
+    path::{Component, Path},
+};
+
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use tar::{Archive, EntryType};
+
+use super::{ArchiveError, LARGEST_ARCHIVE, LARGEST_CONTENT, MOST_FILES, schema};
+use crate::manifest;
+
+/// What a checked archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedArchive {
+    /// `name` of its `Chart.yaml`.
+    pub name: String,
+    /// `version` of its `Chart.yaml`.
+    pub version: String,
+    /// `sha256:<hex>` of the archive.
+    pub digest: String,
+    /// The contents of its `crds/` folders, subcharts' included, in the order of their names.
+    pub crds: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ChartFile {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    version: String,
+}
+
+/// Reads a packaged chart: no links, no paths that leave it, no more than it may hold, a `Chart.yaml` with name and
+/// version, and no values schema, its subcharts' included, that refers elsewhere.
+pub fn check_archive(archive: &[u8]) -> Result<CheckedArchive, ArchiveError> {
+    if archive.len() > LARGEST_ARCHIVE {
+        return Err(ArchiveError::TooLarge {
+            found: format!("{} MiB packed", archive.len() >> 20),
+            most: format!("{} MiB", LARGEST_ARCHIVE >> 20),
+        });
+    }
+    let mut budget = Budget::default();
+    let contents = read(archive, &mut budget)?;
+    let Some(chart) = contents.chart else {
+        return Err(ArchiveError::NotAChart(
+            "it has no Chart.yaml in its top folder: expected what 'helm package' makes".to_owned(),
+        ));
+    };
+    let chart: ChartFile = manifest::read(&chart)
+        .map_err(|error| ArchiveError::NotAChart(format!("its Chart.yaml is not valid YAML: {error}")))?;
+    if chart.name.is_empty() || semver::Version::parse(&chart.version).is_err() {
+        return Err(ArchiveError::NotAChart(format!(
+            "its Chart.yaml has name '{}' and version '{}': expected a name and a semantic version",
+            chart.name, chart.version
+        )));
+    }
+    let mut crds = contents.crds;
+    crds.sort();
+    Ok(CheckedArchive {
+        name: chart.name,
+        version: chart.version,
+        digest: manifest::digest(archive),
+        crds: crds.into_iter().map(|(_, text)| text).collect(),
+    })
+}
+
+/// What is left of the limits, shared by an archive and those inside it.
+struct Budget {
+    bytes: u64,
+    files: usize,
+    nesting: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: LARGEST_CONTENT,
+            files: MOST_FILES,
+            nesting: 4,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Contents {
+    chart: Option<String>,
+    crds: Vec<(String, String)>,
+}
+
+fn read(archive: &[u8], budget: &mut Budget) -> Result<Contents, ArchiveError> {
+    let mut contents = Contents::default();
+    // One byte more than allowed, so that what is too large ends as an error and not as a short file.
+    let unpacked = MultiGzDecoder::new(archive).take(budget.bytes + 1);
+    let mut archive = Archive::new(unpacked);
+    for entry in archive.entries().map_err(ArchiveError::Unreadable)? {
+        let mut entry = entry.map_err(|error| unreadable(error, budget))?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        refuse_kind(entry.header().entry_type(), &path)?;
+        if entry.header().entry_type() != EntryType::Regular
+            && entry.header().entry_type() != EntryType::Continuous
+        {
+            refuse_path(&path)?;
+            continue;
+        }
+        refuse_path(&path)?;
+        budget.files = budget
+            .files
+            .checked_sub(1)
+            .ok_or_else(|| ArchiveError::TooLarge {
+                found: format!("more than {MOST_FILES} files"),
+                most: format!("{MOST_FILES}"),
+            })?;
+        let size = entry.size();
+        budget.bytes = budget.bytes.checked_sub(size).ok_or_else(too_large)?;
+        let inner = path.split_once('/').map_or("", |(_, inner)| inner);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let wanted = inner == "Chart.yaml"
+            || name == "values.schema.json"
+            || is_crd(inner)
+            || is_packed_subchart(inner);
+        if !wanted {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(error, budget))?;
+        if inner == "Chart.yaml" {
+            contents.chart = Some(String::from_utf8_lossy(&bytes).into_owned());
+        } else if name == "values.schema.json" {
+            schema::refuse_remote_references(&path, &bytes)?;
+        } else if is_packed_subchart(inner) {
+            if budget.nesting == 0 {
+                return Err(ArchiveError::NotAChart(format!(
+                    "'{path}' is packed more than four levels deep"
+                )));
+            }
+            budget.nesting -= 1;
+            let subchart = read(&bytes, budget)?;
+            budget.nesting += 1;
+            contents.crds.extend(
+                subchart
+                    .crds
+                    .into_iter()
+                    .map(|(name, text)| (format!("{path}/{name}"), text)),
+            );
+        } else {
+            contents
+                .crds
+                .push((path, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok(contents)
+}
+
+fn unreadable(error: io::Error, budget: &Budget) -> ArchiveError {
+    // The reader was cut off at the limit.
+    if budget.bytes == 0 {
+        too_large()
+    } else {
+        ArchiveError::Unreadable(error)
+    }
+}
+
+fn too_large() -> ArchiveError {
+    ArchiveError::TooLarge {
+        found: format!("more than {} MiB unpacked", LARGEST_CONTENT >> 20),
+        most: format!("{} MiB", LARGEST_CONTENT >> 20),
+    }
+}
+
+fn refuse_kind(kind: EntryType, path: &str) -> Result<(), ArchiveError> {
+    let kind = match kind {
+        EntryType::Regular
+        | EntryType::Continuous
+        | EntryType::Directory
+        | EntryType::XGlobalHeader
+        | EntryType::XHeader
+        | EntryType::GNULongName => return Ok(()),
+        EntryType::Symlink | EntryType::GNULongLink => "symbolic link",
+        EntryType::Link => "hard link",
+        EntryType::Char | EntryType::Block => "device",
+        EntryType::Fifo => "pipe",
+        _ => "special file",
+    };
+    Err(ArchiveError::Link {
+        path: path.to_owned(),
+        kind,
+    })
+}
+
+fn refuse_path(path: &str) -> Result<(), ArchiveError> {
+    let plain = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if plain && !path.is_empty() && !path.contains(['\\', '\0']) && path.as_bytes().get(1) != Some(&b':') {
+        Ok(())
+    } else {
+        Err(ArchiveError::Escapes {
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Whether Helm takes it for a custom resource definition: under `crds/` of the chart or of an unpacked subchart.
+fn is_crd(inner: &str) -> bool {
+    let mut rest = inner;
+    while let Some(subchart) = rest.strip_prefix("charts/") {
+        match subchart.split_once('/') {
+            Some((_, below)) => rest = below,
+            None => return false,
+        }
+    }
+    rest.starts_with("crds/")
+        && rest
+            .rsplit('.')
+            .next()
+            .is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
+}
+
+fn is_packed_subchart(inner: &str) -> bool {
+    inner.contains("charts/") && (inner.ends_with(".tgz") || inner.ends_with(".tar.gz"))
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compression, write::GzEncoder};
+    use tar::{Builder, Header};
+
+    use super::*;
+
+    const CHART: &[u8] = b"apiVersion: v2\nname: demo\nversion: 1.2.3\n";
+
+    fn pack(files: &[(&str, &[u8])], links: &[(&str, EntryType)]) -> Vec<u8> {
+        let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for (path, contents) in files {
+            let mut header = Header::new_ustar();
+            header.set_size(contents.len() as u64);
+            header.set_mode(0o644);
+            // By hand: the library refuses to write the paths that are tested here.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_cksum();
+            builder.append(&header, *contents).unwrap();
+        }
+        for (path, kind) in links {
+            let mut header = Header::new_ustar();
+            header.set_size(0);
+            header.set_entry_type(*kind);
+            header.set_path(path).unwrap();
+            header.set_link_name("/proc/self/environ").unwrap();
+            header.set_cksum();
+            builder.append(&header, io::empty()).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn a_chart_says_its_name_version_and_definitions() {
+        let sub = pack(&[("sub/Chart.yaml", CHART), ("sub/crds/z.yaml", b"sub")], &[]);
+        let archive = pack(
+            &[
+                ("demo/Chart.yaml", CHART),
+                ("demo/charts/open/Chart.yaml", b"name: other\nversion: 9.9.9\n"),
+                ("demo/charts/open/crds/b.yaml", b"open"),
+                ("demo/crds/README.md", b"no"),
+                ("demo/templates/crds/x.yaml", b"no"),
+                ("demo/charts/sub-1.tgz", &sub),
+            ],
+            &[],
+        );
+        let checked = check_archive(&archive).unwrap();
+        assert_eq!(
+            (checked.name.as_str(), checked.version.as_str()),
+            ("demo", "1.2.3")
+        );
+        assert_eq!(checked.crds, ["open", "sub"]);
+        assert_eq!(checked.digest.len(), 71);
+    }
+
+    #[test]
+    fn links_are_refused_wherever_they_stand() {
+        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Fifo] {
+            let archive = pack(&[("demo/Chart.yaml", CHART)], &[("demo/files/leak", kind)]);
+            let error = check_archive(&archive).unwrap_err();
+            assert!(
+                matches!(&error, ArchiveError::Link { path, .. } if path == "demo/files/leak"),
+                "{error}"
+            );
+            let outer = pack(
+                &[("demo/Chart.yaml", CHART), ("demo/charts/a.tgz", &archive)],
+                &[],
+            );
+            assert!(check_archive(&outer).is_err());
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_chart_are_refused() {
+        for path in ["/etc/passwd", "demo/../../x", "..", "demo\\..\\x", "c:/x"] {
+            let archive = pack(&[("demo/Chart.yaml", CHART), (path, b"x")], &[]);
+            let error = check_archive(&archive).unwrap_err();
+            assert!(matches!(error, ArchiveError::Escapes { .. }), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_fetched_from_elsewhere_is_refused_in_subcharts_too() {
+        let remote: &[u8] = br#"{"properties": {"a": {"$ref": "https://example.com/s.json"}}}"#;
+        let direct = pack(
+            &[("demo/Chart.yaml", CHART), ("demo/values.schema.json", remote)],
+            &[],
+        );
+        assert!(matches!(
+            check_archive(&direct),
+            Err(ArchiveError::RemoteSchema { .. })
+        ));
+        let sub = pack(
+            &[("sub/Chart.yaml", CHART), ("sub/values.schema.json", remote)],
+            &[],
+        );
+        let nested = pack(&[("demo/Chart.yaml", CHART), ("demo/charts/sub.tgz", &sub)], &[]);
+        assert!(matches!(
+            check_archive(&nested),
+            Err(ArchiveError::RemoteSchema { .. })
+        ));
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let zeros = vec![0; 51 << 20];
+        let archive = pack(
+            &[("demo/Chart.yaml", CHART), ("demo/a", &zeros), ("demo/b", &zeros)],
+            &[],
+        );
+        assert!(archive.len() < LARGEST_ARCHIVE);
+        assert!(matches!(
+            check_archive(&archive),
+            Err(ArchiveError::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_chart_says_why() {
+        assert!(matches!(
+            check_archive(b"hello"),
+            Err(ArchiveError::Unreadable(_))
+        ));
+        let none = check_archive(&pack(&[("demo/values.yaml", b"")], &[])).unwrap_err();
+        assert!(none.to_string().contains("no Chart.yaml"), "{none}");
+        let bad = check_archive(&pack(&[("demo/Chart.yaml", b"name: a\nversion: new\n")], &[])).unwrap_err();
+        assert!(bad.to_string().contains("version 'new'"), "{bad}");
+    }
+}

@@ -1,0 +1,190 @@
+//! Running Helm so that it cannot outlive us, its time, its memory or our patience with its output.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Command,
+    time::timeout,
+};
+
+use super::{Helm, Workspace};
+
+/// Most output that is kept; a chart of 1 MiB stands in `-o json` about twice.
+const STDOUT_LIMIT: usize = 32 << 20;
+
+/// How much of the end of what Helm complains is kept.
+const STDERR_LIMIT: usize = 64 << 10;
+
+/// Time between SIGTERM, upon which Helm marks its release failed, and SIGKILL, which leaves it pending.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Helm survives the `kill -9` of its parent, hence this shell between the two. Its standard input is a pipe whose
+/// other end only we hold: when that closes, Helm is killed, the private directory removed and the whole group ended.
+/// Otherwise it writes down Helm's exit code and ends the group, so that nothing that Helm started stays behind.
+/// The group is its own; SIGTERM to the group reaches Helm and is ignored by the shell.
+const GUARD: &str = r#"
+exec 3<&0 </dev/null
+directory=$1 memory=$2
+shift 2
+trap : TERM
+( ulimit -v "$memory" 2>/dev/null; exec 3<&-; exec "$@" ) &
+helm=$!
+(
+  trap '' TERM
+  exec >/dev/null 2>&1
+  read -r _ <&3
+  kill -KILL "$helm"
+  rm -rf -- "$directory"
+  kill -KILL -- "-$$"
+) &
+while :; do
+  wait "$helm"
+  code=$?
+  [ "$code" -eq 127 ] && break
+  kill -0 "$helm" 2>/dev/null || break
+done
+printf '%s' "$code" >"$directory/exit-code"
+kill -KILL -- "-$$"
+"#;
+
+/// How an invocation ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Helm's exit code; `None` when it was killed.
+    pub(crate) code: Option<i32>,
+    /// Its output. Holds values and manifests: never logged.
+    pub(crate) stdout: Vec<u8>,
+    /// Whether more was written than is kept.
+    pub(crate) overflowed: bool,
+    /// The end of its complaints.
+    pub(crate) stderr: String,
+    /// Whether it was stopped at its time limit.
+    pub(crate) timed_out: bool,
+}
+
+impl Finished {
+    /// Whether Helm did what it should.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.code == Some(0) && !self.timed_out && !self.overflowed
+    }
+}
+
+/// Runs Helm with `arguments` in `workspace` for at most `limit`, then ends it. Dropping the future kills it at once.
+pub(crate) async fn run(
+    helm: &Helm,
+    workspace: &Workspace,
+    arguments: &[OsString],
+    limit: Duration,
+) -> io::Result<Finished> {
+    let path = workspace.path();
+    let memory = (helm.settings.memory_limit >> 10).to_string();
+    let mut command = Command::new("/bin/sh");
+    command
+        .args([OsStr::new("-c"), OsStr::new(GUARD), OsStr::new("slipway-guard")])
+        .args([path.as_os_str(), OsStr::new(&memory), helm.path.as_os_str()])
+        .args(arguments)
+        .env_clear()
+        .envs(&helm.settings.environment)
+        .env(
+            "PATH",
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
+        )
+        .env("HOME", path)
+        .env("HELM_CACHE_HOME", path.join("cache"))
+        .env("HELM_CONFIG_HOME", path.join("config"))
+        .env("HELM_DATA_HOME", path.join("data"))
+        .env("HELM_PLUGINS", path.join("plugins"))
+        .env("KUBECONFIG", path.join("kubeconfig"))
+        .current_dir(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut shell = command.spawn()?;
+    let group = shell
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+    // Held until the end: its closing is what kills Helm.
+    let lifeline = shell.stdin.take();
+    let stdout = shell.stdout.take();
+    let stderr = shell.stderr.take();
+    let reading = async {
+        let ((stdout, overflowed), stderr) = tokio::join!(read_head(stdout), read_tail(stderr));
+        (stdout, overflowed, stderr)
+    };
+    tokio::pin!(reading);
+    let mut timed_out = false;
+    let (stdout, overflowed, stderr) = match timeout(limit, &mut reading).await {
+        Ok(read) => read,
+        Err(_) => {
+            timed_out = true;
+            signal(group, Signal::TERM);
+            match timeout(GRACE, &mut reading).await {
+                Ok(read) => read,
+                Err(_) => {
+                    signal(group, Signal::KILL);
+                    reading.await
+                }
+            }
+        }
+    };
+    if overflowed {
+        // Nobody reads any more, so it would hang on a full pipe.
+        signal(group, Signal::KILL);
+    }
+    shell.wait().await?;
+    drop(lifeline);
+    let code = fs::read_to_string(path.join("exit-code"))
+        .ok()
+        .and_then(|code| code.parse().ok());
+    Ok(Finished {
+        code: code.filter(|code| *code < 128),
+        stdout,
+        overflowed,
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        timed_out,
+    })
+}
+
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // The group may have ended by itself in the meantime.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Reads up to the limit; true if there was more.
+async fn read_head(from: Option<impl AsyncRead + Unpin>) -> (Vec<u8>, bool) {
+    let mut head = Vec::new();
+    if let Some(from) = from {
+        let most = u64::try_from(STDOUT_LIMIT).unwrap_or(u64::MAX);
+        // What was read before an error is all that there is.
+        let _ = from.take(most + 1).read_to_end(&mut head).await;
+    }
+    let overflowed = head.len() > STDOUT_LIMIT;
+    head.truncate(STDOUT_LIMIT);
+    (head, overflowed)
+}
+
+/// Reads everything and keeps the end.
+async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut tail = Vec::new();
+    let Some(mut from) = from else { return tail };
+    let mut buffer = vec![0; 8 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        tail.extend_from_slice(&buffer[..length]);
+        if tail.len() > 2 * STDERR_LIMIT {
+            tail.drain(..tail.len() - STDERR_LIMIT);
+        }
+    }
+    tail.drain(..tail.len().saturating_sub(STDERR_LIMIT));
+    tail
+}

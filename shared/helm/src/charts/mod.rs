@@ -1,0 +1,8 @@
+//! Charts by reference: bundled, from OCI registries, from HTTPS repositories.
+
+mod constraint;
+mod credentials;
+mod reference;
+mod source;
+
+pub use source::{BundledCharts, Charts};

@@ -1,0 +1,350 @@
+//! Pulling charts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use slipway_model::TenantId;
+use slipway_ports::{ChartError, ChartSource, FailureClass, PulledChart, Secrets};
+
+use super::{
+    constraint,
+    credentials::HostAccess,
+    reference::{Place, Reference},
+};
+use crate::{
+    archive::{LARGEST_ARCHIVE, check_archive, package_directory},
+    binary::{Finished, Helm, Redactor, Workspace, run, to_error},
+};
+
+/// How long one pull may take.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// What registries and repositories say when a repeat is pointless.
+const REFUSALS: &[&str] = &[
+    "not found",
+    "404",
+    "401",
+    "403",
+    "unauthorized",
+    "forbidden",
+    "denied",
+    "could not locate a version",
+    "no chart version found",
+    "no chart name found",
+    "improper constraint",
+    "invalid",
+    "manifest does not contain",
+    "certificate",
+    "server gave http response to https client",
+];
+
+/// The charts that come with Slipway.
+#[derive(Debug, Clone)]
+pub enum BundledCharts {
+    /// A folder with one folder per chart; packed when used.
+    Directory(PathBuf),
+    /// Packed already, by name.
+    Packed(BTreeMap<String, Vec<u8>>),
+}
+
+/// Charts, from wherever a reference says. Which hosts may be asked is decided by the caller before.
+pub struct Charts {
+    helm: Helm,
+    bundled: BundledCharts,
+    plain_http: BTreeSet<String>,
+    secrets: Option<Arc<dyn Secrets>>,
+}
+
+impl Charts {
+    /// A source of charts that reaches every registry over TLS and without credentials.
+    pub fn new(helm: Helm, bundled: BundledCharts) -> Self {
+        Self {
+            helm,
+            bundled,
+            plain_http: BTreeSet::new(),
+            secrets: None,
+        }
+    }
+
+    /// Hosts (`name` or `name:port`) that are asked without TLS.
+    #[must_use]
+    pub fn with_plain_http(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
+        self.plain_http.extend(hosts);
+        self
+    }
+
+    /// Takes credentials and certificate authorities from the secrets store: for each host the secret
+    /// `registries/<host>` (a `:` before the port being a `_`), a JSON object with `username`, `password` and `ca`
+    /// (PEM), each optional.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    fn bundled(&self, name: &str) -> Result<Vec<u8>, String> {
+        let known = |names: Vec<String>| {
+            format!(
+                "no bundled chart has that name; there are: {}",
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )
+        };
+        match &self.bundled {
+            BundledCharts::Packed(charts) => charts
+                .get(name)
+                .cloned()
+                .ok_or_else(|| known(charts.keys().cloned().collect())),
+            BundledCharts::Directory(directory) => {
+                let folder = directory.join(name);
+                if folder.join("Chart.yaml").is_file() {
+                    return package_directory(&folder).map_err(|error| crate::chain(&error));
+                }
+                let mut names: Vec<String> = fs::read_dir(directory)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .filter(|entry| entry.path().join("Chart.yaml").is_file())
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .collect();
+                names.sort();
+                Err(known(names))
+            }
+        }
+    }
+
+    async fn access(&self, tenant: &TenantId, host: &str) -> Result<HostAccess, PullError> {
+        let stored = match &self.secrets {
+            Some(secrets) => HostAccess::of(&**secrets, tenant, host)
+                .await
+                .map_err(PullError::Unavailable)?,
+            None => None,
+        };
+        Ok(stored.unwrap_or(HostAccess {
+            username: None,
+            password: None,
+            ca: None,
+        }))
+    }
+
+    async fn fetch(
+        &self,
+        tenant: &TenantId,
+        reference: &Reference,
+        version: Option<&str>,
+    ) -> Result<Vec<u8>, PullError> {
+        let workspace = Workspace::new(&self.helm)
+            .map_err(|error| PullError::Unavailable(format!("no private directory can be made: {error}")))?;
+        let failed = |error: std::io::Error| PullError::Unavailable(format!("Helm cannot be run: {error}"));
+        let mut arguments: Vec<OsString> = vec!["pull".into()];
+        match &reference.place {
+            Place::Bundled { name } => return self.bundled(name).map_err(PullError::Refused),
+            Place::Oci { host, path } => {
+                let access = self.access(tenant, host).await?;
+                access.write_registry_config(&workspace, host).map_err(failed)?;
+                if let Some(ca) = &access.ca {
+                    let file = workspace.write("ca.pem", ca.as_bytes()).map_err(failed)?;
+                    arguments.extend(["--ca-file".into(), file.into()]);
+                }
+                let digest = reference.digest.as_ref().map(|digest| format!("@{digest}"));
+                arguments.push(format!("oci://{host}/{path}{}", digest.unwrap_or_default()).into());
+                if self.plain_http.contains(host) {
+                    arguments.push("--plain-http".into());
+                }
+            }
+            Place::Archive { host, path } => {
+                let access = self.access(tenant, host).await?;
+                if let Some(ca) = &access.ca {
+                    let file = workspace.write("ca.pem", ca.as_bytes()).map_err(failed)?;
+                    arguments.extend(["--ca-file".into(), file.into()]);
+                }
+                arguments.push(format!("{}://{host}/{path}", self.scheme(host)).into());
+            }
+            Place::Repository { host, path, chart } => {
+                let url = format!("{}://{host}/{path}", self.scheme(host));
+                let access = self.access(tenant, host).await?;
+                let file = access
+                    .write_repositories(&workspace, url.trim_end_matches('/'))
+                    .map_err(failed)?;
+                let file = ["--repository-config".into(), OsString::from(file)];
+                let mut update: Vec<OsString> = vec!["repo".into(), "update".into(), "source".into()];
+                update.extend(file.clone());
+                let finished = run(&self.helm, &workspace, &update, TIME_LIMIT)
+                    .await
+                    .map_err(failed)?;
+                if !finished.succeeded() {
+                    return Err(classify(&finished, "helm repo update"));
+                }
+                arguments.push(format!("source/{chart}").into());
+                arguments.extend(file);
+            }
+        }
+        let config = workspace.path().join("registry.json");
+        arguments.extend(["--registry-config".into(), config.into()]);
+        let takes_version = reference.digest.is_none() || matches!(reference.place, Place::Repository { .. });
+        if let Some(version) = version.filter(|_| takes_version && !is_archive(&reference.place)) {
+            arguments.extend(["--version".into(), version.into()]);
+        }
+        let out = workspace.path().join("pulled");
+        fs::create_dir(&out).map_err(failed)?;
+        arguments.extend(["--destination".into(), out.clone().into()]);
+        let finished = run(&self.helm, &workspace, &arguments, TIME_LIMIT)
+            .await
+            .map_err(failed)?;
+        if !finished.succeeded() {
+            return Err(classify(&finished, "helm pull"));
+        }
+        let file = fs::read_dir(&out)
+            .map_err(failed)?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|end| end == "tgz"))
+            .ok_or_else(|| PullError::Refused("what came is not a chart".to_owned()))?;
+        let size = fs::metadata(&file).map_err(failed)?.len();
+        if size > LARGEST_ARCHIVE as u64 {
+            return Err(PullError::Refused(format!(
+                "it has {} MiB packed: at most {} MiB",
+                size >> 20,
+                LARGEST_ARCHIVE >> 20
+            )));
+        }
+        fs::read(file).map_err(failed)
+    }
+
+    fn scheme(&self, host: &str) -> &'static str {
+        if self.plain_http.contains(host) {
+            "http"
+        } else {
+            "https"
+        }
+    }
+}
+
+enum PullError {
+    Refused(String),
+    Unavailable(String),
+}
+
+fn classify(finished: &Finished, doing: &str) -> PullError {
+    let error = to_error(finished, doing, &Redactor::default());
+    let message = error.to_string();
+    let lower = message.to_lowercase();
+    if error.class() == FailureClass::Permanent && REFUSALS.iter().any(|word| lower.contains(word)) {
+        let advice = if ["401", "403", "unauthorized", "denied", "forbidden"]
+            .iter()
+            .any(|word| lower.contains(word))
+        {
+            "; store credentials of the host, or check that those stored may read it"
+        } else {
+            "; check name and version"
+        };
+        return PullError::Refused(format!("{message}{advice}"));
+    }
+    PullError::Unavailable(format!("{message}; check that the host can be reached from here"))
+}
+
+fn is_archive(place: &Place) -> bool {
+    matches!(place, Place::Archive { .. })
+}
+
+#[async_trait]
+impl ChartSource for Charts {
+    async fn pull(
+        &self,
+        tenant: &TenantId,
+        reference: &str,
+        version: Option<&str>,
+    ) -> Result<PulledChart, ChartError> {
+        let refused = |reason: String| ChartError::Refused {
+            reference: reference.to_owned(),
+            reason,
+        };
+        let parsed = Reference::parse(reference).map_err(refused)?;
+        let archive = self
+            .fetch(tenant, &parsed, version)
+            .await
+            .map_err(|error| match error {
+                PullError::Refused(reason) => refused(reason),
+                PullError::Unavailable(reason) => ChartError::Unavailable {
+                    reference: reference.to_owned(),
+                    reason,
+                },
+            })?;
+        let checked = check_archive(&archive).map_err(|error| refused(crate::chain(&error)))?;
+        if let Some(constraint) = version {
+            let version = checked.version.parse().map_err(|_| {
+                refused(format!(
+                    "its version '{}' is not a semantic version",
+                    checked.version
+                ))
+            })?;
+            if !constraint::meets(constraint, &version).map_err(refused)? {
+                return Err(refused(format!(
+                    "it has version {}, which does not meet '{constraint}'",
+                    checked.version
+                )));
+            }
+        }
+        // A registry's digest is that of its own manifest, which Helm has compared.
+        let own_digest = parsed
+            .digest
+            .filter(|_| !matches!(parsed.place, Place::Oci { .. }));
+        if let Some(wanted) = own_digest.filter(|wanted| *wanted != checked.digest) {
+            return Err(refused(format!("its digest is {}, not {wanted}", checked.digest)));
+        }
+        Ok(PulledChart {
+            name: checked.name,
+            version: checked.version,
+            digest: checked.digest,
+            archive,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(stderr: &str) -> PullError {
+        let finished = Finished {
+            code: Some(1),
+            stdout: Vec::new(),
+            overflowed: false,
+            stderr: stderr.to_owned(),
+            timed_out: false,
+        };
+        classify(&finished, "helm pull")
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_and_what_does_not_answer_may_be_asked_again() {
+        assert!(matches!(
+            failed("Error: r.example/demo:1.0.0: not found"),
+            PullError::Refused(_)
+        ));
+        assert!(matches!(
+            failed("Error: response status code 401: Unauthorized"),
+            PullError::Refused(reason) if reason.contains("credentials")
+        ));
+        assert!(matches!(
+            failed(
+                "Error: Get \"https://r.example/v2/\": dial tcp 10.0.0.1:443: connect: connection refused"
+            ),
+            PullError::Unavailable(_)
+        ));
+        assert!(matches!(
+            failed("Error: 503 Service Unavailable"),
+            PullError::Unavailable(_)
+        ));
+    }
+}

@@ -1,0 +1,315 @@
+//! Rendered manifests: documents, the inventory of objects, and previews without secrets.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use slipway_ports::ObjectReference;
+
+/// Annotation that makes an object a hook.
+const HOOK: &str = "helm.sh/hook";
+
+/// Kinds without a namespace, for where no API server can be asked. Custom resources are taken for namespaced.
+const CLUSTER_SCOPED: &[&str] = &[
+    "APIService",
+    "CSIDriver",
+    "CSINode",
+    "CertificateSigningRequest",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ClusterTrustBundle",
+    "ComponentStatus",
+    "CustomResourceDefinition",
+    "DeviceClass",
+    "FlowSchema",
+    "IPAddress",
+    "IngressClass",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "PriorityLevelConfiguration",
+    "ResourceSlice",
+    "RuntimeClass",
+    "SelfSubjectReview",
+    "ServiceCIDR",
+    "StorageClass",
+    "StorageVersionMigration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
+    "VolumeAttributesClass",
+];
+
+/// A manifest that is not YAML.
+#[derive(Debug, thiserror::Error)]
+#[error("document {number} of the rendered manifest{} is not valid YAML", .template.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
+pub(crate) struct ManifestError {
+    number: usize,
+    template: Option<String>,
+    #[source]
+    source: serde_saphyr::Error,
+}
+
+/// One object of a manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    /// The object.
+    pub(crate) object: Value,
+    /// The text that it stood in.
+    text: String,
+}
+
+impl Document {
+    /// `kind`, or nothing.
+    pub(crate) fn kind(&self) -> &str {
+        text_at(&self.object, "/kind")
+    }
+
+    /// `apiVersion`, or nothing.
+    pub(crate) fn api_version(&self) -> &str {
+        text_at(&self.object, "/apiVersion")
+    }
+
+    /// `metadata.name`, or nothing.
+    pub(crate) fn name(&self) -> &str {
+        text_at(&self.object, "/metadata/name")
+    }
+
+    /// Whether Helm runs it as a hook instead of keeping it.
+    pub(crate) fn is_hook(&self) -> bool {
+        annotation(&self.object, HOOK).is_some()
+    }
+
+    /// What it is, with the namespace that it lands in.
+    pub(crate) fn reference(&self, release_namespace: &str) -> ObjectReference {
+        let namespace = if is_cluster_scoped(self.kind()) {
+            ""
+        } else {
+            match text_at(&self.object, "/metadata/namespace") {
+                "" => release_namespace,
+                own => own,
+            }
+        };
+        ObjectReference {
+            api_version: self.api_version().to_owned(),
+            kind: self.kind().to_owned(),
+            namespace: namespace.to_owned(),
+            name: self.name().to_owned(),
+        }
+    }
+}
+
+/// Whether objects of a well-known kind have no namespace.
+pub(crate) fn is_cluster_scoped(kind: &str) -> bool {
+    CLUSTER_SCOPED.binary_search(&kind).is_ok()
+}
+
+/// The text at a JSON pointer; empty if there is none.
+pub(crate) fn text_at<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// An annotation of an object.
+pub(crate) fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
+}
+
+/// A label of an object.
+pub(crate) fn label<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/labels")?.get(name)?.as_str()
+}
+
+/// Reads all objects of a YAML stream in order; `List`s are taken apart, empty documents left out.
+pub(crate) fn parse(manifest: &str) -> Result<Vec<Document>, ManifestError> {
+    let mut documents = Vec::new();
+    for (index, text) in split(manifest).into_iter().enumerate() {
+        let object: Value = read(&text).map_err(|source| ManifestError {
+            number: index + 1,
+            template: source_of(&text).map(str::to_owned),
+            source,
+        })?;
+        if !object.is_object() {
+            continue;
+        }
+        let items = object
+            .get("items")
+            .and_then(Value::as_array)
+            .filter(|_| text_at(&object, "/kind").ends_with("List"));
+        match items {
+            Some(items) => documents.extend(items.iter().filter(|item| item.is_object()).map(|item| {
+                let text = match source_of(&text) {
+                    Some(source) => format!("# Source: {source}\n{}", to_yaml(item)),
+                    None => to_yaml(item),
+                };
+                Document {
+                    object: item.clone(),
+                    text,
+                }
+            })),
+            None => documents.push(Document { object, text }),
+        }
+    }
+    Ok(documents)
+}
+
+/// The inventory: every object that is no hook, each once, in order.
+pub(crate) fn inventory(documents: &[Document], release_namespace: &str) -> Vec<ObjectReference> {
+    let mut objects: Vec<ObjectReference> = Vec::new();
+    for document in documents.iter().filter(|document| !document.is_hook()) {
+        let reference = document.reference(release_namespace);
+        if !reference.name.is_empty() && !objects.contains(&reference) {
+            objects.push(reference);
+        }
+    }
+    objects
+}
+
+/// The manifest as text in which the data of Secrets is blanked; keys stay, so that a preview shows what there is.
+pub(crate) fn preview(documents: &[Document]) -> String {
+    let mut out = String::new();
+    for document in documents {
+        out.push_str("---\n");
+        if document.kind() == "Secret" {
+            if let Some(source) = source_of(&document.text) {
+                let _ = writeln!(out, "# Source: {source}");
+            }
+            out.push_str(&to_yaml(&blank_secret(document.object.clone())));
+        } else {
+            out.push_str(document.text.trim_matches('\n'));
+        }
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// The object with each value of `data` and `stringData` blanked.
+pub(crate) fn blank_secret(mut secret: Value) -> Value {
+    for field in ["data", "stringData"] {
+        if let Some(values) = secret.get_mut(field).and_then(Value::as_object_mut) {
+            for value in values.values_mut() {
+                *value = Value::String("(hidden)".to_owned());
+            }
+        }
+    }
+    // What `kubectl apply` keeps there is the whole object once more.
+    if let Some(annotations) = secret
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    secret
+}
+
+/// Writes an object as YAML.
+pub(crate) fn to_yaml(object: &Value) -> String {
+    // JSON is YAML: whatever the writer may refuse is still shown.
+    serde_saphyr::to_string(object).unwrap_or_else(|_| object.to_string())
+}
+
+/// Reads one YAML document.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        // As Helm reads it: the last of several equal keys counts.
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// `sha256:<hex>` of some bytes.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    let mut text = String::from("sha256:");
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Splits at `---` lines; documents of comments and blank lines only are left out.
+fn split(manifest: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in manifest.lines() {
+        let rest = line.strip_prefix("---");
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '#'])) {
+            let rest = rest.trim_start();
+            documents.push(match rest {
+                "" => String::new(),
+                text => format!("{text}\n"),
+            });
+        } else if let Some(document) = documents.last_mut() {
+            document.push_str(line);
+            document.push('\n');
+        }
+    }
+    documents.retain(|document| {
+        document
+            .lines()
+            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+    });
+    documents
+}
+
+/// The template that Helm says a document came from.
+fn source_of(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("# Source: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "---\n# Source: c/templates/a.yaml\napiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: hunter22\n---\n# only a comment\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: hook, annotations: {helm.sh/hook: pre-install}}\n--- # next\nkind: List\napiVersion: v1\nitems:\n- {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: r, namespace: ignored}}\n- {apiVersion: v1, kind: Secret, metadata: {name: inner, namespace: other}, data: {k: aHVudGVyMjI=}}\n";
+
+    #[test]
+    fn the_inventory_has_every_object_but_hooks_with_its_namespace() {
+        let objects = inventory(&parse(MANIFEST).unwrap(), "ns");
+        let shown: Vec<_> = objects
+            .iter()
+            .map(|object| format!("{}:{}", object.namespace, object))
+            .collect();
+        assert_eq!(shown, ["ns:Secret/s", ":ClusterRole/r", "other:Secret/inner"]);
+    }
+
+    #[test]
+    fn a_preview_shows_the_keys_of_secrets_and_never_their_values() {
+        let documents = parse(MANIFEST).unwrap();
+        let preview = preview(&documents);
+        assert!(
+            !preview.contains("hunter22") && !preview.contains("aHVudGVyMjI="),
+            "{preview}"
+        );
+        assert!(preview.contains("password"), "{preview}");
+        let again = parse(&preview).unwrap();
+        assert_eq!(again.len(), documents.len());
+        assert_eq!(inventory(&again, "ns"), inventory(&documents, "ns"));
+    }
+
+    #[test]
+    fn dashes_inside_a_block_are_text() {
+        let documents =
+            parse("kind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: |\n    --- inner\n    ---\n---x: 1\n");
+        assert_eq!(documents.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_table_of_cluster_scoped_kinds_is_sorted_for_its_search() {
+        assert!(CLUSTER_SCOPED.is_sorted());
+        assert!(is_cluster_scoped("Namespace") && !is_cluster_scoped("Deployment"));
+    }
+
+    #[test]
+    fn an_error_names_the_template() {
+        let error = parse("---\n# Source: c/templates/b.yaml\na: [1\n").unwrap_err();
+        assert!(error.to_string().contains("c/templates/b.yaml"), "{error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! What goes into an error message about something that did not become ready.
+
+use serde_json::Value;
+
+use super::{Snapshot, find_condition, number, seen};
+use crate::manifest::text_at;
+
+/// Most bytes of a diagnosis.
+const LONGEST: usize = 4 << 10;
+
+/// Most events that are told.
+const MOST_EVENTS: usize = 6;
+
+/// Most pods whose logs are asked for.
+const MOST_LOGS: usize = 2;
+
+/// The end of a container's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogRequest {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    /// Of the run before this one.
+    pub(crate) previous: bool,
+}
+
+/// Whose logs would tell something: containers that ended badly, first, then those that run and are not ready.
+pub(crate) fn log_requests(snapshot: &Snapshot) -> Vec<LogRequest> {
+    let mut ended = Vec::new();
+    let mut unready = Vec::new();
+    for pod in &snapshot.pods {
+        let is_ready = find_condition(pod, "Ready").is_some_and(|ready| text_at(ready, "/status") == "True");
+        if is_ready || text_at(pod, "/status/phase") == "Succeeded" {
+            continue;
+        }
+        let statuses = ["initContainerStatuses", "containerStatuses"]
+            .iter()
+            .filter_map(|field| pod.pointer(&format!("/status/{field}"))?.as_array())
+            .flatten();
+        for status in statuses {
+            let request = |previous| LogRequest {
+                namespace: text_at(pod, "/metadata/namespace").to_owned(),
+                pod: text_at(pod, "/metadata/name").to_owned(),
+                container: text_at(status, "/name").to_owned(),
+                previous,
+            };
+            let failed = |pointer| number(status, pointer).is_some_and(|code| code != 0);
+            if failed("/state/terminated/exitCode") {
+                ended.push(request(false));
+            } else if failed("/lastState/terminated/exitCode") {
+                ended.push(request(true));
+            } else if status.pointer("/state/running").is_some()
+                && status.get("ready") != Some(&Value::Bool(true))
+            {
+                unready.push(request(false));
+            }
+        }
+    }
+    ended.extend(unready);
+    ended.truncate(MOST_LOGS);
+    ended
+}
+
+/// The last warnings of what is not ready, and the ends of the logs, in at most 4 KiB.
+pub(crate) fn diagnosis(snapshot: &Snapshot, logs: &[(LogRequest, String)]) -> String {
+    let mut warnings: Vec<&Value> = snapshot
+        .events
+        .iter()
+        .filter(|event| text_at(event, "/type") == "Warning")
+        .filter(|event| concerns_unready(event, snapshot))
+        .collect();
+    warnings.sort_by_key(|event| std::cmp::Reverse(seen(event)));
+    let mut text = String::new();
+    for event in warnings.into_iter().take(MOST_EVENTS) {
+        let times = number(event, "/series/count")
+            .or(number(event, "/count"))
+            .unwrap_or(1);
+        let often = if times > 1 {
+            format!(" ({times} times)")
+        } else {
+            String::new()
+        };
+        let line = format!(
+            "{}/{}: {}: {}{often}\n",
+            text_at(event, "/involvedObject/kind"),
+            text_at(event, "/involvedObject/name"),
+            text_at(event, "/reason"),
+            text_at(event, "/message").trim(),
+        );
+        text.push_str(head(&line, 500));
+        if !text.ends_with('\n') {
+            text.push_str("…\n");
+        }
+    }
+    text.truncate(head(&text, LONGEST / 2).len());
+    for (index, (request, log)) in logs.iter().enumerate() {
+        let title = format!("log of {} ({}):\n", request.pod, request.container);
+        let room = (LONGEST - text.len()) / (logs.len() - index);
+        if room > title.len() + 80 && !log.trim().is_empty() {
+            text.push_str(&title);
+            text.push_str(tail(log.trim_end(), room - title.len() - 1));
+            text.push('\n');
+        }
+    }
+    text.truncate(head(&text, LONGEST).len());
+    text
+}
+
+/// Whether an event is about something that still exists, is not a pod that is ready, and is in the snapshot.
+fn concerns_unready(event: &Value, snapshot: &Snapshot) -> bool {
+    let uid = text_at(event, "/involvedObject/uid");
+    let has_uid = |object: &Value| text_at(object, "/metadata/uid") == uid;
+    match snapshot.pods.iter().find(|pod| has_uid(pod)) {
+        Some(pod) => find_condition(pod, "Ready").is_none_or(|ready| text_at(ready, "/status") != "True"),
+        None => {
+            snapshot.replica_sets.iter().any(has_uid)
+                || snapshot
+                    .objects
+                    .iter()
+                    .any(|(_, object)| object.as_ref().is_some_and(has_uid))
+        }
+    }
+}
+
+/// The beginning of a text, at most so many bytes.
+fn head(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The end of a text, at most so many bytes.
+pub(crate) fn tail(text: &str, most: usize) -> &str {
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}

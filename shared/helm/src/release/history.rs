@@ -1,0 +1,171 @@
+//! The revisions of a release in a cluster, and recovering one whose writer died.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use slipway_ports::{Release, ReleaseRecord, ReleaseStatus, TargetError};
+
+use super::payload::{Payload, status_of};
+use crate::{
+    client::{Kubernetes, encode},
+    manifest::{inventory, label, text_at},
+};
+
+/// Labels that Helm itself puts onto a record.
+const OWN_LABELS: &[&str] = &["name", "owner", "status", "version", "createdAt", "modifiedAt"];
+
+/// One revision, without its payload.
+#[derive(Debug, Clone)]
+pub(crate) struct Revision {
+    pub(crate) number: u32,
+    pub(crate) status: ReleaseStatus,
+    labels: BTreeMap<String, String>,
+}
+
+impl Revision {
+    fn of_metadata(object: &Value) -> Option<Self> {
+        let labels = object
+            .pointer("/metadata/labels")?
+            .as_object()?
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .filter(|(key, _)| !OWN_LABELS.contains(&key.as_str()))
+            .collect();
+        Some(Self {
+            number: label(object, "version")?.parse().ok()?,
+            status: status_of(label(object, "status").unwrap_or_default()),
+            labels,
+        })
+    }
+}
+
+impl Kubernetes {
+    /// All revisions that Helm keeps, newest first.
+    pub(crate) async fn revisions(&self, release: &Release) -> Result<Vec<Revision>, TargetError> {
+        let query = format!("labelSelector=owner%3Dhelm%2Cname%3D{}", encode(&release.name));
+        let secrets = self.list_metadata(&secrets_path(release), &query).await?;
+        let mut revisions: Vec<_> = secrets.iter().filter_map(Revision::of_metadata).collect();
+        revisions.sort_by_key(|revision| std::cmp::Reverse(revision.number));
+        Ok(revisions)
+    }
+
+    /// The newest record.
+    pub(crate) async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        let revisions = self.revisions(release).await?;
+        let Some(newest) = revisions.first() else {
+            return Ok(None);
+        };
+        let payload = self.payload(release, newest.number).await?;
+        let mut objects = inventory(&payload.documents()?, &release.namespace);
+        self.settle_namespaces(&mut objects).await?;
+        Ok(Some(ReleaseRecord {
+            revision: newest.number,
+            status: newest.status,
+            labels: newest.labels.clone(),
+            chart: payload.chart(),
+            objects,
+            ever_deployed: revisions.iter().any(|revision| {
+                matches!(
+                    revision.status,
+                    ReleaseStatus::Deployed | ReleaseStatus::Superseded
+                )
+            }),
+        }))
+    }
+
+    /// What one revision holds.
+    pub(crate) async fn payload(&self, release: &Release, revision: u32) -> Result<Payload, TargetError> {
+        match self.get(&secret_path(release, revision)).await? {
+            Some(secret) => Payload::of_secret(&secret),
+            None => Err(TargetError::transient(format!(
+                "revision {revision} of release {release} has just been removed by someone else"
+            ))),
+        }
+    }
+
+    /// Puts labels onto the record of one revision.
+    pub(crate) async fn label_revision(
+        &self,
+        release: &Release,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), TargetError> {
+        let body = json!({"metadata": {"labels": labels}});
+        self.patch(
+            &secret_path(release, revision),
+            crate::client::PatchKind::Merge,
+            &body,
+        )
+        .await
+    }
+
+    /// Recovers a revision that a dead writer left pending; says what was done.
+    pub(crate) async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
+        let revisions = self.revisions(release).await?;
+        if let Some(newest) = revisions.first().filter(|newest| newest.number != revision) {
+            return Err(TargetError::transient(format!(
+                "release {release} is at revision {}, not {revision}: someone else writes it",
+                newest.number
+            )));
+        }
+        let path = secret_path(release, revision);
+        let Some(mut secret) = self.get(&path).await? else {
+            return Ok(format!(
+                "release {release} has no revision {revision}: nothing to recover"
+            ));
+        };
+        let status = status_of(label(&secret, "status").unwrap_or_default());
+        match status {
+            ReleaseStatus::PendingInstall => {
+                // Marked failed, Helm would take the next install for an upgrade and never run post-install hooks.
+                let version = text_at(&secret, "/metadata/resourceVersion");
+                let uid = text_at(&secret, "/metadata/uid");
+                let options = json!({"preconditions": {"resourceVersion": version, "uid": uid}});
+                self.delete(&path, &options).await?;
+                Ok(format!(
+                    "release {release} was left pending-install by a writer that died: its record was deleted, so that it is installed again"
+                ))
+            }
+            ReleaseStatus::PendingUpgrade | ReleaseStatus::PendingRollback => {
+                let mut payload = Payload::of_secret(&secret)?;
+                payload.mark_failed("its writer died; marked failed by slipway");
+                let data = payload.to_secret_data().map_err(|error| {
+                    TargetError::permanent(format!("the record cannot be packed: {error}"))
+                })?;
+                secret["data"]["release"] = data.into();
+                secret["metadata"]["labels"]["status"] = "failed".into();
+                // The resource version that was read goes along, so a writer that is still alive wins.
+                self.replace(&path, &secret).await?;
+                Ok(format!(
+                    "revision {revision} of release {release} was left {} by a writer that died: it was marked failed",
+                    word(status)
+                ))
+            }
+            ReleaseStatus::Uninstalling => Ok(format!(
+                "the uninstall of release {release} was left unfinished: it is to be repeated"
+            )),
+            status => Ok(format!(
+                "revision {revision} of release {release} is {}: nothing to recover",
+                word(status)
+            )),
+        }
+    }
+}
+
+/// Helm's word for a status.
+pub(crate) fn word(status: ReleaseStatus) -> String {
+    match serde_json::to_value(status) {
+        Ok(Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Path of the Secrets of a namespace.
+fn secrets_path(release: &Release) -> String {
+    format!("/api/v1/namespaces/{}/secrets", encode(&release.namespace))
+}
+
+fn secret_path(release: &Release, revision: u32) -> String {
+    let name = format!("sh.helm.release.v1.{}.v{revision}", release.name);
+    format!("{}/{}", secrets_path(release), encode(&name))
+}
