@@ -1,6 +1,6 @@
 //! What can be wrong with an expression. No error holds a value, only names and types.
 
-use crate::scan::{MAX_EXPRESSION, MAX_NESTING, MAX_TEXT, MAX_TOKENS};
+use crate::scan::{MAX_DEPTH, MAX_EXPRESSION, MAX_NESTING, MAX_TEXT, MAX_TOKENS};
 
 /// An expression that is refused before it is evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum ParseError {
         "the expression nests more than {MAX_NESTING} deep (brackets, `not`, `-` and `else` count); write it flatter"
     )]
     TooDeep,
+    /// Too many operations build on each other.
+    #[error("more than {MAX_DEPTH} operations build on each other; split the expression over several values")]
+    TooManyOperations,
     /// `{% … %}`.
     #[error(
         "statements ({{% … %}}) are not allowed, only expressions ({{{{ … }}}}); to keep the text as it is, put it between {{% raw %}} and {{% endraw %}}"

@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::context::{Context, Found};
 use crate::error::RenderError;
+use crate::filters::{self, Filter};
 use crate::meter::Meter;
 use crate::node::{Arithmetic, Comparison, Node};
 use crate::operators::{self, type_name};
-use crate::{filters, predicates};
+use crate::predicates::{self, Predicate};
+use crate::scope::Reference;
 
 /// What an expression gives on the way.
 #[derive(Debug)]
@@ -47,61 +49,24 @@ pub(crate) struct Evaluation<'v, 'm> {
 }
 
 impl<'v> Evaluation<'v, '_> {
+    /// Evaluates `node`. This function recurses, so it only hands over: what the cases need on the stack is theirs.
     pub(crate) fn evaluate(&mut self, node: &'v Node) -> Result<Slot<'v>, RenderError> {
         self.meter.step()?;
         match node {
             Node::Constant(value) => Ok(Slot::Borrowed(value)),
-            Node::Read(reference) => match self.context.look_up(reference) {
-                Found::Value(value) => Ok(Slot::Borrowed(value)),
-                Found::Absent => Ok(Slot::Undefined(node)),
-                Found::Withheld => Err(Context::withheld(reference)),
-            },
-            Node::Member { base, key } => {
-                let base = self.evaluate(base)?;
-                Ok(select(
-                    base,
-                    node,
-                    |value| value.as_object()?.get(key),
-                    |value| take_member(value, key),
-                ))
-            }
+            Node::Read(reference) => self.read(node, reference),
+            Node::Member { base, key } => self.member(node, base, key),
             Node::Index { base, index } => self.index(node, base, index),
             Node::Slice {
                 base,
                 start,
                 stop,
                 step,
-            } => {
-                let base = self.evaluate(base)?;
-                let mut bound = |part: &'v Option<Box<Node>>| {
-                    part.as_deref()
-                        .map(|part| self.evaluate(part)?.value().cloned())
-                        .transpose()
-                };
-                let (start, stop, step) = (bound(start)?, bound(stop)?, bound(step)?);
-                operators::slice(self.meter, base.value()?, start, stop, step).map(Slot::Owned)
-            }
-            Node::Not(inner) => {
-                let truth = operators::truthy(self.evaluate(inner)?.value()?);
-                Ok(Slot::Owned(Value::Bool(!truth)))
-            }
-            Node::Negate(inner) => operators::negate(self.evaluate(inner)?.value()?).map(Slot::Owned),
-            Node::And(left, right) => {
-                let left = self.evaluate(left)?;
-                if operators::truthy(left.value()?) {
-                    self.defined(right)
-                } else {
-                    Ok(left)
-                }
-            }
-            Node::Or(left, right) => {
-                let left = self.evaluate(left)?;
-                if operators::truthy(left.value()?) {
-                    Ok(left)
-                } else {
-                    self.defined(right)
-                }
-            }
+            } => self.slice(base, [start, stop, step]),
+            Node::Not(inner) => self.not(inner),
+            Node::Negate(inner) => self.negate(inner),
+            Node::And(left, right) => self.either(left, right, false),
+            Node::Or(left, right) => self.either(left, right, true),
             Node::Arithmetic {
                 operator,
                 left,
@@ -112,31 +77,98 @@ impl<'v> Evaluation<'v, '_> {
                 condition,
                 then,
                 otherwise,
-            } => {
-                let truth = operators::truthy(self.evaluate(condition)?.value()?);
-                self.evaluate(if truth { then } else { otherwise })
-            }
+            } => self.choose(condition, then, otherwise),
+            Node::Filter {
+                filter: Filter::Default,
+                input,
+                arguments,
+            } => filters::default(self, input, arguments),
             Node::Filter {
                 filter,
                 input,
                 arguments,
-            } => filters::apply(self, *filter, input, arguments.as_slice()),
+            } => filters::apply(self, *filter, input, arguments),
             Node::Test {
                 predicate,
                 input,
                 argument,
-            } => {
-                let input = self.evaluate(input)?;
-                let argument = argument
-                    .as_deref()
-                    .map(|argument| self.evaluate(argument))
-                    .transpose()?;
-                predicates::holds(self.meter, *predicate, &input, argument.as_ref())
-                    .map(|truth| Slot::Owned(Value::Bool(truth)))
-            }
+            } => self.test(*predicate, input, argument.as_deref()),
             Node::List(items) => self.list(items),
             Node::Map(members) => self.map(members),
         }
+    }
+
+    fn read(&mut self, node: &'v Node, reference: &'v Reference) -> Result<Slot<'v>, RenderError> {
+        match self.context.look_up(reference) {
+            Found::Value(value) => Ok(Slot::Borrowed(value)),
+            Found::Absent => Ok(Slot::Undefined(node)),
+            Found::Withheld => Err(Context::withheld(reference)),
+        }
+    }
+
+    fn member(&mut self, node: &'v Node, base: &'v Node, key: &str) -> Result<Slot<'v>, RenderError> {
+        let base = self.evaluate(base)?;
+        Ok(select(
+            base,
+            node,
+            |value| value.as_object()?.get(key),
+            |value| take_member(value, key),
+        ))
+    }
+
+    fn slice(&mut self, base: &'v Node, bounds: [&'v Option<Box<Node>>; 3]) -> Result<Slot<'v>, RenderError> {
+        let base = self.evaluate(base)?;
+        let mut given = [None, None, None];
+        for (given, bound) in given.iter_mut().zip(bounds) {
+            if let Some(bound) = bound {
+                *given = Some(self.evaluate(bound)?.value()?.clone());
+            }
+        }
+        operators::slice(self.meter, base.value()?, given).map(Slot::Owned)
+    }
+
+    fn not(&mut self, inner: &'v Node) -> Result<Slot<'v>, RenderError> {
+        Ok(Slot::Owned(Value::Bool(!self.truth(inner)?)))
+    }
+
+    fn negate(&mut self, inner: &'v Node) -> Result<Slot<'v>, RenderError> {
+        operators::negate(self.evaluate(inner)?.value()?).map(Slot::Owned)
+    }
+
+    /// `and` and `or`, which give one of their operands: the left one if its truth is `decisive`.
+    fn either(&mut self, left: &'v Node, right: &'v Node, decisive: bool) -> Result<Slot<'v>, RenderError> {
+        let left = self.evaluate(left)?;
+        if operators::truthy(left.value()?) == decisive {
+            Ok(left)
+        } else {
+            self.defined(right)
+        }
+    }
+
+    fn choose(
+        &mut self,
+        condition: &'v Node,
+        then: &'v Node,
+        otherwise: &'v Node,
+    ) -> Result<Slot<'v>, RenderError> {
+        let chosen = if self.truth(condition)? { then } else { otherwise };
+        self.evaluate(chosen)
+    }
+
+    fn test(
+        &mut self,
+        predicate: Predicate,
+        input: &'v Node,
+        argument: Option<&'v Node>,
+    ) -> Result<Slot<'v>, RenderError> {
+        let input = self.evaluate(input)?;
+        let argument = argument.map(|argument| self.evaluate(argument)).transpose()?;
+        let truth = predicates::holds(self.meter, predicate, &input, argument.as_ref())?;
+        Ok(Slot::Owned(Value::Bool(truth)))
+    }
+
+    fn truth(&mut self, node: &'v Node) -> Result<bool, RenderError> {
+        Ok(operators::truthy(self.evaluate(node)?.value()?))
     }
 
     /// Evaluates a node whose value must be there.

@@ -3,13 +3,14 @@
 //!
 //! Who writes an expression is not trusted, so the language is smaller than Jinja: expressions only, no
 //! statements, no function calls, and filters and tests from a fixed list ([`FILTERS`], [`TESTS`]). The grammar is
-//! that of `minijinja`, whose tokenizer and parser are used; evaluation is our own, because the reference that an
-//! expression reads must be known without running it, and because every operation has to ask for its memory
-//! before it takes it: `minijinja` folds `"x" * 100000000` while it compiles, before any fuel is spent.
+//! that of `minijinja`, whose tokenizer and parser are used; evaluation is our own, for three reasons. What an
+//! expression reads must be known without running it. Every operation has to pay for its memory before it takes
+//! it, while `minijinja` folds `"x" * 100000000` as it compiles, before any fuel is spent. And `''[::-1]` makes it
+//! panic. A test holds random expressions against `minijinja`'s own results.
 //!
 //! What holds:
 //! - Text and expressions are capped before they are parsed ([`MAX_TEXT`], [`MAX_EXPRESSION`], [`MAX_TOKENS`],
-//!   [`MAX_NESTING`]), and parsing and evaluation run on a stack of known size.
+//!   [`MAX_NESTING`], [`MAX_DEPTH`]), and parsing and evaluation run on a stack of known size.
 //! - One call takes at most [`Limits::memory`] bytes for what it computes, [`Limits::fuel`] steps, and
 //!   [`Limits::output`] bytes for one text.
 //! - A value that itself contains `{{` is text and is never evaluated again.
@@ -41,7 +42,7 @@ pub use filters::FILTERS;
 pub use meter::Limits;
 pub use path::{Located, Path, PathSegment};
 pub use predicates::TESTS;
-pub use scan::{MAX_EXPRESSION, MAX_NESTING, MAX_TEXT, MAX_TOKENS, holds_expression};
+pub use scan::{MAX_DEPTH, MAX_EXPRESSION, MAX_NESTING, MAX_TEXT, MAX_TOKENS, holds_expression};
 pub use scope::{Read, Reference, Root, Scope};
 pub use template::{Expression, Template};
 pub use walk::{

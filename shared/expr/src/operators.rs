@@ -269,13 +269,11 @@ fn contains(container: &Value, item: &Value) -> Result<bool, RenderError> {
 pub(crate) fn slice(
     meter: &mut Meter,
     base: &Value,
-    start: Option<Value>,
-    stop: Option<Value>,
-    step: Option<Value>,
+    bounds: [Option<Value>; 3],
 ) -> Result<Value, RenderError> {
     meter.take(size(base))?;
-    let (start, stop) = (bound(start)?, bound(stop)?);
-    let step = bound(step)?.unwrap_or(1);
+    let [start, stop, step] = bounds.map(bound);
+    let (start, stop, step) = (start?, stop?, step?.unwrap_or(1));
     let wrong = |value: &Value| RenderError::Type {
         operation: "`[start:stop]`",
         found: type_name(value).to_owned(),

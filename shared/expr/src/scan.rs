@@ -4,6 +4,8 @@
 //! The boundaries come from the tokenizer that the parser itself uses, so that the two cannot disagree. It does
 //! not recurse.
 
+use std::sync::LazyLock;
+
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 
@@ -17,6 +19,8 @@ pub const MAX_EXPRESSION: usize = 4 << 10;
 pub const MAX_TOKENS: usize = 512;
 /// How deep one expression may nest: open brackets, and `not`, `-` and `else` in front of the same operand.
 pub const MAX_NESTING: usize = 16;
+/// How many operations may be applied one to the result of the other, as in `a + b + c` or `a.b.c | d`.
+pub const MAX_DEPTH: usize = 64;
 
 /// A part of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part<'_>>, ParseError> {
     }
     let mut parts = Vec::new();
     let mut open: Option<(usize, Caps)> = None;
-    for token in tokenize(text, false, keep_trailing_newline()) {
+    for token in tokenize(text, false, SYNTAX.clone()) {
         let (token, span) = token.map_err(|error| syntax_error(text, &error))?;
         match (&token, &mut open) {
             (Token::BlockStart, _) => return Err(ParseError::Statement),
@@ -76,7 +80,7 @@ pub(crate) fn check_bare(text: &str) -> Result<(), ParseError> {
         return Err(ParseError::Braces);
     }
     let mut caps = Caps::default();
-    for token in tokenize(text, true, keep_trailing_newline()) {
+    for token in tokenize(text, true, SYNTAX.clone()) {
         let (token, _) = token.map_err(|error| syntax_error(text, &error))?;
         caps.count(&token)?;
     }
@@ -98,12 +102,12 @@ pub(crate) fn syntax_error(text: &str, error: &minijinja::Error) -> ParseError {
 }
 
 /// Jinja drops the last newline of a template; a value keeps its own.
-fn keep_trailing_newline() -> SyntaxConfig {
+static SYNTAX: LazyLock<SyntaxConfig> = LazyLock::new(|| {
     SyntaxConfig::builder()
         .keep_trailing_newline(true)
         .build()
         .expect("the default delimiters are valid")
-}
+});
 
 /// Counts what makes the parser recurse.
 #[derive(Debug, Default)]

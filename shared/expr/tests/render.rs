@@ -34,8 +34,8 @@ fn render(text: &str) -> Result<Value, RenderError> {
 }
 
 #[track_caller]
-fn gives(text: &str, expected: Value) {
-    assert_eq!(render(text).as_ref(), Ok(&expected), "{text}");
+fn gives(text: &str, expected: impl Into<Value>) {
+    assert_eq!(render(text), Ok(expected.into()), "{text}");
 }
 
 #[track_caller]

@@ -189,16 +189,13 @@ impl Filter {
     }
 }
 
-/// Applies `filter` to `input`. Only `default` accepts an input without a value.
+/// Applies any other filter than `default` to `input`.
 pub(crate) fn apply<'v>(
     evaluation: &mut Evaluation<'v, '_>,
     filter: Filter,
     input: &'v Node,
     arguments: &'v [Option<Node>],
 ) -> Result<Slot<'v>, RenderError> {
-    if filter == Filter::Default {
-        return default(evaluation, input, arguments);
-    }
     let input = evaluation.defined(input)?;
     let mut given = Vec::with_capacity(arguments.len());
     for argument in arguments {
@@ -233,7 +230,8 @@ pub(crate) fn apply<'v>(
     Ok(Slot::Owned(value))
 }
 
-fn default<'v>(
+/// `default`, the only filter that accepts an input without a value.
+pub(crate) fn default<'v>(
     evaluation: &mut Evaluation<'v, '_>,
     input: &'v Node,
     arguments: &'v [Option<Node>],
