@@ -90,12 +90,26 @@ pub fn install(target: &Path, install: impl FnOnce(&Path) -> Result<()>) -> Resu
     if target.is_dir() {
         return Ok(());
     }
+    let prefix = format!(".{name}.");
+    remove_leftovers(parent, &prefix)?;
     let scratch = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
+        .prefix(&prefix)
         .tempdir_in(parent)
         .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
     install(scratch.path())?;
     fs::rename(scratch.path(), target).with_context(|| format!("cannot put {} into place", target.display()))
+}
+
+/// Removes what installations that were killed have left: whoever holds the lock has the only live one.
+fn remove_leftovers(parent: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())
+                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -121,6 +135,18 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(names, ["whole"]);
+    }
+
+    #[test]
+    fn what_a_killed_installation_left_is_removed_and_other_versions_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("1.0");
+        for there in [".1.0.abc", "2.0", ".2.0.abc"] {
+            fs::create_dir(folder.path().join(there)).unwrap();
+        }
+        install(&target, |_| Ok(())).unwrap();
+        assert!(!folder.path().join(".1.0.abc").exists());
+        assert!(folder.path().join("2.0").exists() && folder.path().join(".2.0.abc").exists());
     }
 
     #[test]

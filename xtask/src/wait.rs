@@ -11,13 +11,15 @@ use anyhow::{Result, bail};
 pub fn until<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     loop {
+        let probed = Instant::now();
         if let Some(value) = probe()? {
             return Ok(value);
         }
         if start.elapsed() >= limit {
             bail!("{what} did not happen within {} s", limit.as_secs_f32());
         }
-        pause(Duration::from_millis(25));
+        // A probe that starts a program takes processor time from whatever it waits for.
+        pause((probed.elapsed() * 2).clamp(Duration::from_millis(25), Duration::from_millis(150)));
     }
 }
 

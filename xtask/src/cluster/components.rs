@@ -31,8 +31,9 @@ const STAGES: [&str; 4] = [
 /// installation of a big chart wait for nothing here.
 const RATE: [&str; 2] = ["--kube-api-qps=500", "--kube-api-burst=1000"];
 
-/// Starts everything, each as soon as what it needs is ready.
-pub(super) fn start(files: &Files, state: &mut State) -> Result<()> {
+/// Starts everything, each as soon as what it needs is ready. `fill` is called once the API server answers, while the
+/// rest gets ready.
+pub(super) fn start(files: &Files, state: &mut State, fill: impl FnOnce() -> Result<()>) -> Result<()> {
     files.create()?;
     let kubernetes = tools::CONTROL_PLANE.folder()?;
     let [
@@ -74,6 +75,7 @@ pub(super) fn start(files: &Files, state: &mut State) -> Result<()> {
         &mut scheduler(files, &kubernetes, scheduler_port),
     )?;
     let kwok = launch(files, state, "kwok", &mut kwok(files, kwok_port)?)?;
+    fill()?;
     ready(&manager, || accepts(manager_port))?;
     ready(&scheduler, || accepts(scheduler_port))?;
     ready(&kwok, || accepts(kwok_port))

@@ -238,8 +238,8 @@ fn end(files: &Files, state: &State) -> Result<()> {
 fn start_all(files: &Files, options: &Options) -> Result<RunningCluster> {
     let mut state = State::default();
     let running = running(files);
-    let started = components::start(files, &mut state)
-        .and_then(|()| objects::create(&running, options.nodes))
+    let started = components::start(files, &mut state, || objects::create(&running, options.nodes))
+        .and_then(|()| objects::wait_until_usable(&running, options.nodes))
         .and_then(|()| match options.real_node {
             true => real_node::start(files, &mut state, &running, options.nodes > 0),
             false => Ok(()),

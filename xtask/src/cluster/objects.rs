@@ -26,11 +26,15 @@ pub(super) fn kubectl(kubeconfig: &Path, folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Creates the nodes and the storage class of a new cluster, and waits until pods can be created and scheduled.
+/// Creates the nodes and the storage class of a new cluster.
 pub(super) fn create(cluster: &RunningCluster, nodes: u32) -> Result<()> {
     let mut items: Vec<_> = (0..nodes).map(node).collect();
     items.push(storage_class());
-    create_list(cluster, &items)?;
+    create_list(cluster, &items)
+}
+
+/// Waits until pods can be created and scheduled.
+pub(super) fn wait_until_usable(cluster: &RunningCluster, nodes: u32) -> Result<()> {
     // Pods cannot be created before the controller manager has made this account.
     output(
         cluster
@@ -82,7 +86,9 @@ pub(super) fn remove_volumes(cluster: &RunningCluster) {
 fn create_list(cluster: &RunningCluster, items: &[Value]) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     output_with_input(
-        cluster.kubectl()?.args(["create", "--filename=-"]),
+        cluster
+            .kubectl()?
+            .args(["create", "--validate=false", "--filename=-"]),
         &list.to_string(),
     )?;
     Ok(())
