@@ -42,6 +42,14 @@ pub enum ParseError {
     /// There is nothing between the braces.
     #[error("the expression is empty; write what to read, such as {{{{ parameters.NAME }}}}")]
     Empty,
+    /// `{{`, `{#` or `{% raw %}` without its end.
+    #[error(
+        "{{{{, {{% or {{# begins something that does not end; to keep the characters as text, put them between {{% raw %}} and {{% endraw %}}"
+    )]
+    Unclosed,
+    /// A closing bracket too many.
+    #[error("a `)`, `]` or `}}` in the expression closes nothing; remove it, or open it before")]
+    UnmatchedBracket,
     /// It does not follow the grammar.
     #[error("syntax error at character {position}: {message}")]
     Syntax {

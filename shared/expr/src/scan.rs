@@ -45,7 +45,10 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part<'_>>, ParseError> {
     let mut parts = Vec::new();
     let mut open: Option<(usize, Caps)> = None;
     for token in tokenize(text, false, SYNTAX.clone()) {
-        let (token, span) = token.map_err(|error| syntax_error(text, &error))?;
+        let (token, span) = token.map_err(|error| match &open {
+            Some(_) => syntax_error(text, &error),
+            None => ParseError::Unclosed,
+        })?;
         match (&token, &mut open) {
             (Token::BlockStart, _) => return Err(ParseError::Statement),
             (Token::TemplateData(data), None) => parts.push(Part::Text(data)),
@@ -63,10 +66,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part<'_>>, ParseError> {
         }
     }
     if open.is_some() {
-        return Err(ParseError::Syntax {
-            position: text.chars().count(),
-            message: "an expression that starts with {{ does not end with }}".to_owned(),
-        });
+        return Err(ParseError::Unclosed);
     }
     Ok(parts)
 }
@@ -127,7 +127,7 @@ impl Caps {
         match token {
             Token::BracketOpen | Token::ParenOpen | Token::BraceOpen => self.brackets += 1,
             Token::BracketClose | Token::ParenClose | Token::BraceClose => {
-                self.brackets = self.brackets.saturating_sub(1);
+                self.brackets = self.brackets.checked_sub(1).ok_or(ParseError::UnmatchedBracket)?;
             }
             Token::Ident("else") => self.branches += 1,
             _ => {}

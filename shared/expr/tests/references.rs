@@ -264,9 +264,14 @@ fn what_is_not_in_the_language_is_refused() {
     refused("{{ 340282366920938463463374607431768211455 }}", "too large");
     refused("{{ parameters.x", "does not end");
     refused("{{ 'a }}", "syntax error");
-    refused("{# open", "syntax error");
+    refused(
+        "a {#fff} b",
+        "does not end; to keep the characters as text, put them between {% raw %} and {% endraw %}",
+    );
+    refused("{% raw %} {{ x }}", "does not end");
     refused("{{ 1 }} {{ ", "does not end");
-    refused("{{ ) }}", "syntax error");
+    refused("{{ ) }}", "closes nothing");
+    refused("{{ [1}] }}", "closes nothing");
 }
 
 #[test]
