@@ -1,1 +1,7 @@
-//! Slipway testkit.
+//! What tests need: contract suites that every adapter must pass, the ports in memory, clocks and identifiers that do
+//! what a test says. A dev-dependency only.
+
+mod clock;
+pub mod memory;
+
+pub use clock::{ManualClock, START, SequentialIds, TokioClock};
