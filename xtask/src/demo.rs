@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -107,8 +108,9 @@ fn show(
         say(&format!("\n$ slipway {}", arguments.join(" ")));
         let status = Command::new(program)
             .current_dir(workspace())
-            .env("SLIPWAY_URL", &announced.address)
-            .env("SLIPWAY_TOKEN", &announced.token)
+            .env("SLIPWAY_DATA", data)
+            .env_remove("SLIPWAY_URL")
+            .env_remove("SLIPWAY_TOKEN")
             .args(arguments)
             .stdin(Stdio::null())
             .status()
@@ -146,20 +148,28 @@ fn show(
     }
     must(&["status", DEPLOYMENT])?;
 
-    writeln!(out, "\ncontrol plane: {}", announced.address)?;
-    writeln!(out, "token:         {}", announced.token)?;
-    writeln!(out, "data:          {}", data.display())?;
+    let token = fs::read_to_string(&place.token_file)
+        .with_context(|| format!("cannot read {}", place.token_file.display()))?;
+    writeln!(
+        out,
+        "
+control plane: {}",
+        place.url
+    )?;
+    writeln!(out, "token:         {}", token.trim())?;
+    writeln!(
+        out,
+        "by hand:       SLIPWAY_DATA={} {}",
+        data.display(),
+        program.display()
+    )?;
     if options.target == Target::Render {
         for folder in manifest_folders(data) {
             writeln!(out, "manifests:     {}", folder.display())?;
         }
     }
     if !options.exit {
-        writeln!(
-            out,
-            "\nopen {} in a browser; Ctrl-C ends the demo",
-            announced.address
-        )?;
+        writeln!(out, "\nopen {} in a browser; Ctrl-C ends the demo", place.url)?;
         while !interrupted.load(Ordering::Relaxed) {
             server.check()?;
             wait::pause(Duration::from_millis(100));
@@ -209,28 +219,17 @@ fn build() -> Result<PathBuf> {
         .context("cargo built no program of the name slipway")
 }
 
-/// What `slipway serve` says when it is ready.
-#[derive(Debug, PartialEq, Eq)]
-struct Announced {
-    address: String,
-    token: String,
+/// What `slipway serve` leaves in its data folder for clients once it listens.
+#[derive(Debug, Deserialize)]
+struct ServerFile {
+    url: String,
+    token_file: PathBuf,
 }
 
-impl Announced {
-    /// Both values, once whole lines with them are there.
-    fn in_text(text: &str) -> Option<Self> {
-        let whole = &text[..text.rfind('\n')?];
-        let address = whole
-            .split_whitespace()
-            .find(|word| word.starts_with("http://"))?;
-        let token = whole.lines().find_map(|line| {
-            let (label, rest) = line.split_once(':')?;
-            label.trim().eq_ignore_ascii_case("token").then(|| rest.trim())
-        })?;
-        Some(Self {
-            address: address.trim_end_matches(['/', '.', ',']).to_owned(),
-            token: token.to_owned(),
-        })
+impl ServerFile {
+    /// Nothing while it is not there as a whole.
+    fn in_folder(data: &Path) -> Option<Self> {
+        serde_json::from_str(&fs::read_to_string(data.join("server.json")).ok()?).ok()
     }
 }
 
@@ -260,17 +259,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_announcement_is_read_once_it_is_whole() {
+    fn the_file_for_clients_is_read_once_it_is_whole() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(ServerFile::in_folder(data.path()).is_none());
+        let file = data.path().join("server.json");
+        fs::write(&file, r#"{"url": "http://127.0.0.1:4"#).unwrap();
+        assert!(ServerFile::in_folder(data.path()).is_none());
+        fs::write(
+            &file,
+            r#"{"url": "http://127.0.0.1:4000", "token_file": "/data/token"}"#,
+        )
+        .unwrap();
         assert_eq!(
-            Announced::in_text("listening on http://127.0.0.1:4000\ntoken: ab"),
-            None
-        );
-        assert_eq!(
-            Announced::in_text("listening on http://127.0.0.1:4000/\n  token: abc\n").unwrap(),
-            Announced {
-                address: "http://127.0.0.1:4000".to_owned(),
-                token: "abc".to_owned()
-            }
+            ServerFile::in_folder(data.path()).unwrap().url,
+            "http://127.0.0.1:4000"
         );
     }
 
