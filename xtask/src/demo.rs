@@ -96,14 +96,10 @@ fn show(
     interrupted: &AtomicBool,
     out: &mut dyn Write,
 ) -> Result<bool> {
-    let announced = wait::until(
-        Duration::from_secs(30),
-        "the address of the control plane",
-        || {
-            server.check()?;
-            Ok(Announced::in_text(&fs::read_to_string(&server.log)?))
-        },
-    )?;
+    let place = wait::until(Duration::from_secs(30), "the start of the control plane", || {
+        server.check()?;
+        Ok(ServerFile::in_folder(data))
+    })?;
     let slipway = |arguments: &[&str]| -> Result<bool> {
         say(&format!("\n$ slipway {}", arguments.join(" ")));
         let status = Command::new(program)
@@ -150,12 +146,7 @@ fn show(
 
     let token = fs::read_to_string(&place.token_file)
         .with_context(|| format!("cannot read {}", place.token_file.display()))?;
-    writeln!(
-        out,
-        "
-control plane: {}",
-        place.url
-    )?;
+    writeln!(out, "\ncontrol plane: {}", place.url)?;
     writeln!(out, "token:         {}", token.trim())?;
     writeln!(
         out,
