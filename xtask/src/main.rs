@@ -1,13 +1,12 @@
 //! `cargo xtask`: the chores of this repository.
 
-#![allow(clippy::print_stdout)]
-
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use xtask::run::say;
 use xtask::{cluster, demo, test_run};
 
 /// The chores of this repository.
@@ -78,8 +77,15 @@ struct DemoArguments {
     kubeconfig: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    run(Arguments::parse().command).unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Test { quick } => {
             let passed = test_run::run(quick, &mut io::stdout())?;
             return Ok(if passed {
@@ -99,11 +105,11 @@ fn main() -> Result<ExitCode> {
                     nodes,
                     real_node,
                 })?;
-                println!("{}", running.kubeconfig.display());
+                writeln!(io::stdout(), "{}", running.kubeconfig.display())?;
             }
             ClusterCommand::Status(name) => {
                 let status = cluster::status(&name.name)?;
-                println!("{status}");
+                writeln!(io::stdout(), "{status}")?;
                 return Ok(if status.is_healthy() {
                     ExitCode::SUCCESS
                 } else {

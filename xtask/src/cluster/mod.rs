@@ -153,7 +153,7 @@ impl fmt::Display for Status {
         let word = if self.is_healthy() {
             "is up"
         } else {
-            "does not answer"
+            "does not run as it should"
         };
         writeln!(formatter, "cluster {} {word}", self.name)?;
         for (process, alive) in &self.processes {
