@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("expr", &["model"]),
     ("ports", &["model"]),
-    ("dag", &["expr", "model"]),
+    ("dag", &["expr", "policy", "model"]),
     ("engine", &["expr", "model"]),
     ("policy", &["expr", "model"]),
     ("actions", &["expr", "ports", "model"]),
@@ -42,7 +42,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app", "engine", "dag", "policy", "actions", "expr", "ports", "model",
         ],
     ),
-    ("tests", &["xtask"]),
+    (
+        "tests",
+        &[
+            "xtask", "cli", "api", "app", "engine", "dag", "policy", "actions", "helm", "embedded", "expr",
+            "ports", "model",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
