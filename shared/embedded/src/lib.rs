@@ -6,6 +6,7 @@
 mod batch;
 mod cache;
 mod clock;
+mod consumer;
 mod core;
 mod error;
 mod folder;
@@ -18,6 +19,7 @@ mod session;
 mod store;
 
 pub use clock::{RandomIds, SystemClock};
+pub use consumer::Consumer;
 pub use error::OpenError;
 pub use open::{Embedded, Options};
 pub use receiver::SqliteReceiver;
