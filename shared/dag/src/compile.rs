@@ -109,6 +109,13 @@ pub(crate) fn cycle_of(dag: &Dag) -> Option<FieldError> {
     edges.graph.order().err().map(|cycle| cycle_error(dag, &cycle))
 }
 
+/// The edges of a DAG, without what names something that does not exist.
+pub(crate) fn edges_of(dag: &Dag) -> Topology {
+    let mut errors = Vec::new();
+    let indexes = index_steps(&dag.steps, &mut errors);
+    Edges::of(dag, &indexes, &mut errors).graph
+}
+
 fn cycle_error(dag: &Dag, cycle: &[usize]) -> FieldError {
     FieldError::new(
         "steps",

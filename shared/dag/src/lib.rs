@@ -6,6 +6,7 @@
 
 mod compile;
 pub mod dag;
+pub mod graph;
 pub mod parameters;
 mod parse;
 mod planning;

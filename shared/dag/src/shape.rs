@@ -234,12 +234,11 @@ fn fields<'f>(
             }
             None => {}
             Some(value) => {
-                if !fits(value, field.shape, place, faults) {
-                    if field.required {
-                        *value = placeholder(field.shape);
-                    } else {
-                        members.remove(field.name);
-                    }
+                let fits = fits(value, field.shape, place, faults);
+                if !fits && field.required {
+                    *value = placeholder(field.shape);
+                } else if !fits {
+                    members.remove(field.name);
                 }
             }
         }

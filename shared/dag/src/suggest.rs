@@ -2,7 +2,7 @@
 
 /// `did you mean 'x'?`, or what there is, for a name that is not among `known`.
 pub(crate) fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
+    let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
     let nearest = known
         .iter()
         .map(|candidate| (strsim::osa_distance(name, candidate), *candidate))

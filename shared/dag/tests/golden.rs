@@ -1,5 +1,7 @@
 //! The reference template plans to the reference DAG.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::fs;

@@ -149,8 +149,8 @@ impl Planned<'_> {
                 NOTIFY_COMPLETE,
                 "notification",
                 json!({
-                    "message": format!("Use case '{}' deployed successfully", self.input.name),
-                    "user_id": self.input.user_id,
+                    "message": literal(&format!("Use case '{}' deployed successfully", self.input.name)),
+                    "user_id": literal(self.input.user_id),
                     "level": "success",
                 }),
             ),
@@ -193,7 +193,7 @@ impl Planned<'_> {
                 params["component_type"] = json!(component_type);
                 params["selected_component"] = json!(self.selections.get(&component.name));
                 params["deployment_id"] = json!(input.deployment_id);
-                params["user_id"] = json!(input.user_id);
+                params["user_id"] = json!(literal(input.user_id));
                 if let Some(values) = self.values.get(component.name.as_str()) {
                     params["values"] = json!(values);
                 }
@@ -238,6 +238,22 @@ impl Planned<'_> {
     }
 }
 
+/// `text` as an expression renders it: what looks like an expression in it, which only a name that someone chose
+/// can, is written as text.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let opens = character == '{' && matches!(characters.peek(), Some('{' | '%' | '#'));
+        if opens {
+            out.push_str("{{ '{' }}");
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 fn timeout(component: &Component, entry: Option<&CatalogEntry>) -> Option<u64> {
     component
         .timeout_seconds
@@ -279,5 +295,21 @@ fn step(id: &str, action: &str, params: Value) -> DagStep {
         retry: None,
         timeout_seconds: None,
         outputs: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_expr::{Context, Limits, Scope, Template};
+
+    use super::literal;
+
+    #[test]
+    fn a_chosen_name_is_never_an_expression() {
+        for text in ["plain", "{{ secrets.x }}", "{{{{%{#{ {", "a {% raw %} b {# c #}"] {
+            let template = Template::parse(&literal(text), Scope::of(&[])).unwrap();
+            let rendered = template.render(&Context::new(), Limits::default()).unwrap();
+            assert_eq!(rendered, text);
+        }
     }
 }

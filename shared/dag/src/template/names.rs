@@ -46,6 +46,7 @@ fn check_components(template: &Template, faults: &mut Faults) {
                     shown(name)
                 ),
             );
+            continue;
         }
         if name == CLUSTER_HEALTH || name == NOTIFY_COMPLETE {
             faults.add(

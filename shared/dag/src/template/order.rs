@@ -32,7 +32,7 @@ pub(super) fn check(template: &Template, reads: &ComponentReads, faults: &mut Fa
 }
 
 /// The edges that the template names: `depends_on`, and each entry of `deployment_order` after the one before.
-/// Names that do not exist are left out.
+/// Names that do not exist, and all but the first place of one that stands twice, are left out.
 fn explicit_edges(template: &Template) -> Vec<(usize, usize)> {
     let positions: HashMap<&str, usize> = template
         .components
@@ -51,11 +51,13 @@ fn explicit_edges(template: &Template) -> Vec<(usize, usize)> {
         );
     }
     let mut last: Vec<usize> = Vec::new();
+    let mut seen = BTreeSet::new();
     for entry in template.deployment_order.iter().flatten() {
         let next: Vec<usize> = entry
             .names()
             .iter()
             .filter_map(|name| positions.get(name.as_str()).copied())
+            .filter(|&position| seen.insert(position))
             .collect();
         if next.is_empty() {
             continue;

@@ -1,5 +1,6 @@
 //! What several tests build on.
 #![allow(dead_code, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -43,7 +44,7 @@ pub(crate) fn print(errors: &[FieldError]) -> String {
         .join("\n")
 }
 
-pub(crate) fn map(value: Value) -> JsonMap {
+pub(crate) fn map(value: &Value) -> JsonMap {
     value.as_object().unwrap().clone()
 }
 

@@ -1,0 +1,370 @@
+//! What is wrong with DAGs that someone posts.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use slipway_dag::{compile, dag};
+use slipway_model::{
+    ActionMetadata, Dag, EffectClass, ExecutionMode, FieldError, OutputDefinition, ParameterDefinition,
+};
+use support::{Choices, checked, print, read};
+
+const fn parameter(name: &'static str, parameter_type: &'static str, required: bool) -> ParameterDefinition {
+    ParameterDefinition {
+        name,
+        label: name,
+        parameter_type,
+        description: "what it is",
+        required,
+    }
+}
+
+const fn output(name: &'static str) -> OutputDefinition {
+    OutputDefinition {
+        name,
+        output_type: "string",
+        description: "what it is",
+    }
+}
+
+const fn action(
+    action_type: &'static str,
+    params: &'static [ParameterDefinition],
+    outputs: &'static [OutputDefinition],
+) -> ActionMetadata {
+    ActionMetadata {
+        action_type,
+        version: "1.0.0",
+        name: action_type,
+        category: "Test",
+        icon: "box",
+        color: "#000000",
+        description: "",
+        execution_mode: ExecutionMode::Sync,
+        timeout_seconds: 60,
+        idempotent: true,
+        effect: EffectClass::Pure,
+        required_services: &[],
+        required_permissions: &[],
+        params,
+        outputs,
+    }
+}
+
+const DEPLOYED: &[OutputDefinition] = &[output("job_id"), output("endpoint_url"), output("status")];
+
+const ACTIONS: [ActionMetadata; 6] = [
+    action("pass", &[], &[]),
+    action(
+        "cluster_health",
+        &[
+            parameter("cluster_id", "cluster_ref", true),
+            parameter("minimum", "json", false),
+        ],
+        &[output("healthy")],
+    ),
+    action(
+        "helm_deploy",
+        &[
+            parameter("cluster_id", "cluster_ref", true),
+            parameter("chart_ref", "string", true),
+            parameter("chart_version", "string", false),
+            parameter("release_name", "string", false),
+            parameter("namespace", "string", false),
+            parameter("values", "json", false),
+            parameter("timeout", "string", false),
+            parameter("wait", "boolean", false),
+        ],
+        DEPLOYED,
+    ),
+    action(
+        "deployment_create",
+        &[
+            parameter("cluster_id", "cluster_ref", true),
+            parameter("component_name", "string", true),
+            parameter("component_type", "string", true),
+            parameter("selected_component", "string", true),
+            parameter("deployment_id", "string", true),
+            parameter("user_id", "string", true),
+            parameter("release_name", "string", false),
+            parameter("namespace", "string", false),
+            parameter("values", "json", false),
+        ],
+        DEPLOYED,
+    ),
+    action(
+        "notification",
+        &[
+            parameter("message", "string", true),
+            parameter("user_id", "string", false),
+            parameter("level", "string", false),
+        ],
+        &[output("channel")],
+    ),
+    action(
+        "wait",
+        &[parameter("seconds", "integer", true)],
+        &[output("waited")],
+    ),
+];
+
+fn check(value: Value) -> Result<Dag, Vec<FieldError>> {
+    dag::check(value, ACTIONS.as_slice(), &["budusecasesEvents", "ops"])
+}
+
+fn check_steps(steps: Value) -> Vec<FieldError> {
+    check(json!({"name": "test", "parameters": {"region": "eu"}, "steps": steps}))
+        .err()
+        .unwrap_or_default()
+}
+
+fn only(errors: &[FieldError], path: &str, words: &str) {
+    assert_eq!(
+        errors.len(),
+        1,
+        "expected one error at {path}:\n{}",
+        print(errors)
+    );
+    assert_eq!(errors[0].path, path, "{}", errors[0]);
+    assert!(errors[0].message.contains(words), "'{words}' in: {}", errors[0]);
+}
+
+#[test]
+fn a_generated_dag_can_be_posted() {
+    let planned = Choices::default()
+        .plan(&checked(read("tests/fixtures/agent-rag.yaml")))
+        .unwrap();
+    let posted =
+        check(serde_json::to_value(&planned).unwrap()).unwrap_or_else(|errors| panic!("{}", print(&errors)));
+    assert_eq!(posted, planned);
+}
+
+#[test]
+fn the_reference_dag_is_right_as_it_is_written() {
+    let dag = check(read("tests/fixtures/agent-rag.document.json"))
+        .unwrap_or_else(|errors| panic!("{}", print(&errors)));
+    assert_eq!(compile(&dag).unwrap().step_count(), 5);
+}
+
+#[test]
+fn all_errors_come_at_once() {
+    let errors = check(json!({
+        "name": "", "stpes": [], "settings": {"on_failure": "ignore", "timeout_seconds": 0},
+        "steps": [
+            {"id": "1st", "action": "pass"},
+            {"id": "a", "action": "psas", "depends_on": ["b", "nobody", "b"], "retry": {"max_attempts": 0}},
+            {"id": "a", "action": "wait", "params": {"seconds": "soon", "minutes": 1}, "run": "never"},
+            {"id": "b", "action": "helm_deploy", "timeout": 5, "params": {
+                "chart_ref": "ftp://x", "namespace": "Not_Right", "values": {"spec": {"hostNetwork": true}}}},
+            {"action": "pass"},
+        ],
+        "outputs": {"url": "{{ steps.b.outputs.endpoint }}"},
+        "callback_topics": ["budusecasesEvent", "ops", "ops"],
+    }))
+    .unwrap_err();
+    let mut paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "callback_topics[0]",
+            "callback_topics[2]",
+            "name",
+            "outputs.url",
+            "settings.on_failure",
+            "settings.timeout_seconds",
+            "steps[0].id",
+            "steps[1].action",
+            "steps[1].depends_on[1]",
+            "steps[1].depends_on[2]",
+            "steps[1].retry.max_attempts",
+            "steps[2].id",
+            "steps[2].params.minutes",
+            "steps[2].params.seconds",
+            "steps[2].run",
+            "steps[3].params.chart_ref",
+            "steps[3].params.cluster_id",
+            "steps[3].params.namespace",
+            "steps[3].params.values.spec.hostNetwork",
+            "steps[3].timeout",
+            "steps[4].id",
+            "stpes",
+        ],
+        "{}",
+        print(&errors)
+    );
+}
+
+#[test]
+fn ids_have_their_form() {
+    for right in ["a", "_x", "deploy-llm_2", &"x".repeat(128)] {
+        assert_eq!(print(&check_steps(json!([{"id": right, "action": "pass"}]))), "");
+    }
+    for wrong in ["", "1a", "-a", "a.b", "a~b", "ä", &"x".repeat(129)] {
+        only(
+            &check_steps(json!([{"id": wrong, "action": "pass"}])),
+            "steps[0].id",
+            "step id",
+        );
+    }
+}
+
+#[test]
+fn parameters_of_actions_are_typed_as_far_as_they_are_literal() {
+    let wait =
+        |seconds: Value| check_steps(json!([{"id": "a", "action": "wait", "params": {"seconds": seconds}}]));
+    assert!(wait(json!(5)).is_empty());
+    assert!(wait(json!("{{ parameters.region | length }}")).is_empty());
+    only(&wait(json!("5")), "steps[0].params.seconds", "whole number");
+    only(
+        &wait(json!(null)),
+        "steps[0].params.seconds",
+        "required: what it is",
+    );
+    let version = |version: Value| {
+        check_steps(json!([{"id": "a", "action": "helm_deploy", "params": {
+            "cluster_id": "c", "chart_ref": "charts/x", "chart_version": version}}]))
+    };
+    assert!(version(json!(null)).is_empty(), "null is absent");
+    assert_eq!(
+        version(json!(1.2)).first().unwrap().path,
+        "steps[0].params.chart_version"
+    );
+    let missing = check_steps(json!([{"id": "a", "action": "helm_deploy", "params": {"cluster_id": "c"}}]));
+    only(&missing, "steps[0].params.chart_ref", "chart_ref is required");
+    let blocked = check_steps(json!([{"id": "a", "action": "deployment_create", "params": {
+        "cluster_id": "c", "component_name": "llm", "component_type": "llm", "selected_component": "x",
+        "deployment_id": "d", "user_id": "u", "values": {"pods": [{"hostPID": "true"}]}}}]));
+    only(
+        &blocked,
+        "steps[0].params.values.pods[0].hostPID",
+        "Blocked security key",
+    );
+}
+
+#[test]
+fn expressions_read_what_is_there() {
+    let read = |text: &str| {
+        check_steps(json!([
+            {"id": "made", "action": "pass", "params": {"own": 1}},
+            {"id": "sent", "action": "notification", "params": {"message": "m"},
+             "outputs": {"extra": {"from": "ingress"}}},
+            {"id": "reader", "action": "pass", "params": {"v": {"deep": [text]}}},
+        ]))
+    };
+    for right in [
+        "{{ steps.made.outputs.own }}",
+        "{{ steps.deploy_made.outputs.own }}",
+        "{{ steps.sent.outputs.channel }}{{ steps.sent.outputs.extra }}",
+        "{{ parameters.region }} {{ parameters.other | default('x') }}",
+        "{{ deployment.name | default('none') }}",
+        "{{ secrets.token }}",
+    ] {
+        assert_eq!(print(&read(right)), "", "{right}");
+    }
+    for (wrong, words) in [
+        ("{{ steps.maed.outputs.own }}", "did you mean 'made'?"),
+        (
+            "{{ steps.nothing_like_it.outputs.own | default(1) }}",
+            "no step 'nothing_like_it'",
+        ),
+        ("{{ steps.made.outputs.other }}", "no output 'other'"),
+        ("{{ steps.sent.outputs.message }}", "no output 'message'"),
+        ("{{ parameters.reigon }}", "did you mean 'region'?"),
+        ("{{ deployment.name }}", "planned for a deployment"),
+        ("{{ selections.llm }}", "selections"),
+        ("{{ steps.made", "does not end"),
+    ] {
+        only(&read(wrong), "steps[2].params.v.deep[0]", words);
+    }
+}
+
+#[test]
+fn outputs_of_the_execution_hold_no_secrets() {
+    let errors = check(json!({
+        "name": "x", "steps": [{"id": "a", "action": "pass"}], "outputs": {"leak": ["{{ secrets.token }}"]},
+    }))
+    .unwrap_err();
+    only(&errors, "outputs.leak[0]", "secrets");
+}
+
+#[test]
+fn what_may_be_skipped_needs_a_default() {
+    for condition in [
+        json!({"when": "parameters.region == 'eu'"}),
+        json!({"run": "failure"}),
+    ] {
+        let steps = |text: &str| {
+            let mut steps = json!([
+                {"id": "a", "action": "pass", "params": {"x": 1}},
+                {"id": "b", "action": "pass", "params": {"v": text}},
+            ]);
+            for (key, value) in condition.as_object().unwrap() {
+                steps[0][key] = value.clone();
+            }
+            check_steps(steps)
+        };
+        only(
+            &steps("{{ steps.a.outputs.x }}"),
+            "steps[1].params.v",
+            "may be skipped",
+        );
+        assert_eq!(print(&steps("{{ steps.a.outputs.x | default(0) }}")), "");
+    }
+    let errors = check_steps(json!([{"id": "a", "action": "pass", "when": "selections.x == 'y'"}]));
+    only(&errors, "steps[0].when", "selections");
+}
+
+#[test]
+fn a_cycle_is_found_over_dependencies_and_reads() {
+    let errors = check_steps(json!([
+        {"id": "a", "action": "pass", "depends_on": ["c"], "params": {"x": 1}},
+        {"id": "b", "action": "pass", "params": {"x": "{{ steps.a.outputs.x }}"}},
+        {"id": "c", "action": "pass", "depends_on": ["b"]},
+    ]));
+    only(&errors, "steps", "a → b → c → a");
+    let errors = check_steps(json!([{"id": "a", "action": "pass", "depends_on": ["a"]}]));
+    only(&errors, "steps", "a → a");
+}
+
+#[test]
+fn size_is_limited_and_large_dags_are_quick() {
+    let steps = |count: usize| -> Value {
+        (0..count)
+            .map(|index| match index {
+                0 => json!({"id": "s0", "action": "pass", "params": {"x": 1}}),
+                _ => json!({"id": format!("s{index}"), "action": "pass", "depends_on": [format!("s{}", index / 2)],
+                            "params": {"x": format!("{{{{ steps.s{}.outputs.x }}}}", index - 1)}}),
+            })
+            .collect()
+    };
+    let start = Instant::now();
+    assert_eq!(print(&check_steps(steps(10_000))), "");
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        start.elapsed()
+    );
+    only(&check_steps(steps(10_001)), "steps", "10001");
+    only(&check_steps(json!([])), "steps", "at least one");
+}
+
+#[test]
+fn whatever_the_shape_there_is_an_answer() {
+    for value in [
+        json!(null),
+        json!([1, 2]),
+        json!("text"),
+        json!({"steps": {"a": 1}}),
+        json!({"name": 1, "steps": [1, null, [], "x", {"id": null, "action": {}, "params": [], "depends_on": "x"}]}),
+        json!({"name": "x", "steps": [{"id": "a", "action": "pass"}], "outputs": null, "callback_topics": null}),
+    ] {
+        if let Err(errors) = check(value) {
+            assert!(errors.iter().all(|error| !error.message.is_empty()));
+        }
+    }
+}
