@@ -80,6 +80,11 @@ impl Document {
         text_at(&self.object, "/metadata/name")
     }
 
+    /// The text that it stands in.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether Helm runs it as a hook instead of keeping it.
     pub(crate) fn is_hook(&self) -> bool {
         annotation(&self.object, HOOK).is_some()

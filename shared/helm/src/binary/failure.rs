@@ -24,8 +24,6 @@ const TRANSIENT: &[&str] = &[
     "client.timeout exceeded",
     "client connection lost",
     "unexpected eof",
-    "cluster reachability check failed",
-    "kubernetes cluster unreachable",
     "too many requests",
     "client rate limiter",
     "the server is currently unable to handle the request",
@@ -215,7 +213,7 @@ mod tests {
         let class =
             |stderr: &str| to_error(&failed(stderr), "helm upgrade of a/b", &Redactor::default()).class();
         assert_eq!(
-            class("Error: Kubernetes cluster unreachable: Get \"https://10.0.0.1\": dial tcp: i/o timeout"),
+            class("Error: kubernetes cluster unreachable: Get \"https://10.0.0.1\": dial tcp: i/o timeout"),
             FailureClass::Transient
         );
         assert_eq!(

@@ -99,6 +99,23 @@ impl Kubernetes {
         .await
     }
 
+    /// Takes the volume claims out of the newest record, so that an uninstall leaves them.
+    pub(crate) async fn forget_claims(&self, release: &Release) -> Result<(), TargetError> {
+        let Some(newest) = self.revisions(release).await?.into_iter().next() else {
+            return Ok(());
+        };
+        let path = secret_path(release, newest.number);
+        let Some(mut secret) = self.get(&path).await? else {
+            return Ok(());
+        };
+        let mut payload = Payload::of_secret(&secret)?;
+        if !payload.forget_claims()? {
+            return Ok(());
+        }
+        secret["data"]["release"] = packed(&payload)?.into();
+        self.replace(&path, &secret).await
+    }
+
     /// Recovers a revision that a dead writer left pending; says what was done.
     pub(crate) async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
         let revisions = self.revisions(release).await?;
@@ -150,6 +167,12 @@ impl Kubernetes {
             )),
         }
     }
+}
+
+fn packed(payload: &Payload) -> Result<String, TargetError> {
+    payload
+        .to_secret_data()
+        .map_err(|error| TargetError::permanent(format!("the record cannot be packed: {error}")))
 }
 
 /// Helm's word for a status.

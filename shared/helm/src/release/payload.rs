@@ -102,6 +102,25 @@ impl Payload {
         Ok(hooks)
     }
 
+    /// Takes volume claims out of the manifest, so that Helm does not delete them with the release; whether there were
+    /// any.
+    pub(crate) fn forget_claims(&mut self) -> Result<bool, TargetError> {
+        let documents = self.documents()?;
+        let is_claim = |document: &&Document| document.kind() == "PersistentVolumeClaim";
+        if !documents.iter().any(|document| is_claim(&document)) {
+            return Ok(false);
+        }
+        let rest: String = documents
+            .iter()
+            .filter(|document| !is_claim(document))
+            .map(|document| format!("---\n{}", document.text()))
+            .collect();
+        if let Some(fields) = self.0.as_object_mut() {
+            fields.insert("manifest".to_owned(), rest.into());
+        }
+        Ok(true)
+    }
+
     /// Marks it failed, with a reason.
     pub(crate) fn mark_failed(&mut self, description: &str) {
         if let Some(info) = self.0.get_mut("info").and_then(Value::as_object_mut) {

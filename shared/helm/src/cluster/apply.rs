@@ -1,0 +1,144 @@
+//! Installing and upgrading.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::json;
+use slipway_model::DeploymentId;
+use slipway_ports::{AppliedRelease, ObjectReference, Release, ReleaseRequest, TargetError};
+use tokio::time::timeout;
+
+use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
+use crate::{
+    archive::check_archive,
+    client::PatchKind,
+    invocation::{HISTORY, labels_argument},
+};
+
+/// How many objects with immutable fields one apply makes way for.
+const MOST_RECREATED: usize = 10;
+
+/// How long a deleted object may take until it is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl ClusterTarget {
+    /// Namespace, definitions, then `helm upgrade --install` without waiting for more than hooks, then our label on
+    /// every object.
+    pub(super) async fn apply_request(
+        &self,
+        request: &ReleaseRequest,
+    ) -> Result<AppliedRelease, TargetError> {
+        let release = &request.release;
+        let chart = check_archive(&request.chart).map_err(|error| {
+            TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
+        })?;
+        let namespace_created = self.ensure_namespace(request).await?;
+        self.apply_definitions(release, &chart.crds, request.crds).await?;
+        let mut recreated: Vec<ObjectReference> = Vec::new();
+        while let Err(error) = self.upgrade(request).await {
+            let object = self.make_way(error.clone(), release, request.immutable).await?;
+            if recreated.contains(&object) || recreated.len() == MOST_RECREATED {
+                return Err(error);
+            }
+            recreated.push(object);
+        }
+        let record = self.kubernetes.record(release).await?.ok_or_else(|| {
+            TargetError::transient(format!(
+                "the record of {release} has just been removed by someone else"
+            ))
+        })?;
+        if let Some(deployment) = request.deployment {
+            self.label_objects(&record.objects, deployment).await?;
+        }
+        Ok(AppliedRelease {
+            revision: record.revision,
+            objects: record.objects,
+            namespace_created,
+        })
+    }
+
+    async fn upgrade(&self, request: &ReleaseRequest) -> Result<(), TargetError> {
+        self.invoke(&request.release, "upgrade")?
+            .with_request(request)?
+            .with([
+                "--install",
+                "--reset-values",
+                "--skip-crds",
+                "--history-max",
+                HISTORY,
+            ])
+            .with(labels_argument(&request.labels)?)
+            .with_timeout(request.time_limit)
+            .run(request.time_limit, self.gate.as_ref())
+            .await
+            .map(|_| ())
+    }
+
+    /// Puts the deployment's id onto objects, beside Helm's own labels. Helm's next apply leaves it alone, because
+    /// another manager owns the field.
+    pub(super) async fn label_objects(
+        &self,
+        objects: &[ObjectReference],
+        deployment: DeploymentId,
+    ) -> Result<(), TargetError> {
+        let body = json!({"metadata": {"labels": {DEPLOYMENT_LABEL: deployment.to_string()}}});
+        let body = &body;
+        stream::iter(objects.to_vec())
+            .map(|object| async move {
+                match self.kubernetes.path_of(&object).await? {
+                    Some(path) => match self.kubernetes.patch(&path, PatchKind::Merge, body).await {
+                        // A hook of the chart, or its own controller, may have removed it; readiness will say so.
+                        Err(error) if error.to_string().contains("not found") => Ok(()),
+                        outcome => outcome,
+                    },
+                    None => Ok(()),
+                }
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect::<Vec<()>>()
+            .await
+            .map(|_| ())
+    }
+
+    /// Waits until a deleted object is gone.
+    pub(super) async fn wait_until_gone(&self, object: &ObjectReference) -> Result<(), TargetError> {
+        let gone = async {
+            let Some(collection) = self
+                .kubernetes
+                .collection_of(&object.api_version, &object.kind, &object.namespace)
+                .await?
+            else {
+                return Ok(());
+            };
+            let path = format!("{collection}/{}", crate::client::encode(&object.name));
+            loop {
+                let mut changes = Box::pin(self.kubernetes.changes(&collection).await?);
+                while self.kubernetes.get(&path).await?.is_some() {
+                    match changes.next().await {
+                        Some(change) => change?,
+                        None => break,
+                    }
+                }
+                if self.kubernetes.get(&path).await?.is_none() {
+                    return Ok(());
+                }
+            }
+        };
+        match timeout(PATIENCE, gone).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(TargetError::transient(format!(
+                "{object} was deleted to be created again and is still there after {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    /// The newest record's objects, or none without a record.
+    pub(super) async fn recorded_objects(
+        &self,
+        release: &Release,
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let record = self.kubernetes.record(release).await?;
+        Ok(record.map(|record| record.objects).unwrap_or_default())
+    }
+}

@@ -1,0 +1,165 @@
+//! Rendering against the cluster without changing it.
+
+use slipway_model::CrdPolicy;
+use slipway_ports::{CheckedRelease, ReleaseRequest, TargetError};
+
+use super::ClusterTarget;
+use crate::{
+    archive::check_archive,
+    manifest::{self, Document, inventory, preview, text_at},
+    release::{LARGEST_RECORD, Payload, stored_size},
+};
+
+impl ClusterTarget {
+    /// `helm upgrade --install --dry-run=server`: the release's history decides whether it is an install or an upgrade,
+    /// and `lookup` and the capabilities are the cluster's. It works also while the namespace does not exist yet.
+    pub(super) async fn check_request(
+        &self,
+        request: &ReleaseRequest,
+    ) -> Result<CheckedRelease, TargetError> {
+        let chart = check_archive(&request.chart).map_err(|error| {
+            TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
+        })?;
+        let release = &request.release;
+        let outcome = self
+            .invoke(release, "upgrade")?
+            .with_request(request)?
+            .with([
+                "--install",
+                "--dry-run=server",
+                "--reset-values",
+                "--skip-crds",
+                "--output",
+                "json",
+            ])
+            .run(request.time_limit, self.gate.as_ref())
+            .await;
+        let mut documents;
+        match outcome {
+            Ok(finished) => {
+                // A warning may stand before the JSON.
+                let start = finished.stdout.iter().position(|byte| *byte == b'{').unwrap_or(0);
+                let json = &finished.stdout[start..];
+                refuse_large_record(request, json)?;
+                let payload = Payload::of_json(json).ok_or_else(|| {
+                    TargetError::permanent(format!(
+                        "what Helm printed for {release} is not JSON: is it Helm 4?"
+                    ))
+                })?;
+                documents = payload.documents()?;
+                documents.extend(payload.hooks()?);
+            }
+            Err(error)
+                if request.crds != CrdPolicy::Skip && !chart.crds.is_empty() && lacks_definitions(&error) =>
+            {
+                documents = self.render_before_definitions(request, &chart.crds).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        if request.crds != CrdPolicy::Skip {
+            documents.extend(super::definitions::parse(&chart.crds)?);
+        }
+        self.summary(request, &documents).await
+    }
+
+    async fn summary(
+        &self,
+        request: &ReleaseRequest,
+        documents: &[Document],
+    ) -> Result<CheckedRelease, TargetError> {
+        let own: Vec<Document> = documents
+            .iter()
+            .filter(|document| {
+                document.kind() != "CustomResourceDefinition" || request.crds == CrdPolicy::Skip
+            })
+            .cloned()
+            .collect();
+        let mut objects = inventory(&own, &request.release.namespace);
+        self.kubernetes.settle_namespaces(&mut objects).await?;
+        let whole: String = documents.iter().map(Document::text).collect();
+        Ok(CheckedRelease {
+            objects,
+            manifest_digest: manifest::digest(whole.as_bytes()),
+            manifest: preview(documents),
+        })
+    }
+
+    /// Objects of kinds that the chart itself defines cannot be rendered with `--dry-run=server` before the
+    /// definitions exist. `helm template` is told the cluster's version and kinds instead; only `lookup` finds nothing.
+    async fn render_before_definitions(
+        &self,
+        request: &ReleaseRequest,
+        crds: &[String],
+    ) -> Result<Vec<Document>, TargetError> {
+        let version = self.kubernetes.get("/version").await?.unwrap_or_default();
+        let mut arguments = vec![
+            "--skip-crds".to_owned(),
+            "--kube-version".to_owned(),
+            text_at(&version, "/gitVersion").to_owned(),
+        ];
+        for known in self.api_versions(crds).await? {
+            arguments.extend(["--api-versions".to_owned(), known]);
+        }
+        if !self.kubernetes.revisions(&request.release).await?.is_empty() {
+            arguments.push("--is-upgrade".to_owned());
+        }
+        let finished = self
+            .invoke(&request.release, "template")?
+            .with_request(request)?
+            .with(arguments)
+            .run(request.time_limit, self.gate.as_ref())
+            .await?;
+        manifest::parse(&String::from_utf8_lossy(&finished.stdout))
+            .map_err(|error| TargetError::permanent(crate::chain(&error)))
+    }
+
+    async fn api_versions(&self, crds: &[String]) -> Result<Vec<String>, TargetError> {
+        let mut known = vec!["v1".to_owned()];
+        let groups = self.kubernetes.get("/apis").await?.unwrap_or_default();
+        for group in groups
+            .get("groups")
+            .and_then(|groups| groups.as_array())
+            .into_iter()
+            .flatten()
+        {
+            for version in group
+                .get("versions")
+                .and_then(|list| list.as_array())
+                .into_iter()
+                .flatten()
+            {
+                known.push(text_at(version, "/groupVersion").to_owned());
+            }
+        }
+        for definition in super::definitions::parse(crds)? {
+            let object = &definition.object;
+            let versions = object.pointer("/spec/versions").and_then(|list| list.as_array());
+            for version in versions.into_iter().flatten() {
+                let group = text_at(object, "/spec/group");
+                let api_version = format!("{group}/{}", text_at(version, "/name"));
+                known.push(format!("{api_version}/{}", text_at(object, "/spec/names/kind")));
+                known.push(api_version);
+            }
+        }
+        Ok(known)
+    }
+}
+
+fn lacks_definitions(error: &TargetError) -> bool {
+    error.to_string().contains("no matches for kind")
+}
+
+/// A release record is one Secret: said here, it costs nothing; said by the API server, it is a release half done.
+fn refuse_large_record(request: &ReleaseRequest, json: &[u8]) -> Result<(), TargetError> {
+    let size = stored_size(json)
+        .map_err(|error| TargetError::permanent(format!("the release record cannot be packed: {error}")))?;
+    if size > LARGEST_RECORD {
+        return Err(TargetError::permanent(format!(
+            "the release record of {} would have {} KiB and Kubernetes keeps at most {} KiB in one Secret: make the chart or its values smaller, or split the chart",
+            request.release,
+            size >> 10,
+            LARGEST_RECORD >> 10,
+        )));
+    }
+    Ok(())
+}

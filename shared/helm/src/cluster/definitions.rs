@@ -1,0 +1,111 @@
+//! The `crds/` of a chart. Helm would create them on install only, and before any post-renderer has spoken; so it is
+//! told to leave them, and they are handled here.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+use slipway_model::CrdPolicy;
+use slipway_ports::{ObjectReference, Release, TargetError};
+use tokio::time::{Duration, timeout};
+
+use super::{CONCURRENCY, ClusterTarget};
+use crate::{
+    client::PatchKind,
+    manifest::{self, Document},
+    readiness::{Snapshot, judge},
+};
+
+const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// How long new definitions may take until the API server serves them.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads the files of `crds/` folders.
+pub(super) fn parse(files: &[String]) -> Result<Vec<Document>, TargetError> {
+    let mut documents = Vec::new();
+    for file in files {
+        let parsed = manifest::parse(file).map_err(|error| {
+            TargetError::permanent(format!("crds/ of the chart: {}", crate::chain(&error)))
+        })?;
+        documents.extend(parsed);
+    }
+    Ok(documents)
+}
+
+impl ClusterTarget {
+    /// Creates or updates the chart's definitions as the policy says and waits until they are established.
+    pub(super) async fn apply_definitions(
+        &self,
+        release: &Release,
+        files: &[String],
+        policy: CrdPolicy,
+    ) -> Result<(), TargetError> {
+        if policy == CrdPolicy::Skip || files.is_empty() {
+            return Ok(());
+        }
+        let documents = parse(files)?;
+        for document in &documents {
+            if document.kind() != "CustomResourceDefinition" || document.name().is_empty() {
+                return Err(TargetError::permanent(format!(
+                    "crds/ of the chart holds {}/{}: expected custom resource definitions only",
+                    document.kind(),
+                    document.name()
+                )));
+            }
+        }
+        if let Some(gate) = &self.gate {
+            let whole: String = documents
+                .iter()
+                .map(|document| format!("---\n{}", document.text()))
+                .collect();
+            gate.judge(release, &whole).map_err(|reason| {
+                TargetError::permanent(format!("the definitions of {release} were refused: {reason}"))
+            })?;
+        }
+        stream::iter(documents.clone())
+            .map(|document| self.apply_definition(document, policy))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect::<Vec<()>>()
+            .await?;
+        let references: Vec<ObjectReference> =
+            documents.iter().map(|document| document.reference("")).collect();
+        match timeout(PATIENCE, self.established(&references)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(TargetError::transient(format!(
+                "the definitions of {release} are not established after {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    async fn apply_definition(&self, document: Document, policy: CrdPolicy) -> Result<(), TargetError> {
+        match policy {
+            CrdPolicy::Skip => Ok(()),
+            CrdPolicy::Create => self.kubernetes.create(PATH, &document.object).await.map(|_| ()),
+            CrdPolicy::Apply => {
+                let path = format!("{PATH}/{}", crate::client::encode(document.name()));
+                self.kubernetes
+                    .patch(&path, PatchKind::Apply, &document.object)
+                    .await
+            }
+        }
+    }
+
+    async fn established(&self, references: &[ObjectReference]) -> Result<(), TargetError> {
+        let mut changes = Box::pin(self.kubernetes.changes(PATH).await?);
+        loop {
+            let mut snapshot = Snapshot::default();
+            for reference in references {
+                let path = format!("{PATH}/{}", crate::client::encode(&reference.name));
+                let object: Option<Value> = self.kubernetes.get(&path).await?;
+                snapshot.objects.push((reference.clone(), object));
+            }
+            if judge(&snapshot).is_ready() {
+                return Ok(());
+            }
+            match changes.next().await {
+                Some(change) => change?,
+                None => changes = Box::pin(self.kubernetes.changes(PATH).await?),
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A Kubernetes cluster as a target.
+
+mod apply;
+mod check;
+mod definitions;
+mod immutable;
+mod inspect;
+mod namespace;
+mod observe;
+mod rollback;
+mod uninstall;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use slipway_model::{ClusterHealth, OutputSource};
+use slipway_ports::{
+    AppliedRelease, CheckedRelease, CollectedRelease, ObjectReference, Observation, Release, ReleaseRecord,
+    ReleaseRequest, Target, TargetError, UninstallRequest, Uninstalled,
+};
+
+use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
+
+/// Requests to the API server that run side by side.
+const CONCURRENCY: usize = 8;
+
+/// Label with the deployment's id, on objects and on namespaces that were created.
+pub(crate) const DEPLOYMENT_LABEL: &str = "slipway.dev/deployment-id";
+
+/// Label that says who made a namespace or a release record.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// A cluster that is reached with a kubeconfig.
+pub(crate) struct ClusterTarget {
+    pub(crate) helm: Helm,
+    pub(crate) kubernetes: Kubernetes,
+    /// Reduced to the chosen context; holds credentials.
+    pub(crate) kubeconfig: Vec<u8>,
+    pub(crate) gate: Option<ReleaseGate>,
+}
+
+impl ClusterTarget {
+    /// Begins an invocation of Helm against this cluster.
+    fn invoke<'a>(
+        &'a self,
+        release: &'a Release,
+        operation: &'static str,
+    ) -> Result<Invocation<'a>, TargetError> {
+        Invocation::new(&self.helm, release, operation)?.with_kubeconfig(&self.kubeconfig)
+    }
+}
+
+#[async_trait]
+impl Target for ClusterTarget {
+    async fn identity(&self) -> Result<String, TargetError> {
+        self.kubernetes.identity().await
+    }
+
+    async fn health(&self) -> ClusterHealth {
+        self.kubernetes.health().await
+    }
+
+    async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        self.kubernetes.record(release).await
+    }
+
+    async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        self.check_request(request).await
+    }
+
+    async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        self.apply_request(request).await
+    }
+
+    async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
+        self.kubernetes.recover(release, revision).await
+    }
+
+    async fn observe(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        hold: Duration,
+    ) -> Result<Observation, TargetError> {
+        self.observe_objects(release, objects, hold).await
+    }
+
+    async fn collect(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        outputs: &BTreeMap<String, OutputSource>,
+        ingress_url: Option<&str>,
+    ) -> Result<CollectedRelease, TargetError> {
+        self.collect_release(release, objects, outputs, ingress_url).await
+    }
+
+    async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        self.uninstall_release(request).await
+    }
+
+    async fn rollback(
+        &self,
+        release: &Release,
+        revision: Option<u32>,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        self.rollback_release(release, revision, labels, time_limit).await
+    }
+
+    async fn test(&self, release: &Release, time_limit: Duration) -> Result<String, TargetError> {
+        self.test_release(release, time_limit).await
+    }
+
+    async fn logs(&self, release: &Release) -> Result<String, TargetError> {
+        self.release_logs(release).await
+    }
+}

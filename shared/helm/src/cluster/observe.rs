@@ -1,0 +1,203 @@
+//! Looking at readiness, with a watch instead of a pause between looks.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use slipway_ports::{ObjectReference, Observation, Release, TargetError};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{CONCURRENCY, ClusterTarget};
+use crate::{
+    client::encode,
+    manifest::text_at,
+    readiness::{Snapshot, Verdict, diagnosis, judge, log_requests},
+};
+
+/// Changes come in swarms: after one, this much quiet is waited for, and no longer than the second figure.
+const QUIET: Duration = Duration::from_millis(150);
+const SWARM: Duration = Duration::from_secs(1);
+
+/// Most bytes of a log that are asked for.
+const LOG_TAIL: usize = 4 << 10;
+
+impl ClusterTarget {
+    /// One look; if something is not ready, further ones on changes, until it is, or reasons change, or `hold` is over.
+    pub(super) async fn observe_objects(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        hold: Duration,
+    ) -> Result<Observation, TargetError> {
+        let end = Instant::now() + hold;
+        if hold.is_zero() {
+            let snapshot = self.look(release, objects).await?;
+            let verdict = judge(&snapshot);
+            return self.tell(&snapshot, verdict).await;
+        }
+        // The watches begin before the first look, so that no change falls between.
+        let mut changes = self.watch(release, objects).await?;
+        let mut snapshot = self.look(release, objects).await?;
+        let first = judge(&snapshot);
+        let mut verdict = judge(&snapshot);
+        while !verdict.is_ready() && verdict.failed.is_none() && !verdict.differs(&first) {
+            match timeout_at(end, changes.next()).await {
+                Err(_) => break,
+                Ok(Some(Ok(()))) => settle(&mut changes).await,
+                // A watch may be ended by the server at any time.
+                Ok(Some(Err(_)) | None) => changes = self.watch(release, objects).await?,
+            }
+            snapshot = self.look(release, objects).await?;
+            verdict = judge(&snapshot);
+        }
+        self.tell(&snapshot, verdict).await
+    }
+
+    async fn tell(&self, snapshot: &Snapshot, verdict: Verdict) -> Result<Observation, TargetError> {
+        let diagnosis = if verdict.is_ready() {
+            String::new()
+        } else {
+            let mut logs = Vec::new();
+            for request in log_requests(snapshot) {
+                let path = format!(
+                    "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines=40&limitBytes={LOG_TAIL}&previous={}",
+                    encode(&request.namespace),
+                    encode(&request.pod),
+                    encode(&request.container),
+                    request.previous,
+                );
+                // A log that cannot be had must not hide what else is known.
+                if let Ok(Some(log)) = self.kubernetes.text(&path).await {
+                    logs.push((request, log));
+                }
+            }
+            diagnosis(snapshot, &logs)
+        };
+        Ok(Observation {
+            ready: verdict.is_ready(),
+            waiting: verdict.waiting,
+            failed: verdict.failed,
+            diagnosis,
+        })
+    }
+
+    async fn look(&self, release: &Release, objects: &[ObjectReference]) -> Result<Snapshot, TargetError> {
+        let objects = stream::iter(objects.iter().cloned())
+            .map(|reference| async move {
+                let object = match self.kubernetes.path_of(&reference).await? {
+                    Some(path) => self.kubernetes.get(&path).await?,
+                    None => None,
+                };
+                Ok::<_, TargetError>((reference, object))
+            })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let mut snapshot = Snapshot {
+            objects,
+            ..Snapshot::default()
+        };
+        if judge(&snapshot).is_ready() {
+            // Pods and events only explain.
+            return Ok(snapshot);
+        }
+        for namespace in namespaces(release, &snapshot) {
+            let base = format!("namespaces/{}", encode(&namespace));
+            let core = format!("/api/v1/{base}");
+            snapshot
+                .pods
+                .extend(self.kubernetes.list(&format!("{core}/pods"), "").await?);
+            let sets = format!("/apis/apps/v1/{base}/replicasets");
+            snapshot
+                .replica_sets
+                .extend(self.kubernetes.list(&sets, "").await?);
+            let events = format!("{core}/events");
+            snapshot.events.extend(
+                self.kubernetes
+                    .list(&events, "fieldSelector=type%3DWarning")
+                    .await?,
+            );
+            let has_claims = snapshot.objects.iter().any(|(reference, _)| {
+                reference.kind == "PersistentVolumeClaim" && reference.namespace == namespace
+            });
+            if has_claims {
+                let of_claims = "fieldSelector=involvedObject.kind%3DPersistentVolumeClaim%2Ctype%3DNormal";
+                snapshot
+                    .events
+                    .extend(self.kubernetes.list(&events, of_claims).await?);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Changes of the objects' kinds, and of the pods in their namespaces.
+    async fn watch(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+    ) -> Result<impl Stream<Item = Result<(), TargetError>> + Unpin + use<>, TargetError> {
+        let mut collections =
+            BTreeSet::from([format!("/api/v1/namespaces/{}/pods", encode(&release.namespace))]);
+        for object in objects.iter().filter(|object| changes_by_itself(object)) {
+            let collection = self
+                .kubernetes
+                .collection_of(&object.api_version, &object.kind, &object.namespace)
+                .await?;
+            collections.extend(collection);
+        }
+        let mut watches = Vec::new();
+        for collection in collections {
+            watches.push(Box::pin(self.kubernetes.changes(&collection).await?));
+        }
+        // One that ends lets all be begun again, so the end is told.
+        let told = watches.into_iter().map(|watch| {
+            Box::pin(
+                watch.chain(stream::once(std::future::ready(Err(TargetError::transient(
+                    "the watch ended",
+                ))))),
+            )
+        });
+        Ok(stream::select_all(told))
+    }
+}
+
+/// Whether objects of a kind become ready some time after they were made.
+fn changes_by_itself(object: &ObjectReference) -> bool {
+    !matches!(
+        object.kind.as_str(),
+        "ConfigMap"
+            | "Secret"
+            | "ServiceAccount"
+            | "Role"
+            | "RoleBinding"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "NetworkPolicy"
+            | "PodDisruptionBudget"
+            | "HorizontalPodAutoscaler"
+            | "Ingress"
+            | "CronJob"
+            | "LimitRange"
+            | "ResourceQuota"
+            | "PriorityClass"
+    )
+}
+
+fn namespaces(release: &Release, snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([release.namespace.clone()]);
+    for (reference, object) in &snapshot.objects {
+        let own = object.as_ref().map_or(reference.namespace.as_str(), |object| {
+            text_at(object, "/metadata/namespace")
+        });
+        if !own.is_empty() {
+            all.insert(own.to_owned());
+        }
+    }
+    all
+}
+
+/// Lets a swarm of changes pass.
+async fn settle(changes: &mut (impl Stream<Item = Result<(), TargetError>> + Unpin)) {
+    let swarm = async { while let Ok(Some(Ok(()))) = timeout(QUIET, changes.next()).await {} };
+    // Either way it is time for a look.
+    let _ = timeout(SWARM, swarm).await;
+}

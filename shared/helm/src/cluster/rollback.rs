@@ -1,0 +1,110 @@
+//! Rolling back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use slipway_ports::{AppliedRelease, Release, ReleaseStatus, TargetError};
+
+use super::{ClusterTarget, DEPLOYMENT_LABEL};
+use crate::{
+    invocation::{HISTORY, labels_argument},
+    manifest::{Document, label},
+};
+
+impl ClusterTarget {
+    /// `helm rollback` to a revision, or to the newest earlier one that was ever deployed. What it brings back is
+    /// judged first: Helm has no post-renderer here, and renders nothing either.
+    pub(super) async fn rollback_release(
+        &self,
+        release: &Release,
+        revision: Option<u32>,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        labels_argument(labels)?;
+        let revisions = self.kubernetes.revisions(release).await?;
+        let Some(newest) = revisions.first() else {
+            return Err(TargetError::permanent(format!(
+                "release {release} does not exist: nothing to roll back"
+            )));
+        };
+        let was_deployed = |status| matches!(status, ReleaseStatus::Deployed | ReleaseStatus::Superseded);
+        let target = match revision {
+            Some(wanted) => revisions.iter().find(|known| known.number == wanted),
+            None => revisions[1..].iter().find(|known| was_deployed(known.status)),
+        };
+        let Some(target) = target else {
+            let known: Vec<String> = revisions.iter().map(|known| known.number.to_string()).collect();
+            return Err(TargetError::permanent(match revision {
+                Some(wanted) => format!(
+                    "release {release} has no revision {wanted} any more; it has: {}",
+                    known.join(", ")
+                ),
+                None => format!("release {release} has no earlier revision that was deployed"),
+            }));
+        };
+        if let Some(gate) = &self.gate {
+            let payload = self.kubernetes.payload(release, target.number).await?;
+            let mut documents = payload.documents()?;
+            documents.extend(payload.hooks()?);
+            let whole: String = documents
+                .iter()
+                .map(|document: &Document| format!("---\n{}", document.text()))
+                .collect();
+            gate.judge(release, &whole).map_err(|reason| {
+                TargetError::permanent(format!(
+                    "rolling {release} back to revision {} was refused: {reason}",
+                    target.number
+                ))
+            })?;
+        }
+        let before = newest.number;
+        let deployment = self.deployment_of(release).await?;
+        self.invoke(release, "rollback")?
+            .with([release.name.clone(), target.number.to_string()])
+            .with(["--namespace", &release.namespace, "--history-max", HISTORY])
+            .with_timeout(time_limit)
+            .run(time_limit, None)
+            .await?;
+        let record = self
+            .kubernetes
+            .record(release)
+            .await?
+            .filter(|record| record.revision > before)
+            .ok_or_else(|| TargetError::transient(format!("the rollback of {release} left no record")))?;
+        // Helm copies the labels of the revision that it goes back to.
+        self.kubernetes
+            .label_revision(release, record.revision, labels)
+            .await?;
+        if let Some(deployment) = deployment {
+            self.label_objects(&record.objects, deployment).await?;
+        }
+        Ok(AppliedRelease {
+            revision: record.revision,
+            objects: record.objects,
+            namespace_created: false,
+        })
+    }
+
+    /// The deployment that a release's objects are labelled with.
+    async fn deployment_of(
+        &self,
+        release: &Release,
+    ) -> Result<Option<slipway_model::DeploymentId>, TargetError> {
+        for object in self
+            .recorded_objects(release)
+            .await?
+            .iter()
+            .take(super::CONCURRENCY)
+        {
+            let Some(path) = self.kubernetes.path_of(object).await? else {
+                continue;
+            };
+            let object = self.kubernetes.get(&path).await?;
+            let id = object.as_ref().and_then(|object| label(object, DEPLOYMENT_LABEL));
+            if let Some(id) = id.and_then(|id| id.parse().ok()) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,117 @@
+//! Uninstalling, until nothing remains.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+use slipway_model::JobWait;
+use slipway_ports::{ObjectReference, Release, TargetError, UninstallRequest, Uninstalled};
+
+use super::{CONCURRENCY, ClusterTarget};
+use crate::{
+    client::encode,
+    collect::INSTANCE,
+    manifest::{annotation, text_at},
+};
+
+/// Annotation that keeps an object when its release goes.
+const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
+impl ClusterTarget {
+    /// `helm uninstall`, then what a failed revision left, then a look at what is still there, then the namespace.
+    pub(super) async fn uninstall_release(
+        &self,
+        request: &UninstallRequest,
+    ) -> Result<Uninstalled, TargetError> {
+        let release = &request.release;
+        let mut objects = self.recorded_objects(release).await?;
+        // Helm would delete the claims that stand in the manifest.
+        self.kubernetes.forget_claims(release).await?;
+        self.invoke(release, "uninstall")?
+            .with_release()
+            .with(["--ignore-not-found"])
+            .with_timeout(request.time_limit)
+            .run(request.time_limit, None)
+            .await?;
+        for leftover in &request.leftovers {
+            if !objects.contains(leftover) {
+                objects.push(leftover.clone());
+            }
+        }
+        objects.retain(|object| object.kind != "PersistentVolumeClaim");
+        let mut remaining: Vec<JobWait> = stream::iter(objects)
+            .map(|object| self.remove(release, object))
+            .buffered(CONCURRENCY)
+            .try_filter_map(|wait| std::future::ready(Ok(wait)))
+            .try_collect()
+            .await?;
+        remaining.extend(self.ending_pods(release).await?);
+        if let Some(deployment) = request.namespace_of.filter(|_| remaining.is_empty()) {
+            remaining.extend(self.remove_namespace(release, deployment).await?);
+        }
+        Ok(Uninstalled { remaining })
+    }
+
+    /// Deletes an object of the release if it is still there, and says why it is not gone.
+    async fn remove(
+        &self,
+        release: &Release,
+        reference: ObjectReference,
+    ) -> Result<Option<JobWait>, TargetError> {
+        let Some(path) = self.kubernetes.path_of(&reference).await? else {
+            return Ok(None);
+        };
+        let Some(object) = self.kubernetes.get(&path).await? else {
+            return Ok(None);
+        };
+        let is_own = annotation(&object, "meta.helm.sh/release-name") == Some(&release.name)
+            && annotation(&object, "meta.helm.sh/release-namespace") == Some(&release.namespace);
+        let is_kept = annotation(&object, RESOURCE_POLICY)
+            .is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"));
+        if !is_own || is_kept {
+            return Ok(None);
+        }
+        if object.pointer("/metadata/deletionTimestamp").is_none() {
+            let uid = text_at(&object, "/metadata/uid");
+            let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": uid}});
+            self.kubernetes.delete(&path, &options).await?;
+        }
+        let left = self.kubernetes.get(&path).await?;
+        Ok(left
+            .filter(|left| text_at(left, "/metadata/uid") == text_at(&object, "/metadata/uid"))
+            .map(|left| still_there(reference.to_string(), &left)))
+    }
+
+    /// Pods labelled with the release that have not ended yet.
+    async fn ending_pods(&self, release: &Release) -> Result<Vec<JobWait>, TargetError> {
+        let path = format!("/api/v1/namespaces/{}/pods", encode(&release.namespace));
+        let query = format!("labelSelector={}%3D{}", encode(INSTANCE), encode(&release.name));
+        let pods = self.kubernetes.list(&path, &query).await?;
+        Ok(pods
+            .iter()
+            .filter(|pod| !matches!(text_at(pod, "/status/phase"), "Succeeded" | "Failed"))
+            .map(|pod| still_there(format!("Pod/{}", text_at(pod, "/metadata/name")), pod))
+            .collect())
+    }
+}
+
+/// Why an object that was deleted is still there.
+fn still_there(object: String, left: &Value) -> JobWait {
+    let finalizers: Vec<&str> = left
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let (reason, message) = if left.pointer("/metadata/deletionTimestamp").is_none() {
+        ("not deleted yet", "its owner is being deleted".to_owned())
+    } else if finalizers.is_empty() {
+        ("ending", "its containers are being stopped".to_owned())
+    } else {
+        ("finalizers", format!("it waits for {}", finalizers.join(", ")))
+    };
+    JobWait {
+        object,
+        reason: reason.to_owned(),
+        message,
+    }
+}

@@ -1,0 +1,178 @@
+//! One invocation of Helm for a release: its files, its arguments, its gate, its errors.
+
+use std::{ffi::OsString, io, time::Duration};
+
+use slipway_ports::{Release, ReleaseRequest, TargetError};
+
+use crate::{
+    binary::{Finished, Helm, Redactor, Workspace, run, to_error},
+    gate::{Gatekeeper, PLUGIN, ReleaseGate},
+};
+
+/// Helm's own limit for a hook is this much shorter than ours for the whole, so that Helm can say what it waited for.
+const EARLIER: Duration = Duration::from_secs(15);
+
+/// How many revisions Helm keeps.
+pub(crate) const HISTORY: &str = "10";
+
+/// An invocation that is being put together.
+pub(crate) struct Invocation<'a> {
+    helm: &'a Helm,
+    release: &'a Release,
+    operation: &'static str,
+    workspace: Workspace,
+    arguments: Vec<OsString>,
+    redactor: Redactor,
+}
+
+impl<'a> Invocation<'a> {
+    /// Begins with `helm <operation>`.
+    pub(crate) fn new(
+        helm: &'a Helm,
+        release: &'a Release,
+        operation: &'static str,
+    ) -> Result<Self, TargetError> {
+        refuse_odd_names(release)?;
+        let workspace = Workspace::new(helm).map_err(|error| unusable(operation, &error))?;
+        Ok(Self {
+            helm,
+            release,
+            operation,
+            workspace,
+            arguments: operation.split(' ').map(OsString::from).collect(),
+            redactor: Redactor::default(),
+        })
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub(crate) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds the release's name and namespace.
+    #[must_use]
+    pub(crate) fn with_release(self) -> Self {
+        let (name, namespace) = (self.release.name.clone(), self.release.namespace.clone());
+        self.with([name, "--namespace".to_owned(), namespace])
+    }
+
+    /// Adds the kubeconfig.
+    pub(crate) fn with_kubeconfig(self, kubeconfig: &[u8]) -> Result<Self, TargetError> {
+        self.workspace
+            .write("kubeconfig", kubeconfig)
+            .map_err(|error| unusable(self.operation, &error))?;
+        Ok(self)
+    }
+
+    /// Adds name, namespace, chart and values of a request.
+    pub(crate) fn with_request(mut self, request: &ReleaseRequest) -> Result<Self, TargetError> {
+        self.redactor = Redactor::of_values(&request.values);
+        let write = || -> io::Result<_> {
+            let chart = self.workspace.write("chart.tgz", &request.chart)?;
+            Ok((chart, self.workspace.write_values(&request.values)?))
+        };
+        let (chart, values) = write().map_err(|error| unusable(self.operation, &error))?;
+        let release = self.release;
+        Ok(self.with::<OsString>([
+            release.name.clone().into(),
+            chart.into(),
+            "--namespace".into(),
+            release.namespace.clone().into(),
+            "--values".into(),
+            values.into(),
+        ]))
+    }
+
+    /// Adds Helm's own limit for each hook or test, somewhat shorter than the whole may take.
+    #[must_use]
+    pub(crate) fn with_timeout(self, limit: Duration) -> Self {
+        let seconds = limit.saturating_sub(EARLIER).as_secs().max(1);
+        self.with(["--timeout".to_owned(), format!("{seconds}s")])
+    }
+
+    /// Runs it; an exit code other than zero is an error.
+    pub(crate) async fn run(
+        mut self,
+        limit: Duration,
+        gate: Option<&ReleaseGate>,
+    ) -> Result<Finished, TargetError> {
+        let failed = |error: &io::Error| unusable(self.operation, error);
+        let mut refusal = None;
+        let finished = match gate {
+            None => run(self.helm, &self.workspace, &self.arguments, limit).await,
+            Some(gate) => {
+                let keeper = Gatekeeper::prepare(&self.workspace)
+                    .await
+                    .map_err(|error| failed(&error))?;
+                self.arguments.extend(["--post-renderer".into(), PLUGIN.into()]);
+                tokio::select! {
+                    finished = run(self.helm, &self.workspace, &self.arguments, limit) => finished,
+                    () = keeper.keep(gate, self.release, &mut refusal) => {
+                        Err(io::Error::other("the gate ended before Helm"))
+                    }
+                }
+            }
+        };
+        let finished = finished.map_err(|error| failed(&error))?;
+        if finished.succeeded() {
+            return Ok(finished);
+        }
+        let doing = format!("helm {} of {}", self.operation, self.release);
+        match refusal {
+            Some(reason) => Err(TargetError::permanent(format!("{doing} was refused: {reason}"))),
+            None => Err(to_error(&finished, &doing, &self.redactor)),
+        }
+    }
+}
+
+fn unusable(operation: &str, error: &io::Error) -> TargetError {
+    TargetError::transient(format!("helm {operation} cannot be run: {error}"))
+}
+
+/// Names reach Helm as arguments and the API server as paths.
+fn refuse_odd_names(release: &Release) -> Result<(), TargetError> {
+    let is_plain = |name: &str, most: usize| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        name.len() <= most
+            && name.bytes().all(inner)
+            && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+    };
+    if !is_plain(&release.name, 53) {
+        return Err(TargetError::permanent(format!(
+            "'{}' is not a release name: expected 1 to 53 lower-case letters, digits and hyphens",
+            release.name
+        )));
+    }
+    if !is_plain(&release.namespace, 63) || release.namespace.contains('.') {
+        return Err(TargetError::permanent(format!(
+            "'{}' is not a namespace: expected 1 to 63 lower-case letters, digits and hyphens",
+            release.namespace
+        )));
+    }
+    Ok(())
+}
+
+/// `--labels` for the release record; our own mark goes along.
+pub(crate) fn labels_argument(
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Result<[String; 2], TargetError> {
+    let is_plain = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 63
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let mut text = "app.kubernetes.io/managed-by=slipway".to_owned();
+    for (key, value) in labels {
+        if !is_plain(key.rsplit('/').next().unwrap_or_default()) || !is_plain(value) {
+            return Err(TargetError::permanent(format!(
+                "'{key}={value}' is not a label: expected up to 63 letters, digits, '-', '_' and '.'"
+            )));
+        }
+        text.push_str(&format!(",{key}={value}"));
+    }
+    Ok(["--labels".to_owned(), text])
+}
