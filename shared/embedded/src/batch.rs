@@ -260,8 +260,9 @@ fn sweep(transaction: &Transaction<'_>, until: Timestamp) -> rusqlite::Result<Ve
     Ok(swept)
 }
 
-/// The shard of the due index that a key belongs to, for ever: FNV-1a over both parts.
-fn due_shard(key: &Key) -> u8 {
+/// The shard of the due index that a key belongs to, for ever: FNV-1a over both parts, then mixed, because the last
+/// bytes of a key reach only the low bits.
+fn due_shard(key: &Key) -> u64 {
     let hash = key
         .partition
         .bytes()
@@ -270,7 +271,8 @@ fn due_shard(key: &Key) -> u8 {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    u8::try_from((hash >> 32) % u64::from(DUE_SHARDS)).expect("a remainder of 16 fits a byte")
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) % u64::from(DUE_SHARDS)
 }
 
 const TOPIC: &str = "topic:";

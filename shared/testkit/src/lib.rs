@@ -2,6 +2,9 @@
 //! what a test says. A dev-dependency only.
 
 mod clock;
+pub mod contract;
 pub mod memory;
+mod nothing;
 
 pub use clock::{ManualClock, START, SequentialIds, TokioClock};
+pub use nothing::{NoCharts, NoClusters, NoOutside};
