@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{cluster, demo, test_run};
+use xtask::{bench, cluster, demo, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -36,6 +36,21 @@ enum Command {
     },
     /// Show the main job: start Slipway, publish a template, deploy it, watch it come up.
     Demo(DemoArguments),
+    /// Measure, beside a baseline in the same run.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// The engine on its embedded store, beside bare SQLite commits.
+    Engine {
+        /// Put the figures into docs/benchmarks.md.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +133,9 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             ClusterCommand::Down(name) => cluster::down(&name.name)?,
         },
+        Command::Bench {
+            command: BenchCommand::Engine { write },
+        } => bench::engine(write, &mut io::stdout())?,
         Command::Demo(arguments) => {
             let target = match (arguments.cluster, arguments.kubeconfig) {
                 (Some(_), _) => demo::Target::DevelopmentCluster,
