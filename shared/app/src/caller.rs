@@ -47,8 +47,11 @@ impl Caller {
         if self.role >= role {
             return Ok(());
         }
-        let detail =
-            format!("this call needs the role '{}'; the caller has '{}'", role.as_str(), self.role.as_str());
+        let detail = format!(
+            "this call needs the role '{}'; the caller has '{}'",
+            role.as_str(),
+            self.role.as_str()
+        );
         Err(Problem::new(ProblemType::Forbidden, detail).into())
     }
 }

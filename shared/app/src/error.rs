@@ -50,12 +50,14 @@ impl AppError {
     pub fn to_problem(&self) -> Problem {
         match self {
             Self::Problem(problem) => (**problem).clone(),
-            Self::Store(StoreError::TooLarge { .. }) => {
-                Problem::new(ProblemType::TooLarge, "the request needs a record that is larger than the store can hold")
-            }
-            Self::Store(StoreError::Corrupt { .. }) => {
-                Problem::new(ProblemType::Internal, "a stored record cannot be read; the log names it")
-            }
+            Self::Store(StoreError::TooLarge { .. }) => Problem::new(
+                ProblemType::TooLarge,
+                "the request needs a record that is larger than the store can hold",
+            ),
+            Self::Store(StoreError::Corrupt { .. }) => Problem::new(
+                ProblemType::Internal,
+                "a stored record cannot be read; the log names it",
+            ),
             Self::Store(_) | Self::Secret(_) | Self::Blob(_) | Self::Queue(_) => Problem::new(
                 ProblemType::Unavailable,
                 "a part of the control plane does not answer; try again in a moment",

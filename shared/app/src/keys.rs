@@ -1,6 +1,6 @@
 //! Where everything stands in the store. Every key of a tenant's data begins with the tenant.
 
-use slipway_model::{CHUNK_SIZE, ClusterId, DeploymentId, ExecutionId, JobId, TenantId};
+use slipway_model::{CHUNK_SIZE, ClusterId, DeploymentId, ExecutionId, JobId, TenantId, Timestamp};
 use slipway_ports::Key;
 
 /// An execution's header.
@@ -49,12 +49,12 @@ pub(crate) fn deployment(tenant: &TenantId, id: DeploymentId) -> Key {
 
 /// A component of a deployment; sorts after the deployment.
 pub(crate) fn component(tenant: &TenantId, id: DeploymentId, name: &str) -> Key {
-    Key::new(format!("{tenant}/d/{id}"), format!("component/{name}"))
+    Key::new(format!("{tenant}/d/{id}"), format!("{COMPONENTS}{name}"))
 }
 
 /// A line of a deployment's history.
 pub(crate) fn history(tenant: &TenantId, id: DeploymentId, entry: &str) -> Key {
-    Key::new(format!("{tenant}/d/{id}"), format!("history/{entry}"))
+    Key::new(format!("{tenant}/d/{id}"), format!("{HISTORY}{entry}"))
 }
 
 /// Who has a name: `kind` is `deployment` or `cluster`.
@@ -77,6 +77,66 @@ pub(crate) fn cluster(tenant: &TenantId, id: ClusterId) -> Key {
     Key::new(format!("{tenant}/k/{id}"), "k")
 }
 
+/// A deployment that uses a template version; in the template's partition, so that deleting sees it at once.
+pub(crate) fn template_use(tenant: &TenantId, name: &str, version: &str, user: DeploymentId) -> Key {
+    Key::new(
+        format!("{tenant}/t/{name}"),
+        format!("{}{user}", template_uses(version)),
+    )
+}
+
+/// What the sort keys of a template version's users begin with.
+pub(crate) fn template_uses(version: &str) -> String {
+    format!("use/{version}/")
+}
+
+/// A deployment that uses a cluster; in the cluster's partition.
+pub(crate) fn cluster_use(tenant: &TenantId, id: ClusterId, user: DeploymentId) -> Key {
+    Key::new(format!("{tenant}/k/{id}"), format!("{CLUSTER_USES}{user}"))
+}
+
+/// What the sort keys of a cluster's users begin with.
+pub(crate) const CLUSTER_USES: &str = "use/";
+
+/// Who has the first eight characters of a deployment's id.
+pub(crate) fn short_id(tenant: &TenantId, short: &str) -> Key {
+    Key::new(format!("{tenant}/n/short/{short}"), "n")
+}
+
+/// The inputs of one generation of a deployment.
+pub(crate) fn revision(tenant: &TenantId, id: DeploymentId, generation: u64) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), format!("{REVISIONS}{generation:010}"))
+}
+
+/// What the sort keys of a deployment's revisions begin with.
+pub(crate) const REVISIONS: &str = "revision/";
+
+/// When an event of a deployment was first seen, so that a repeat of it gets the same place in the history.
+pub(crate) fn seen(tenant: &TenantId, id: DeploymentId, event: &str) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), format!("seen/{event}"))
+}
+
+/// What the sort keys of a deployment's components begin with.
+pub(crate) const COMPONENTS: &str = "component/";
+
+/// What the sort keys of a deployment's history begin with.
+pub(crate) const HISTORY: &str = "history/";
+
+/// The list of a tenant's `what`: `deployments`, `clusters`, `templates`, `executions`, `jobs`.
+pub(crate) fn list(tenant: &TenantId, what: &str) -> String {
+    format!("{tenant}/{what}")
+}
+
+/// A position that lists the newest first.
+pub(crate) fn position(at: Timestamp, tie: impl std::fmt::Display) -> String {
+    format!("{:014}/{tie}", at.as_millis().max(0))
+}
+
+/// The blob of a deployment's newest plan preview.
+pub(crate) fn preview_blob(tenant: &TenantId, id: DeploymentId) -> String {
+    format!("{tenant}/deployments/{id}/plan.json")
+}
+
 /// The answer to a request with an idempotency key.
 pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("{tenant}/i/{key}"), "i")
@@ -90,4 +150,50 @@ pub(crate) fn release_owner(cluster_uid: &str, namespace: &str, name: &str) -> K
 /// The newest job that wants a release.
 pub(crate) fn release_wanted(cluster_uid: &str, namespace: &str, name: &str) -> Key {
     Key::new(format!("release/{cluster_uid}/{namespace}/{name}"), "wanted")
+}
+
+/// Something that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DueThing {
+    Execution(ExecutionId),
+    Step(ExecutionId, u32),
+    Job(JobId),
+    Deployment(DeploymentId),
+}
+
+/// What stands under a key of the index of due items, and whose it is; nothing for kinds that are driven otherwise.
+pub(crate) fn due_thing(key: &Key) -> Option<(TenantId, DueThing)> {
+    let mut parts = key.partition.split('/');
+    let (tenant, kind, id) = (parts.next()?, parts.next()?, parts.next()?);
+    let thing = match (kind, key.sort.as_str()) {
+        ("x", "x") => DueThing::Execution(id.parse().ok()?),
+        ("x", sort) => DueThing::Step(id.parse().ok()?, sort.strip_prefix('s')?.parse().ok()?),
+        ("j", "j") => DueThing::Job(id.parse().ok()?),
+        ("d", "d") => DueThing::Deployment(id.parse().ok()?),
+        _ => return None,
+    };
+    Some((tenant.parse().ok()?, thing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_is_read_from_its_key() {
+        let tenant = TenantId::local();
+        let id = "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b";
+        let (x, j, d): (ExecutionId, JobId, DeploymentId) =
+            (id.parse().unwrap(), id.parse().unwrap(), id.parse().unwrap());
+        for (key, thing) in [
+            (execution(&tenant, x), Some(DueThing::Execution(x))),
+            (step(&tenant, x, 130), Some(DueThing::Step(x, 130))),
+            (job(&tenant, j), Some(DueThing::Job(j))),
+            (deployment(&tenant, d), Some(DueThing::Deployment(d))),
+            (component(&tenant, d, "llm"), None),
+            (release_owner(id, "uc-1", "x"), None),
+        ] {
+            assert_eq!(due_thing(&key).map(|(_, thing)| thing), thing, "{key}");
+        }
+    }
 }

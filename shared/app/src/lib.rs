@@ -5,21 +5,30 @@
 
 mod caller;
 mod clusters;
+mod deployments;
 mod dispatch;
 mod error;
 mod executions;
 mod idempotency;
 mod jobs;
 mod keys;
+mod legacy;
 mod names;
 mod paging;
+mod plan_dag;
 mod registry;
 mod services;
 mod steps;
+mod sync_deployments;
 mod templates;
+mod track_deployments;
 
 pub use caller::{Caller, Role};
 pub use clusters::{ClusterType, NewCluster};
+pub use deployments::{
+    ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
+    NewDeployment, RollbackRequest, Started, UpgradeRequest,
+};
 pub use error::AppError;
 pub use executions::Approval;
 pub use idempotency::IdempotentRequest;

@@ -209,6 +209,9 @@ pub struct ComponentDeployment {
     pub component_name: String,
     /// What kind of slot it is.
     pub component_type: ComponentType,
+    /// Place among the template's components, from 0.
+    #[serde(default)]
+    pub position: u32,
     /// The catalog component that fills the slot; absent for `helm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_component: Option<String>,

@@ -154,7 +154,7 @@ fn refuse(value: &Value, at: &str, errors: &mut Vec<FieldError>) {
                 match refused {
                     Some((_, why)) if !is_empty(value) => errors.push(error(&path, *why)),
                     _ if key == "<<" => {
-                        errors.push(error(&path, "merge keys are not taken; write the map out"))
+                        errors.push(error(&path, "merge keys are not taken; write the map out"));
                     }
                     _ => refuse(value, &path, errors),
                 }

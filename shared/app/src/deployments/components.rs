@@ -1,0 +1,294 @@
+//! Components of deployments: what each is, and how it stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use slipway_model::{
+    ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, ExecutionId, JobId, JsonMap,
+    StepStatus, Template, Timestamp,
+};
+use slipway_ports::{Guard, Item, Put, Session};
+
+use crate::{App, AppError, keys};
+
+/// The components that a DAG brings up, as they are before anything has started.
+pub(crate) fn planned(
+    deployment: &Deployment,
+    template: &Template,
+    dag: &Dag,
+    now: Timestamp,
+) -> Vec<ComponentDeployment> {
+    let steps: BTreeMap<&str, &DagStep> = dag.steps.iter().map(|step| (step.id.as_str(), step)).collect();
+    template
+        .components
+        .iter()
+        .enumerate()
+        .filter_map(|(position, component)| {
+            let step = steps.get(component.name.as_str())?;
+            let text = |name: &str| step.params.get(name).and_then(Value::as_str);
+            let cluster: Option<ClusterId> = text("cluster_id").and_then(|id| id.parse().ok());
+            Some(ComponentDeployment {
+                component_name: component.name.clone(),
+                component_type: component.component_type,
+                position: u32::try_from(position).unwrap_or(u32::MAX),
+                selected_component: deployment.selections.get(&component.name).cloned(),
+                release_name: text("release_name").unwrap_or_default().to_owned(),
+                cluster_id: cluster.unwrap_or(deployment.cluster_id),
+                status: ComponentStatus::Pending,
+                removed: false,
+                execution_id: None,
+                job_id: None,
+                endpoint_url: None,
+                error_message: None,
+                updated_at: now,
+            })
+        })
+        .collect()
+}
+
+/// What is known of a component's step.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum StepNews {
+    /// It started.
+    Started,
+    /// It ended.
+    Ended {
+        status: ComponentStatus,
+        job_id: Option<JobId>,
+        endpoint_url: Option<String>,
+        error_message: Option<String>,
+    },
+}
+
+impl StepNews {
+    /// What a step that ended well means for its component: `SKIPPED` is a `when` that was false.
+    pub(crate) fn completed(status: &str, outputs: &JsonMap) -> Self {
+        let status = match status {
+            "SKIPPED" => ComponentStatus::Stopped,
+            _ => ComponentStatus::Running,
+        };
+        Self::Ended {
+            status,
+            job_id: job_id(outputs),
+            endpoint_url: endpoint_url(outputs),
+            error_message: None,
+        }
+    }
+
+    /// What a step that ended otherwise means for its component.
+    pub(crate) fn failed(status: &str, outputs: &JsonMap, error_message: Option<String>) -> Self {
+        let status = match status {
+            "SKIPPED" | "CANCELLED" => ComponentStatus::Stopped,
+            _ => ComponentStatus::Failed,
+        };
+        Self::Ended {
+            status,
+            job_id: job_id(outputs),
+            endpoint_url: endpoint_url(outputs),
+            error_message,
+        }
+    }
+
+    /// What a step's record says; nothing for one that has not begun.
+    pub(crate) fn of_step(status: StepStatus, outputs: &JsonMap, error: Option<&str>) -> Option<Self> {
+        let error = error.map(str::to_owned);
+        Some(match status {
+            StepStatus::Pending => return None,
+            StepStatus::Running | StepStatus::AwaitingEvent | StepStatus::Retrying => Self::Started,
+            StepStatus::Completed => Self::completed("COMPLETED", outputs),
+            StepStatus::Skipped => Self::failed("SKIPPED", outputs, error),
+            StepStatus::Cancelled => Self::failed("CANCELLED", outputs, error),
+            StepStatus::Failed | StepStatus::TimedOut => Self::failed("FAILED", outputs, error),
+        })
+    }
+}
+
+fn job_id(outputs: &JsonMap) -> Option<JobId> {
+    let text = outputs.get("job_id")?;
+    let id = text.as_str().and_then(|text| text.parse().ok());
+    if id.is_none() {
+        tracing::warn!(job_id = %text, "a step's job_id is not a UUID; it is left out");
+    }
+    id
+}
+
+fn endpoint_url(outputs: &JsonMap) -> Option<String> {
+    let url = outputs.get("endpoint_url")?.as_str()?;
+    (!url.is_empty()).then(|| url.to_owned())
+}
+
+/// Takes news of a component's step in `execution`. Messages come late and in any order, so the end of a step is
+/// taken once and its start never after it, unless what is known is `certain`. A step that `uninstalls` ends with
+/// the component stopped. Whether something changed.
+pub(crate) fn hear(
+    component: &mut ComponentDeployment,
+    execution: ExecutionId,
+    news: &StepNews,
+    uninstalls: bool,
+    certain: bool,
+) -> bool {
+    let before = component.clone();
+    let is_same_execution = component.execution_id == Some(execution);
+    match news {
+        StepNews::Started => {
+            let may_start = match component.status {
+                ComponentStatus::Pending => true,
+                ComponentStatus::Deploying => certain,
+                // The state of an earlier execution; without one it was stopped, and stays so.
+                _ => certain || component.execution_id.is_some_and(|earlier| earlier != execution),
+            };
+            if may_start && !uninstalls {
+                component.status = ComponentStatus::Deploying;
+                component.execution_id = Some(execution);
+                component.error_message = None;
+            }
+        }
+        StepNews::Ended {
+            status,
+            job_id,
+            endpoint_url,
+            error_message,
+        } => {
+            if is_same_execution && component.status.is_terminal() && !certain {
+                return false;
+            }
+            component.status = match status {
+                ComponentStatus::Running if uninstalls => ComponentStatus::Stopped,
+                // What was not uninstalled is still there.
+                ComponentStatus::Stopped if uninstalls => component.status,
+                status => *status,
+            };
+            component.execution_id = Some(execution);
+            component.error_message.clone_from(error_message);
+            if job_id.is_some() {
+                component.job_id = *job_id;
+            }
+            if component.status == ComponentStatus::Stopped {
+                component.endpoint_url = None;
+            } else if endpoint_url.is_some() {
+                component.endpoint_url.clone_from(endpoint_url);
+            }
+        }
+    }
+    *component != before
+}
+
+impl App {
+    /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
+    /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`.
+    /// A repeat changes nothing.
+    pub(crate) async fn prepare_components(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        execution: ExecutionId,
+        mut planned: Vec<ComponentDeployment>,
+        kept: &BTreeMap<String, JsonMap>,
+    ) -> Result<(), AppError> {
+        for component in &mut planned {
+            component.execution_id = Some(execution);
+            let wanted = &*component;
+            let name = &wanted.component_name;
+            let key = keys::component(&deployment.tenant, deployment.id, name);
+            if let Put::Lost(Some(stored)) = session.put(&key, Item::of(wanted), Guard::Absent).await? {
+                self.leave_release(session, deployment, &stored.read()?, wanted)
+                    .await?;
+            }
+            self.update_component(session, deployment, name, |found| {
+                let mut after = ComponentDeployment {
+                    status: found.status,
+                    execution_id: found.execution_id,
+                    job_id: found.job_id,
+                    endpoint_url: found.endpoint_url.clone(),
+                    error_message: found.error_message.clone(),
+                    updated_at: found.updated_at,
+                    ..wanted.clone()
+                };
+                if found.execution_id != Some(execution) {
+                    if let Some(outputs) = kept.get(name) {
+                        hear(
+                            &mut after,
+                            execution,
+                            &StepNews::completed("COMPLETED", outputs),
+                            false,
+                            true,
+                        );
+                    } else if found.status != ComponentStatus::Running {
+                        after.status = ComponentStatus::Pending;
+                        after.execution_id = Some(execution);
+                        after.error_message = None;
+                    }
+                }
+                let differs = after != *found;
+                *found = after;
+                differs
+            })
+            .await?;
+        }
+        let names: BTreeSet<&str> = planned
+            .iter()
+            .map(|component| component.component_name.as_str())
+            .collect();
+        for found in self.components_of(deployment).await? {
+            let name = found.component_name;
+            if !names.contains(name.as_str()) && !found.removed {
+                self.update_component(session, deployment, &name, |found| {
+                    let changes = !found.removed;
+                    found.removed = true;
+                    changes
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A component whose release gets another name leaves the old release behind, to be uninstalled.
+    async fn leave_release(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        found: &ComponentDeployment,
+        wanted: &ComponentDeployment,
+    ) -> Result<(), AppError> {
+        if found.release_name == wanted.release_name {
+            return Ok(());
+        }
+        let left = ComponentDeployment {
+            // No component has a hyphen in its name.
+            component_name: format!("{}-{}", found.component_name, deployment.generation),
+            removed: true,
+            ..found.clone()
+        };
+        let key = keys::component(&deployment.tenant, deployment.id, &left.component_name);
+        session.put(&key, Item::of(&left), Guard::Absent).await?;
+        Ok(())
+    }
+
+    /// Stops the components that an execution left unfinished. Those that a newer execution has taken over are left
+    /// alone.
+    pub(crate) async fn stop_components(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        execution: Option<ExecutionId>,
+    ) -> Result<(), AppError> {
+        for component in self.components_of(deployment).await? {
+            if component.status.is_terminal() {
+                continue;
+            }
+            self.update_component(session, deployment, &component.component_name, |found| {
+                let is_newer = found.execution_id.is_some() && found.execution_id != execution;
+                if found.status.is_terminal() || is_newer {
+                    return false;
+                }
+                found.status = ComponentStatus::Stopped;
+                // The end of its step, should it still arrive, says more than the end of the execution.
+                found.execution_id = None;
+                true
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}

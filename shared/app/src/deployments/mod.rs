@@ -1,0 +1,38 @@
+//! Deployments: templates being brought up on clusters.
+
+mod components;
+mod create;
+mod delete;
+mod ending;
+mod history;
+mod inputs;
+mod operation;
+mod plan;
+mod progress;
+mod records;
+mod retry;
+mod revisions;
+mod rollback;
+mod start;
+mod stop;
+mod sync;
+mod upgrade;
+mod view;
+
+pub use create::NewDeployment;
+pub use plan::{ComponentChange, ComponentPlan, DeploymentPlan};
+pub use progress::{ComponentProgress, DeploymentProgress};
+pub use rollback::RollbackRequest;
+pub use start::Started;
+pub use upgrade::UpgradeRequest;
+pub use view::DeploymentView;
+
+pub(crate) use components::{StepNews, hear, planned};
+pub(crate) use delete::{add_uninstalls, delete_dag};
+pub(crate) use ending::Ending;
+pub(crate) use history::Line;
+pub(crate) use inputs::facts;
+pub(crate) use operation::wrong_state;
+pub(crate) use records::deployment_item;
+pub(crate) use revisions::Revision;
+pub(crate) use start::refuse_unless_pending;

@@ -1,0 +1,99 @@
+//! Deriving a deployment's state again from its execution, in case events were lost.
+
+use slipway_model::{Deployment, DeploymentOperation, DeploymentStatus, Execution, ExecutionProgress};
+
+use super::{
+    DeploymentView,
+    components::{StepNews, hear},
+    ending::Ending,
+    operation::send_plan,
+};
+use crate::{App, AppError, Caller, Role};
+
+impl App {
+    /// Brings a deployment's state up to date: from its execution, or from its jobs where there is none.
+    ///
+    /// # Errors
+    /// 403 below `deployer`, 404.
+    pub async fn sync_deployment(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<DeploymentView, AppError> {
+        caller.require(Role::Deployer)?;
+        let found = self.find_deployment(&caller.tenant, id_or_name).await?;
+        let deployment = match found.pipeline_execution_id {
+            Some(_) => self.reconcile(&found).await?,
+            None => self.sync_legacy(&found).await?,
+        };
+        self.view(deployment).await
+    }
+
+    /// Derives components and deployment from the steps of its newest execution, and sends again what may have been
+    /// lost on the way to it.
+    pub(crate) async fn reconcile(&self, deployment: &Deployment) -> Result<Deployment, AppError> {
+        let tenant = &deployment.tenant;
+        let Some(id) = deployment.pipeline_execution_id else {
+            return Ok(deployment.clone());
+        };
+        let Some(execution) = self.load_execution(tenant, id).await? else {
+            if deployment.status.is_in_flight() {
+                let mut session = self.store.session();
+                send_plan(session.as_mut(), deployment);
+                session.settle().await?;
+            }
+            return Ok(deployment.clone());
+        };
+        let progress = self.progress_of(tenant, id, true).await?;
+        self.repair_components(deployment, &execution, &progress).await?;
+        if !execution.status.is_terminal() {
+            if deployment.stop_requested || deployment.delete_requested {
+                let reason = "the deployment was stopped";
+                self.cancel_if_there(tenant, id, reason).await?;
+            }
+            return Ok(deployment.clone());
+        }
+        let ending = Ending {
+            execution: id,
+            generation: execution.generation,
+            status: execution.status,
+            error_message: progress.error_message,
+            certain: true,
+        };
+        let mut session = self.store.session();
+        let ended = self
+            .end_deployment(session.as_mut(), tenant, deployment.id, &ending)
+            .await?;
+        session.settle().await?;
+        let ended = ended.unwrap_or_else(|| deployment.clone());
+        if ended.status == DeploymentStatus::Deleted {
+            self.forget(&ended).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn repair_components(
+        &self,
+        deployment: &Deployment,
+        execution: &Execution,
+        progress: &ExecutionProgress,
+    ) -> Result<(), AppError> {
+        let deletes = deployment.operation == Some(DeploymentOperation::Delete);
+        let mut session = self.store.session();
+        for step in progress.steps.iter().flatten() {
+            let error = step.error_message.as_deref();
+            let Some(news) = StepNews::of_step(step.status, &step.outputs, error) else {
+                continue;
+            };
+            self.update_component(session.as_mut(), deployment, &step.step_id, |component| {
+                let from = component.execution_id;
+                let is_newer = from.is_some_and(|from| {
+                    from != execution.id && !deployment.earlier_execution_ids.contains(&from)
+                });
+                !is_newer && hear(component, execution.id, &news, deletes || component.removed, true)
+            })
+            .await?;
+        }
+        Ok(session.settle().await?)
+    }
+}

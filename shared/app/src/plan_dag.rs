@@ -1,0 +1,237 @@
+//! The consumer of the plan queue: a deployment's inputs become an execution.
+
+use std::collections::BTreeMap;
+
+use slipway_model::{
+    Dag, Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, ExecutionId, ExecutionStatus,
+    FieldError, JsonMap, StepStatus, TenantId,
+};
+
+use crate::{
+    App, AppError,
+    deployments::{Ending, add_uninstalls, delete_dag, facts, planned},
+    executions::NewExecution,
+};
+
+impl App {
+    /// Plans what a deployment wants in one of its generations and writes the execution. Messages for older
+    /// generations are dropped; a repeat finds the execution.
+    ///
+    /// # Errors
+    /// Parts of the control plane that do not answer: the message is to come again. What cannot be planned makes
+    /// the deployment `FAILED`.
+    pub async fn plan_dag(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        generation: u64,
+        preview: bool,
+    ) -> Result<(), AppError> {
+        if preview {
+            return self.write_preview(tenant, id).await;
+        }
+        let Some(deployment) = self.load_deployment(tenant, id).await? else {
+            tracing::info!(%tenant, deployment = %id, "a deployment that is to be planned does not exist");
+            return Ok(());
+        };
+        let (Some(execution), true) = (
+            deployment.pipeline_execution_id,
+            deployment.generation == generation && deployment.status.is_in_flight(),
+        ) else {
+            return Ok(());
+        };
+        if deployment.stop_requested || deployment.delete_requested {
+            return self.cancel_planned(&deployment, execution).await;
+        }
+        let planned = match deployment.operation {
+            Some(DeploymentOperation::Delete) => self
+                .plan_delete(&deployment)
+                .await?
+                .map(|dag| (dag, BTreeMap::new())),
+            _ => self.plan_deploy(&deployment, execution).await?,
+        };
+        let (dag, kept) = match planned {
+            Ok(planned) => planned,
+            Err(errors) => return self.fail_planning(&deployment, execution, &errors).await,
+        };
+        if dag.steps.is_empty() {
+            // Nothing was ever installed: there is nothing to uninstall.
+            return self
+                .end_unplanned(&deployment, execution, ExecutionStatus::Completed, None)
+                .await;
+        }
+        let mut session = self.store.session();
+        self.keep_revision(session.as_mut(), &deployment).await?;
+        let new = NewExecution {
+            id: execution,
+            tenant: tenant.clone(),
+            dag,
+            secret_parameters: deployment.secret_parameters.clone(),
+            deployment: Some(id),
+            deployment_facts: facts(&deployment),
+            generation,
+            kept,
+            compensates: None,
+        };
+        let written = match self.write_execution(session.as_mut(), new).await {
+            Ok(written) => written,
+            Err(AppError::Problem(problem)) => {
+                return self
+                    .fail_planning(&deployment, execution, &[FieldError::new("", problem.detail)])
+                    .await;
+            }
+            Err(error) => return Err(error),
+        };
+        session.settle().await?;
+        if written.status.is_terminal() {
+            self.reconcile(&deployment).await?;
+            return Ok(());
+        }
+        // A stop that came between reading the deployment and writing the execution did not find it.
+        let now = self.load_deployment(tenant, id).await?;
+        if now.is_some_and(|now| {
+            now.pipeline_execution_id != Some(execution) || now.stop_requested || now.delete_requested
+        }) {
+            self.cancel_if_there(tenant, execution, "the deployment was stopped")
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The DAG that brings a deployment up, and what of it is done already. The components' records are made to fit.
+    async fn plan_deploy(
+        &self,
+        deployment: &Deployment,
+        execution: ExecutionId,
+    ) -> Result<Result<(Dag, BTreeMap<String, JsonMap>), Vec<FieldError>>, AppError> {
+        let tenant = &deployment.tenant;
+        let reference = &deployment.template;
+        let Some(template) = self
+            .load_template(tenant, &reference.name, &reference.version)
+            .await?
+        else {
+            let message = format!(
+                "template '{}' version {} does not exist any more",
+                reference.name, reference.version
+            );
+            return Ok(Err(vec![FieldError::new("template", message)]));
+        };
+        let components = self.components_of(deployment).await?;
+        let clusters = match self.component_clusters(tenant, &template, &components).await? {
+            Ok(clusters) => clusters,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let mut dag = match self.plan_of(deployment, &template, &clusters) {
+            Ok(dag) => dag,
+            Err(errors) => return Ok(Err(errors)),
+        };
+        let kept = match deployment.operation {
+            Some(DeploymentOperation::Retry) => self.kept_steps(deployment).await?,
+            _ => BTreeMap::new(),
+        };
+        if self.load_execution(tenant, execution).await?.is_none() {
+            let mut session = self.store.session();
+            let wanted = planned(deployment, &template, &dag, self.clock.now());
+            self.prepare_components(session.as_mut(), deployment, execution, wanted, &kept)
+                .await?;
+            session.settle().await?;
+        }
+        add_uninstalls(&mut dag, deployment, &self.components_of(deployment).await?);
+        Ok(Ok((dag, kept)))
+    }
+
+    async fn plan_delete(&self, deployment: &Deployment) -> Result<Result<Dag, Vec<FieldError>>, AppError> {
+        let tenant = &deployment.tenant;
+        let reference = &deployment.template;
+        let components = self.components_of(deployment).await?;
+        let mut deployed = None;
+        if let Some(template) = self
+            .load_template(tenant, &reference.name, &reference.version)
+            .await?
+            && let Ok(clusters) = self.component_clusters(tenant, &template, &components).await?
+        {
+            // What cannot be planned any more can still be uninstalled.
+            deployed = self.plan_of(deployment, &template, &clusters).ok();
+        }
+        Ok(Ok(delete_dag(deployment, &components, deployed.as_ref())))
+    }
+
+    /// What completed in the execution before this one, unless it was undone.
+    async fn kept_steps(&self, deployment: &Deployment) -> Result<BTreeMap<String, JsonMap>, AppError> {
+        let mut kept = BTreeMap::new();
+        let Some(&before) = deployment.earlier_execution_ids.last() else {
+            return Ok(kept);
+        };
+        match self.load_execution(&deployment.tenant, before).await? {
+            Some(execution) if execution.compensated_by.is_none() => {}
+            _ => return Ok(kept),
+        }
+        let progress = self.progress_of(&deployment.tenant, before, true).await?;
+        for step in progress.steps.into_iter().flatten() {
+            if step.status == StepStatus::Completed {
+                kept.insert(step.step_id, step.outputs);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// A stop or deletion was asked for before the execution was planned, or while it runs.
+    async fn cancel_planned(&self, deployment: &Deployment, execution: ExecutionId) -> Result<(), AppError> {
+        let reason = if deployment.delete_requested {
+            "the deployment is being deleted"
+        } else {
+            "the deployment was stopped"
+        };
+        if self
+            .cancel_if_there(&deployment.tenant, execution, reason)
+            .await?
+        {
+            return Ok(());
+        }
+        self.end_unplanned(deployment, execution, ExecutionStatus::Cancelled, None)
+            .await
+    }
+
+    async fn fail_planning(
+        &self,
+        deployment: &Deployment,
+        execution: ExecutionId,
+        errors: &[FieldError],
+    ) -> Result<(), AppError> {
+        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let message = format!("the deployment cannot be planned: {}", list.join("; "));
+        tracing::warn!(deployment = %deployment.id, %message, "a deployment cannot be planned");
+        self.end_unplanned(deployment, execution, ExecutionStatus::Failed, Some(message))
+            .await
+    }
+
+    /// Ends a generation whose execution is not there.
+    async fn end_unplanned(
+        &self,
+        deployment: &Deployment,
+        execution: ExecutionId,
+        status: ExecutionStatus,
+        error_message: Option<String>,
+    ) -> Result<(), AppError> {
+        let ending = Ending {
+            execution,
+            generation: deployment.generation,
+            status,
+            error_message: error_message.clone(),
+            certain: false,
+        };
+        let mut session = self.store.session();
+        let ended = self
+            .end_deployment(session.as_mut(), &deployment.tenant, deployment.id, &ending)
+            .await?;
+        if let Some(message) = error_message {
+            self.note(session.as_mut(), deployment, "planning_failed", message)
+                .await?;
+        }
+        session.settle().await?;
+        match ended {
+            Some(ended) if ended.status == DeploymentStatus::Deleted => self.forget(&ended).await,
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The scheduled sweep: deadlines that passed, leases that expired, messages that were lost.
+
+use std::time::Duration;
+
+use slipway_model::{DeploymentStatus, ExecutionLook, Message, Queue, TenantId};
+use slipway_ports::{DUE_SHARDS, DueItem, Guard, Item, Session};
+
+use crate::{
+    App, AppError,
+    deployments::deployment_item,
+    keys::{self, DueThing},
+};
+
+/// The sweep comes once a minute: what is due before the next one is sent now, with a delay.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// Most items of one shard and sweep; what is over waits for the next sweep.
+const MOST: usize = 500;
+
+impl App {
+    /// Looks at everything that is due and sends the message that goes on with it. Every consumer can be told twice.
+    ///
+    /// # Errors
+    /// Parts of the control plane that do not answer; the next sweep goes on.
+    pub async fn sync_deployments(&self) -> Result<(), AppError> {
+        for shard in 0..DUE_SHARDS {
+            let until = self.clock.now().plus(AHEAD);
+            let due = self.store.due(shard, until, MOST).await?;
+            if due.len() == MOST {
+                tracing::warn!(
+                    shard,
+                    "more is due than one sweep looks at; the next sweep goes on"
+                );
+            }
+            let mut session = self.store.session();
+            for item in &due {
+                self.poke(session.as_mut(), item);
+            }
+            session.settle().await?;
+            for item in &due {
+                if let Some((tenant, DueThing::Deployment(id))) = keys::due_thing(&item.key)
+                    && let Err(error) = self.look_at_deployment(&tenant, id).await
+                {
+                    // The others must not wait for this one.
+                    tracing::error!(deployment = %id, %error, "a deployment could not be looked at");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poke(&self, session: &mut dyn Session, item: &DueItem) {
+        let Some((tenant, thing)) = keys::due_thing(&item.key) else {
+            tracing::debug!(key = %item.key, "nobody goes on with a due item of this kind by message");
+            return;
+        };
+        let delay = item.at.since(self.clock.now());
+        match thing {
+            DueThing::Execution(execution) => {
+                let look = ExecutionLook::Control;
+                let message = Message::Execution {
+                    tenant,
+                    execution,
+                    look,
+                };
+                session.send(Queue::ExecuteStep, message, delay);
+            }
+            DueThing::Step(execution, ordinal) => {
+                let ordinals = vec![ordinal];
+                let message = Message::Steps {
+                    tenant,
+                    execution,
+                    ordinals,
+                };
+                session.send(Queue::ExecuteStep, message, delay);
+            }
+            DueThing::Job(job) => session.send(Queue::DeployHelm, Message::Job { tenant, job }, delay),
+            DueThing::Deployment(_) => {}
+        }
+    }
+
+    /// A deployment that an execution works on: its state is derived again, in case an event was lost.
+    async fn look_at_deployment(
+        &self,
+        tenant: &TenantId,
+        id: slipway_model::DeploymentId,
+    ) -> Result<(), AppError> {
+        let key = keys::deployment(tenant, id);
+        let Some(stored) = self.store.get(&key).await? else {
+            return Ok(());
+        };
+        let deployment: slipway_model::Deployment = stored.read()?;
+        if deployment.pipeline_execution_id.is_none() {
+            // The legacy path is brought up to date by those who ask.
+            return Ok(());
+        }
+        let after = self.reconcile(&deployment).await?;
+        if after.status.is_in_flight() && after.status != DeploymentStatus::Pending {
+            // Due again later, unless somebody has just changed it.
+            let item = Item {
+                body: stored.body.clone(),
+                ..deployment_item(&deployment, self.clock.now())
+            };
+            let mut session = self.store.session();
+            session.put(&key, item, Guard::Version(stored.version)).await?;
+            session.settle().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! The consumer of `budusecasesEvents`: progress becomes component and deployment status.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+use slipway_model::{
+    Deployment, DeploymentOperation, DeploymentStatus, Event, EventType, Execution, ExecutionId,
+    ExecutionStatus, JsonMap, TenantId, Timestamp,
+};
+use slipway_ports::Session;
+
+use crate::{
+    App, AppError,
+    deployments::{Ending, Line, StepNews, hear},
+};
+
+/// An event that was understood.
+struct News {
+    event_type: EventType,
+    execution: ExecutionId,
+    step: Option<String>,
+    status: String,
+    outputs: JsonMap,
+    error_message: Option<String>,
+    attempt: u64,
+    at: Option<Timestamp>,
+}
+
+impl News {
+    /// Reads an event; `None` for one that says nothing to deployments, which is logged.
+    fn read(event: &Event) -> Option<Self> {
+        let payload = &event.payload;
+        let text = |key: &str| payload.get(key).and_then(Value::as_str);
+        let Some(execution) = text("execution_id") else {
+            tracing::warn!(event_type = %event.event_type, "an event names no execution_id; it is dropped");
+            return None;
+        };
+        let Ok(execution) = execution.parse() else {
+            tracing::warn!(event_type = %event.event_type, "an event's execution_id is not a UUID; it is dropped");
+            return None;
+        };
+        let status = text("status").unwrap_or_default().to_owned();
+        let event_type = match event.event_type.as_str() {
+            // The documents' other word for the end of an execution.
+            "execution_completed" => match status.as_str() {
+                "COMPLETED" => Ok(EventType::WorkflowCompleted),
+                "FAILED" | "TIMED_OUT" => Ok(EventType::WorkflowFailed),
+                "CANCELLED" => Ok(EventType::ExecutionCancelled),
+                _ => Err(()),
+            },
+            other => EventType::from_str(other),
+        };
+        let Ok(event_type) = event_type else {
+            tracing::info!(event_type = %event.event_type, %status, "an event of an unknown type is dropped");
+            return None;
+        };
+        let error_message = text("error_message").or_else(|| text("error")).map(str::to_owned);
+        Some(Self {
+            event_type,
+            execution,
+            step: text("step_id").map(str::to_owned),
+            status,
+            outputs: payload
+                .get("outputs")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
+            error_message,
+            attempt: payload.get("attempt").and_then(Value::as_u64).unwrap_or_default(),
+            at: payload
+                .get("at")
+                .cloned()
+                .and_then(|at| serde_json::from_value(at).ok()),
+        })
+    }
+
+    /// What it means for the component of that step.
+    fn of_step(&self) -> Option<StepNews> {
+        match self.event_type {
+            EventType::StepStarted => Some(StepNews::Started),
+            EventType::StepCompleted => Some(StepNews::completed(&self.status, &self.outputs)),
+            EventType::StepFailed => {
+                let error = self
+                    .error_message
+                    .clone()
+                    .or_else(|| Some("the step failed".to_owned()));
+                Some(StepNews::failed(&self.status, &self.outputs, error))
+            }
+            _ => None,
+        }
+    }
+
+    /// How the execution ended, if it did.
+    fn ending(&self) -> Option<ExecutionStatus> {
+        match self.event_type {
+            EventType::WorkflowCompleted => Some(ExecutionStatus::Completed),
+            EventType::WorkflowFailed if self.status == "TIMED_OUT" => Some(ExecutionStatus::TimedOut),
+            EventType::WorkflowFailed => Some(ExecutionStatus::Failed),
+            EventType::ExecutionCancelled => Some(ExecutionStatus::Cancelled),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        let step = self.step.as_deref().unwrap_or("?");
+        let message = match (self.event_type, self.status.as_str()) {
+            (EventType::StepStarted, _) if self.attempt > 1 => {
+                format!("step '{step}' started, attempt {}", self.attempt)
+            }
+            (EventType::StepStarted, _) => format!("step '{step}' started"),
+            (EventType::StepCompleted | EventType::StepFailed, "SKIPPED") => {
+                format!("step '{step}' was skipped")
+            }
+            (EventType::StepCompleted, _) => format!("step '{step}' completed"),
+            (EventType::StepFailed, "CANCELLED") => format!("step '{step}' was cancelled"),
+            (EventType::StepFailed, "TIMED_OUT") => format!("step '{step}' timed out"),
+            (EventType::StepFailed, _) => format!("step '{step}' failed"),
+            (EventType::WorkflowCompleted, _) => "the execution completed".to_owned(),
+            (EventType::WorkflowFailed, "TIMED_OUT") => "the execution timed out".to_owned(),
+            (EventType::WorkflowFailed, _) => "the execution failed".to_owned(),
+            (EventType::ExecutionCancelled, _) => "the execution was cancelled".to_owned(),
+            (other, _) => other.as_str().to_owned(),
+        };
+        match &self.error_message {
+            Some(error) => format!("{message}: {error}"),
+            None => message,
+        }
+    }
+}
+
+impl App {
+    /// Takes an event of an execution. What is unknown or malformed is logged and dropped; a repeat changes nothing;
+    /// events of executions that are not a deployment's newest change only its history.
+    ///
+    /// # Errors
+    /// Parts of the control plane that do not answer: the message is to come again.
+    pub async fn track_event(&self, event: &Event) -> Result<(), AppError> {
+        let Some(news) = News::read(event) else {
+            return Ok(());
+        };
+        let Some(tenant) = tenant_of(event) else {
+            tracing::warn!(event_type = %event.event_type, "an event's tenant_id is not one; it is dropped");
+            return Ok(());
+        };
+        let Some(execution) = self.load_execution(&tenant, news.execution).await? else {
+            tracing::info!(execution = %news.execution, "an event of an unknown execution is dropped");
+            return Ok(());
+        };
+        let deployment = match execution.deployment_id {
+            Some(id) => self.load_deployment(&tenant, id).await?,
+            None => None,
+        };
+        let Some(deployment) = deployment else {
+            tracing::debug!(execution = %news.execution, "an event of an execution without a deployment is dropped");
+            return Ok(());
+        };
+        let mut session = self.store.session();
+        if let (Some(step), Some(heard)) = (&news.step, news.of_step()) {
+            let uninstalled = news
+                .outputs
+                .get("status")
+                .is_some_and(|status| status == "uninstalled");
+            self.hear_step(
+                session.as_mut(),
+                &deployment,
+                &execution,
+                (step, &heard, uninstalled),
+            )
+            .await?;
+        }
+        let mut after = None;
+        if let Some(status) = news.ending() {
+            let ending = Ending {
+                execution: execution.id,
+                generation: execution.generation,
+                status,
+                error_message: news.error_message.clone(),
+                certain: false,
+            };
+            after = self
+                .end_deployment(session.as_mut(), &tenant, deployment.id, &ending)
+                .await?;
+        }
+        self.remember(session.as_mut(), &deployment, &news).await?;
+        session.settle().await?;
+        match after {
+            Some(after) if after.status == DeploymentStatus::Deleted => self.forget(&after).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn hear_step(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        execution: &Execution,
+        (step, news, uninstalled): (&str, &StepNews, bool),
+    ) -> Result<(), AppError> {
+        let newest = deployment.pipeline_execution_id;
+        let deletes = deployment.operation == Some(DeploymentOperation::Delete);
+        // A step that is no component's, such as cluster_health, finds no record.
+        if newest == Some(execution.id) {
+            self.update_component(session, deployment, step, |component| {
+                hear(component, execution.id, news, deletes || component.removed, false)
+            })
+            .await?;
+        } else if newest.is_some()
+            && execution.compensates == newest
+            && let Some(component) = step.strip_prefix("undo-")
+            && *news != StepNews::Started
+        {
+            // What was installed is uninstalled; what was upgraded goes back to the revision before, and runs.
+            self.update_component(session, deployment, component, |component| {
+                hear(component, execution.id, news, uninstalled, false)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn remember(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        news: &News,
+    ) -> Result<(), AppError> {
+        if news.event_type == EventType::WorkflowProgress {
+            // Progress is derived whenever it is asked for; a line every two seconds would bury the others.
+            return Ok(());
+        }
+        let identity = format!(
+            "{}/{}/{}",
+            news.execution,
+            news.step.as_deref().unwrap_or_default(),
+            news.attempt
+        );
+        let line = Line {
+            entry_type: news.event_type.as_str(),
+            identity: &identity,
+            at: news.at,
+            execution_id: Some(news.execution),
+            step_id: news.step.clone(),
+            message: news.message(),
+        };
+        self.write_history(session, deployment, line).await
+    }
+}
+
+fn tenant_of(event: &Event) -> Option<TenantId> {
+    match &event.tenant_id {
+        None => Some(TenantId::local()),
+        Some(tenant) => tenant.parse().ok(),
+    }
+}
