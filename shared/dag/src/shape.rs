@@ -91,6 +91,11 @@ impl Faults {
                     .any(|(end, _)| self.repaired.contains(&path[..end])))
     }
 
+    /// Whether there is an error at exactly that place.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.errors.iter().any(|error| error.path == path)
+    }
+
     /// Whether there is no error.
     pub(crate) fn is_empty(&self) -> bool {
         self.errors.is_empty()

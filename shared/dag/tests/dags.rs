@@ -7,9 +7,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipway_dag::{compile, dag};
+use slipway_dag::{
+    compile,
+    dag::{self, ActionCatalog},
+};
 use slipway_model::{
-    ActionMetadata, Dag, EffectClass, ExecutionMode, FieldError, OutputDefinition, ParameterDefinition,
+    ActionMetadata, Dag, EffectClass, ExecutionMode, FieldError, JsonMap, OutputDefinition,
+    ParameterDefinition,
 };
 use support::{Choices, checked, print, read};
 
@@ -76,7 +80,7 @@ const ACTIONS: [ActionMetadata; 6] = [
             parameter("release_name", "string", false),
             parameter("namespace", "string", false),
             parameter("values", "json", false),
-            parameter("timeout", "string", false),
+            parameter("timeout", "duration", false),
             parameter("wait", "boolean", false),
         ],
         DEPLOYED,
@@ -116,7 +120,8 @@ fn check(value: Value) -> Result<Dag, Vec<FieldError>> {
     dag::check(value, ACTIONS.as_slice(), &["budusecasesEvents", "ops"])
 }
 
-fn check_steps(steps: Value) -> Vec<FieldError> {
+fn check_steps(steps: impl Into<Value>) -> Vec<FieldError> {
+    let steps: Value = steps.into();
     check(json!({"name": "test", "parameters": {"region": "eu"}, "steps": steps}))
         .err()
         .unwrap_or_default()
@@ -230,9 +235,10 @@ fn parameters_of_actions_are_typed_as_far_as_they_are_literal() {
             "cluster_id": "c", "chart_ref": "charts/x", "chart_version": version}}]))
     };
     assert!(version(json!(null)).is_empty(), "null is absent");
-    assert_eq!(
-        version(json!(1.2)).first().unwrap().path,
-        "steps[0].params.chart_version"
+    only(
+        &version(json!(1.2)),
+        "steps[0].params.chart_version",
+        "a text, found the number 1.2",
     );
     let missing = check_steps(json!([{"id": "a", "action": "helm_deploy", "params": {"cluster_id": "c"}}]));
     only(&missing, "steps[0].params.chart_ref", "chart_ref is required");
@@ -281,6 +287,43 @@ fn expressions_read_what_is_there() {
     ] {
         only(&read(wrong), "steps[2].params.v.deep[0]", words);
     }
+}
+
+/// What an action says itself, and where it resolves secrets.
+struct Outspoken;
+
+impl ActionCatalog for Outspoken {
+    fn action(&self, name: &str) -> Option<&ActionMetadata> {
+        ACTIONS.iter().find(|action| action.action_type == name)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        vec!["wait"]
+    }
+
+    fn faults(&self, name: &str, _params: &JsonMap) -> Option<Vec<FieldError>> {
+        (name == "wait").then(|| vec![FieldError::new("seconds", "too soon")])
+    }
+
+    fn resolves_secrets(&self, _name: &str, parameter: &str) -> bool {
+        parameter == "values"
+    }
+}
+
+#[test]
+fn an_action_has_its_own_say() {
+    let errors = dag::check(
+        json!({"name": "x", "callback_topics": [], "steps": [
+            {"id": "a", "action": "wait", "params": {"seconds": "never"}},
+            {"id": "b", "action": "pass", "params": {"shown": "{{ secrets.x }}", "values": "{{ secrets.x }}"}},
+        ]}),
+        &Outspoken,
+        &[],
+    )
+    .unwrap_err();
+    assert_eq!(errors.len(), 2, "{}", print(&errors));
+    assert_eq!(errors[0], FieldError::new("steps[0].params.seconds", "too soon"));
+    assert_eq!(errors[1].path, "steps[1].params.shown");
 }
 
 #[test]

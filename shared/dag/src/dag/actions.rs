@@ -1,9 +1,9 @@
 //! Whether steps use actions as these say they are used.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use slipway_expr::holds_expression;
-use slipway_model::{ActionMetadata, Dag, DagStep};
-use slipway_policy::{ConfigCheck, check_values, validate_helm_config};
+use slipway_model::{ActionMetadata, Dag, DagStep, FieldError, JsonMap};
+use slipway_policy::{ConfigCheck, check_values, parse_timeout, validate_helm_config};
 
 use crate::{
     shape::{Faults, below, found},
@@ -20,6 +20,17 @@ pub trait ActionCatalog {
 
     /// All names, in the order of lists.
     fn names(&self) -> Vec<&str>;
+
+    /// What the action itself has against parameters as far as they are literal, each at the parameter's name;
+    /// `None` if only what it says of its parameters is to be checked.
+    fn faults(&self, _name: &str, _params: &JsonMap) -> Option<Vec<FieldError>> {
+        None
+    }
+
+    /// Whether secrets are resolved in that parameter of the action; elsewhere reading one is refused.
+    fn resolves_secrets(&self, _name: &str, _parameter: &str) -> bool {
+        true
+    }
 }
 
 impl ActionCatalog for [ActionMetadata] {
@@ -46,7 +57,17 @@ impl ActionCatalog for [&ActionMetadata] {
 pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: &mut Faults) {
     for (index, step) in dag.steps.iter().enumerate() {
         match actions.action(&step.action) {
-            Some(action) => check_params(index, step, action, faults),
+            Some(action) => match actions.faults(&step.action, &step.params) {
+                Some(errors) => {
+                    for error in errors {
+                        faults.add(
+                            below(format!("steps[{index}].params"), &error.path),
+                            error.message,
+                        );
+                    }
+                }
+                None => check_params(index, step, action, faults),
+            },
             None => {
                 let hint = suggest(&step.action, actions.names());
                 faults.add(
@@ -56,7 +77,10 @@ pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: 
             }
         }
         for (path, message) in policy_errors(step) {
-            faults.add(format!("steps[{index}].params.{path}"), message);
+            let place = format!("steps[{index}].params.{path}");
+            if !faults.has(&place) {
+                faults.add(place, message);
+            }
         }
     }
 }
@@ -102,6 +126,10 @@ fn mismatch(value: &Value, parameter_type: &str) -> Option<&'static str> {
         "cluster_ref" => (value.is_string(), "a cluster's name or id as text"),
         "integer" => (value.is_i64() || value.is_u64(), "a whole number"),
         "number" => (value.is_number(), "a number"),
+        "duration" => (
+            parse_timeout(value).is_ok(),
+            "a number of seconds, or text such as 600s or 10m, of at most a day",
+        ),
         "boolean" => (value.is_boolean(), "true or false"),
         "array" => (value.is_array(), "a list"),
         "object" => (value.is_object(), "an object"),
@@ -128,7 +156,7 @@ const CONFIG: [&str; 12] = [
 
 /// What policy has against the literal parameters of a step that deploys.
 fn policy_errors(step: &DagStep) -> Vec<(String, String)> {
-    let only = |names: &[&str]| -> Map<String, Value> {
+    let only = |names: &[&str]| -> JsonMap {
         step.params
             .iter()
             .filter(|(name, _)| names.contains(&name.as_str()))
@@ -139,7 +167,7 @@ fn policy_errors(step: &DagStep) -> Vec<(String, String)> {
         "helm_deploy" => validate_helm_config(&only(&CONFIG).into(), ConfigCheck::Literal)
             .into_iter()
             // A missing reference is reported as a missing parameter.
-            .filter(|error| error.path != "chart_ref" || step.params.contains_key("chart_ref"))
+            .filter(|error| error.path != "chart_ref" || is_given(&step.params, "chart_ref"))
             .map(|error| (error.path, error.message))
             .collect(),
         "deployment_create" => step
@@ -151,4 +179,10 @@ fn policy_errors(step: &DagStep) -> Vec<(String, String)> {
             .collect(),
         _ => Vec::new(),
     }
+}
+
+fn is_given(params: &JsonMap, name: &str) -> bool {
+    params
+        .get(name)
+        .is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
 }

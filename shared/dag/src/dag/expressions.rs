@@ -11,6 +11,8 @@ use crate::{shape::Faults, suggest::suggest};
 
 /// What an execution gives its caller: no secrets.
 const OUTPUTS: Scope = Scope::of(&[Root::Parameters, Root::Steps]);
+/// Parameters in which secrets are not resolved.
+const WITHOUT_SECRETS: Scope = Scope::of(&[Root::Parameters, Root::Steps, Root::Deployment]);
 /// A condition of a step.
 const WHEN: Scope = Scope::of(&[Root::Parameters]);
 /// Names in extractors.
@@ -31,12 +33,12 @@ pub(super) fn check(
     for (index, step) in dag.steps.iter().enumerate() {
         let place = Path::of("steps").index(index);
         for (key, value) in &step.params {
-            reader.value(
-                value,
-                &place.clone().key("params").key(key),
-                Scope::VALUES,
-                faults,
-            );
+            let scope = if actions.resolves_secrets(&step.action, key) {
+                Scope::VALUES
+            } else {
+                WITHOUT_SECRETS
+            };
+            reader.value(value, &place.clone().key("params").key(key), scope, faults);
         }
         if let Some(when) = &step.when {
             reader.condition(when, &place.clone().key("when"), faults);
