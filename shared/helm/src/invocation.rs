@@ -132,7 +132,7 @@ fn unusable(operation: &str, error: &io::Error) -> TargetError {
 }
 
 /// Names reach Helm as arguments and the API server as paths.
-fn refuse_odd_names(release: &Release) -> Result<(), TargetError> {
+pub(crate) fn refuse_odd_names(release: &Release) -> Result<(), TargetError> {
     let is_plain = |name: &str, most: usize| {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         name.len() <= most

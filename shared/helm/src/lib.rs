@@ -7,16 +7,20 @@ mod charts;
 mod client;
 mod cluster;
 mod collect;
+mod connector;
 mod gate;
 mod invocation;
 mod manifest;
 mod readiness;
 mod release;
+mod render;
 
 pub use archive::{ArchiveError, CheckedArchive, LARGEST_ARCHIVE, check_archive, package_directory};
 pub use binary::{Helm, HelmMissing, HelmSettings};
 pub use charts::{BundledCharts, Charts};
 pub use client::check_kubeconfig;
+pub use connector::HelmConnector;
+pub use gate::Gate;
 
 /// An error with everything that led to it, for a message to people.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -22,9 +22,6 @@ const STDOUT_LIMIT: usize = 32 << 20;
 /// How much of the end of what Helm complains is kept.
 const STDERR_LIMIT: usize = 64 << 10;
 
-/// Time between SIGTERM, upon which Helm marks its release failed, and SIGKILL, which leaves it pending.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// Helm survives the `kill -9` of its parent, hence this shell between the two. Its standard input is a pipe whose
 /// other end only we hold: when that closes, Helm is killed, the private directory removed and the whole group ended.
 /// Otherwise it writes down Helm's exit code and ends the group, so that nothing that Helm started stays behind.
@@ -127,7 +124,7 @@ pub(crate) async fn run(
         Err(_) => {
             timed_out = true;
             signal(group, Signal::TERM);
-            match timeout(GRACE, &mut reading).await {
+            match timeout(helm.settings.grace, &mut reading).await {
                 Ok(read) => read,
                 Err(_) => {
                     signal(group, Signal::KILL);

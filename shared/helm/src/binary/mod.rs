@@ -10,7 +10,7 @@ pub(crate) use guard::{Finished, run};
 pub use locate::{Helm, HelmMissing};
 pub(crate) use workspace::Workspace;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// How Helm is run.
 #[derive(Debug, Clone)]
@@ -20,6 +20,9 @@ pub struct HelmSettings {
     pub work_directory: PathBuf,
     /// Most address space that Helm may take, in bytes; 4 GiB by default.
     pub memory_limit: u64,
+    /// Time between SIGTERM at a time limit, upon which Helm marks its release failed, and SIGKILL, which leaves it
+    /// pending; 10 s by default.
+    pub grace: Duration,
     /// Variables that Helm sees besides its own, such as `HTTPS_PROXY`. Never secrets.
     pub environment: BTreeMap<String, String>,
 }
@@ -30,6 +33,7 @@ impl HelmSettings {
         Self {
             work_directory: work_directory.into(),
             memory_limit: 4 << 30,
+            grace: Duration::from_secs(10),
             environment: BTreeMap::new(),
         }
     }

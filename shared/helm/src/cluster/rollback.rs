@@ -8,6 +8,7 @@ use super::{ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     invocation::{HISTORY, labels_argument},
     manifest::{Document, label},
+    release::rollback_target,
 };
 
 impl ClusterTarget {
@@ -22,28 +23,13 @@ impl ClusterTarget {
     ) -> Result<AppliedRelease, TargetError> {
         labels_argument(labels)?;
         let revisions = self.kubernetes.revisions(release).await?;
-        let Some(newest) = revisions.first() else {
-            return Err(TargetError::permanent(format!(
-                "release {release} does not exist: nothing to roll back"
-            )));
-        };
-        let was_deployed = |status| matches!(status, ReleaseStatus::Deployed | ReleaseStatus::Superseded);
-        let target = match revision {
-            Some(wanted) => revisions.iter().find(|known| known.number == wanted),
-            None => revisions[1..].iter().find(|known| was_deployed(known.status)),
-        };
-        let Some(target) = target else {
-            let known: Vec<String> = revisions.iter().map(|known| known.number.to_string()).collect();
-            return Err(TargetError::permanent(match revision {
-                Some(wanted) => format!(
-                    "release {release} has no revision {wanted} any more; it has: {}",
-                    known.join(", ")
-                ),
-                None => format!("release {release} has no earlier revision that was deployed"),
-            }));
-        };
+        let known: Vec<(u32, ReleaseStatus)> = revisions
+            .iter()
+            .map(|known| (known.number, known.status))
+            .collect();
+        let target = rollback_target(release, &known, revision)?;
         if let Some(gate) = &self.gate {
-            let payload = self.kubernetes.payload(release, target.number).await?;
+            let payload = self.kubernetes.payload(release, target).await?;
             let mut documents = payload.documents()?;
             documents.extend(payload.hooks()?);
             let whole: String = documents
@@ -53,14 +39,14 @@ impl ClusterTarget {
             gate.judge(release, &whole).map_err(|reason| {
                 TargetError::permanent(format!(
                     "rolling {release} back to revision {} was refused: {reason}",
-                    target.number
+                    target
                 ))
             })?;
         }
-        let before = newest.number;
+        let before = known.first().map_or(0, |(number, _)| *number);
         let deployment = self.deployment_of(release).await?;
         self.invoke(release, "rollback")?
-            .with([release.name.clone(), target.number.to_string()])
+            .with([release.name.clone(), target.to_string()])
             .with(["--namespace", &release.namespace, "--history-max", HISTORY])
             .with_timeout(time_limit)
             .run(time_limit, None)

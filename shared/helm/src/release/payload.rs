@@ -54,15 +54,6 @@ impl Payload {
         Ok(BASE64_STANDARD.encode(packed(self.0.to_string().as_bytes())?))
     }
 
-    /// Revision.
-    pub(crate) fn revision(&self) -> u32 {
-        self.0
-            .get("version")
-            .and_then(Value::as_u64)
-            .and_then(|version| u32::try_from(version).ok())
-            .unwrap_or_default()
-    }
-
     /// Chart name and version, such as `agent-runtime-1.2.0`.
     pub(crate) fn chart(&self) -> String {
         format!(
@@ -175,7 +166,7 @@ mod tests {
             read.0["info"],
             json!({"status": "failed", "description": "its writer died", "notes": "n"})
         );
-        assert_eq!((read.revision(), read.chart().as_str()), (3, "agent-1.2.0"));
+        assert_eq!(read.chart(), "agent-1.2.0");
         assert_eq!(read.documents().unwrap().len(), 1);
         assert!(read.hooks().unwrap()[0].is_hook());
     }

@@ -1,0 +1,403 @@
+//! The target over that disk.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, OutputSource};
+use slipway_ports::{
+    AppliedRelease, CheckedRelease, CollectedRelease, ObjectReference, Observation, Release, ReleaseRecord,
+    ReleaseRequest, ReleaseStatus, Target, TargetError, UninstallRequest, Uninstalled,
+};
+
+use super::disk::{Disk, Record};
+use crate::{
+    archive::{CheckedArchive, check_archive},
+    binary::Helm,
+    collect::{Found, collect, wanted},
+    gate::ReleaseGate,
+    invocation::{Invocation, labels_argument},
+    manifest::{self, Document, annotation, inventory, preview},
+    release::{rollback_target, word},
+};
+
+/// Said wherever somebody might think that something runs.
+const NO_CLUSTER: &str = "render target: charts are rendered and kept on disk, no cluster is there";
+
+/// No cluster.
+pub(crate) struct RenderTarget {
+    pub(crate) helm: Helm,
+    pub(crate) gate: Option<ReleaseGate>,
+    id: ClusterId,
+    disk: Disk,
+}
+
+impl RenderTarget {
+    /// Keeps everything under `<directory>/<cluster id>`.
+    pub(crate) fn new(
+        helm: Helm,
+        gate: Option<ReleaseGate>,
+        directory: &std::path::Path,
+        id: ClusterId,
+    ) -> Self {
+        Self {
+            helm,
+            gate,
+            id,
+            disk: Disk::new(directory.join(id.to_string())),
+        }
+    }
+
+    /// `helm template`, as install or upgrade as it would be.
+    async fn render(
+        &self,
+        request: &ReleaseRequest,
+        chart: &CheckedArchive,
+        upgrade: bool,
+    ) -> Result<Vec<Document>, TargetError> {
+        let mut arguments = vec!["--skip-crds"];
+        if upgrade {
+            arguments.push("--is-upgrade");
+        }
+        let finished = Invocation::new(&self.helm, &request.release, "template")?
+            .with_request(request)?
+            .with(arguments)
+            .run(request.time_limit, self.gate.as_ref())
+            .await?;
+        let read =
+            |text: &str| manifest::parse(text).map_err(|error| TargetError::permanent(crate::chain(&error)));
+        let mut documents = read(&String::from_utf8_lossy(&finished.stdout))?;
+        if request.crds != CrdPolicy::Skip {
+            let mut definitions = Vec::new();
+            for file in &chart.crds {
+                definitions.extend(read(file)?);
+            }
+            if let Some(gate) = self.gate.as_ref().filter(|_| !definitions.is_empty()) {
+                let whole: String = definitions
+                    .iter()
+                    .map(|document| format!("---\n{}", document.text()))
+                    .collect();
+                gate.judge(&request.release, &whole).map_err(|reason| {
+                    TargetError::permanent(format!(
+                        "the definitions of {} were refused: {reason}",
+                        request.release
+                    ))
+                })?;
+            }
+            documents.extend(definitions);
+        }
+        Ok(documents)
+    }
+
+    fn set_status(
+        &self,
+        release: &Release,
+        record: &Record,
+        status: ReleaseStatus,
+        description: &str,
+    ) -> Result<(), TargetError> {
+        let changed = Record {
+            status,
+            description: description.to_owned(),
+            ..record.clone()
+        };
+        self.disk.write_record(release, &changed)
+    }
+
+    /// Begins a revision, as pending, unless another writer is at it.
+    fn begin(
+        &self,
+        release: &Release,
+        history: &[Record],
+        status: ReleaseStatus,
+        labels: &BTreeMap<String, String>,
+        chart: &str,
+    ) -> Result<Record, TargetError> {
+        labels_argument(labels)?;
+        if let Some(newest) = history.first().filter(|newest| newest.status.is_pending()) {
+            return Err(TargetError::transient(format!(
+                "revision {} of release {release} is {}: another operation is in progress",
+                newest.revision,
+                word(newest.status)
+            )));
+        }
+        let record = Record {
+            revision: history.first().map_or(1, |newest| newest.revision + 1),
+            status,
+            labels: labels.clone(),
+            chart: chart.to_owned(),
+            objects: Vec::new(),
+            description: "begun".to_owned(),
+        };
+        self.disk.write_record(release, &record)?;
+        Ok(record)
+    }
+
+    /// Ends a revision as deployed, and the one before as superseded.
+    fn finish(
+        &self,
+        release: &Release,
+        history: &[Record],
+        record: &Record,
+        documents: &[Document],
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let objects = inventory(documents, &release.namespace);
+        self.disk
+            .write_manifest(release, record.revision, &preview(documents))?;
+        let done = Record {
+            objects: objects.clone(),
+            ..record.clone()
+        };
+        self.set_status(
+            release,
+            &done,
+            ReleaseStatus::Deployed,
+            "rendered; no cluster is there",
+        )?;
+        for earlier in history
+            .iter()
+            .filter(|earlier| earlier.status == ReleaseStatus::Deployed)
+        {
+            self.set_status(release, earlier, ReleaseStatus::Superseded, &earlier.description)?;
+        }
+        self.disk.prune(release)?;
+        Ok(objects)
+    }
+
+    /// The newest revision's record and objects that are kept, or an error that it does not exist.
+    fn newest(&self, release: &Release) -> Result<(Record, Vec<Document>), TargetError> {
+        let newest = self.disk.history(release)?.into_iter().next().ok_or_else(|| {
+            TargetError::permanent(format!("release {release} does not exist on this render target"))
+        })?;
+        let text = self.disk.manifest(release, newest.revision)?;
+        let documents =
+            manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
+        Ok((newest, documents))
+    }
+}
+
+#[async_trait]
+impl Target for RenderTarget {
+    async fn identity(&self) -> Result<String, TargetError> {
+        Ok(format!("render-{}", self.id))
+    }
+
+    async fn health(&self) -> ClusterHealth {
+        ClusterHealth {
+            healthy: true,
+            message: NO_CLUSTER.to_owned(),
+            version: None,
+            uid: Some(format!("render-{}", self.id)),
+            ready_nodes: 0,
+            nodes: 0,
+            allocatable: None,
+            free: None,
+        }
+    }
+
+    async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        let history = self.disk.history(release)?;
+        let ever_deployed = history
+            .iter()
+            .any(|record| matches!(record.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded));
+        Ok(history.into_iter().next().map(|newest| ReleaseRecord {
+            revision: newest.revision,
+            status: newest.status,
+            labels: newest.labels,
+            chart: newest.chart,
+            objects: newest.objects,
+            ever_deployed,
+        }))
+    }
+
+    async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        let chart = checked(request)?;
+        let upgrade = !self.disk.history(&request.release)?.is_empty();
+        let documents = self.render(request, &chart, upgrade).await?;
+        let whole: String = documents.iter().map(Document::text).collect();
+        Ok(CheckedRelease {
+            objects: inventory(&documents, &request.release.namespace),
+            manifest_digest: manifest::digest(whole.as_bytes()),
+            manifest: preview(&documents),
+        })
+    }
+
+    async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        let chart = checked(request)?;
+        let release = &request.release;
+        let namespace_created = self.disk.ensure_namespace(release, request.deployment)?;
+        let history = self.disk.history(release)?;
+        let pending = if history.is_empty() {
+            ReleaseStatus::PendingInstall
+        } else {
+            ReleaseStatus::PendingUpgrade
+        };
+        let name = format!("{}-{}", chart.name, chart.version);
+        let record = self.begin(release, &history, pending, &request.labels, &name)?;
+        let documents = match self.render(request, &chart, !history.is_empty()).await {
+            Ok(documents) => documents,
+            Err(error) => {
+                self.set_status(release, &record, ReleaseStatus::Failed, &error.to_string())?;
+                return Err(error);
+            }
+        };
+        Ok(AppliedRelease {
+            revision: record.revision,
+            objects: self.finish(release, &history, &record, &documents)?,
+            namespace_created,
+        })
+    }
+
+    async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
+        let history = self.disk.history(release)?;
+        let Some(newest) = history.first() else {
+            return Ok(format!(
+                "release {release} has no revision {revision}: nothing to recover"
+            ));
+        };
+        if newest.revision != revision {
+            return Err(TargetError::transient(format!(
+                "release {release} is at revision {}, not {revision}: someone else writes it",
+                newest.revision
+            )));
+        }
+        match newest.status {
+            ReleaseStatus::PendingInstall => {
+                self.disk.remove_revision(release, revision)?;
+                Ok(format!(
+                    "release {release} was left pending-install by a writer that died: its record was deleted, so that it is installed again"
+                ))
+            }
+            ReleaseStatus::PendingUpgrade | ReleaseStatus::PendingRollback => {
+                self.set_status(
+                    release,
+                    newest,
+                    ReleaseStatus::Failed,
+                    "its writer died; marked failed by slipway",
+                )?;
+                Ok(format!(
+                    "revision {revision} of release {release} was left {} by a writer that died: it was marked failed",
+                    word(newest.status)
+                ))
+            }
+            status => Ok(format!(
+                "revision {revision} of release {release} is {}: nothing to recover",
+                word(status)
+            )),
+        }
+    }
+
+    async fn observe(
+        &self,
+        _release: &Release,
+        _objects: &[ObjectReference],
+        _hold: Duration,
+    ) -> Result<Observation, TargetError> {
+        Ok(Observation {
+            ready: true,
+            waiting: Vec::new(),
+            failed: None,
+            diagnosis: NO_CLUSTER.to_owned(),
+        })
+    }
+
+    async fn collect(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        outputs: &BTreeMap<String, OutputSource>,
+        ingress_url: Option<&str>,
+    ) -> Result<CollectedRelease, TargetError> {
+        let (_, documents) = self.newest(release)?;
+        let kept: Vec<&Document> = documents.iter().filter(|document| !document.is_hook()).collect();
+        let of_kind = |kind: &str| {
+            kept.iter()
+                .filter(|document| document.kind() == kind)
+                .filter(|document| document.reference(&release.namespace).namespace == release.namespace)
+                .map(|document| document.object.clone())
+                .collect()
+        };
+        let mut found = Found {
+            services: of_kind("Service"),
+            ingresses: of_kind("Ingress"),
+            has_status: false,
+            ..Found::default()
+        }
+        .keep_own(release, objects);
+        for reference in wanted(release, outputs) {
+            let object = kept
+                .iter()
+                .find(|document| document.reference(&release.namespace) == reference);
+            if let Some(document) = object {
+                found.others.insert(reference, document.object.clone());
+            }
+        }
+        collect(release, &found, outputs, ingress_url)
+    }
+
+    async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        self.disk.remove_release(&request.release)?;
+        if let Some(deployment) = request.namespace_of {
+            self.disk.remove_namespace(&request.release, deployment)?;
+        }
+        Ok(Uninstalled::default())
+    }
+
+    async fn rollback(
+        &self,
+        release: &Release,
+        revision: Option<u32>,
+        labels: &BTreeMap<String, String>,
+        _time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        let history = self.disk.history(release)?;
+        let known: Vec<(u32, ReleaseStatus)> = history
+            .iter()
+            .map(|record| (record.revision, record.status))
+            .collect();
+        let number = rollback_target(release, &known, revision)?;
+        let text = self.disk.manifest(release, number)?;
+        let documents =
+            manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
+        let chart = history
+            .iter()
+            .find(|record| record.revision == number)
+            .map(|record| record.chart.clone())
+            .unwrap_or_default();
+        let record = self.begin(release, &history, ReleaseStatus::PendingRollback, labels, &chart)?;
+        Ok(AppliedRelease {
+            revision: record.revision,
+            objects: self.finish(release, &history, &record, &documents)?,
+            namespace_created: false,
+        })
+    }
+
+    async fn test(&self, release: &Release, _time_limit: Duration) -> Result<String, TargetError> {
+        let (_, documents) = self.newest(release)?;
+        let tests: Vec<String> = documents
+            .iter()
+            .filter(|document| {
+                annotation(&document.object, "helm.sh/hook")
+                    .is_some_and(|hooks| hooks.split(',').any(|hook| hook.trim().starts_with("test")))
+            })
+            .map(|document| format!("{}/{}", document.kind(), document.name()))
+            .collect();
+        Ok(format!(
+            "{NO_CLUSTER}; not run: {}",
+            if tests.is_empty() {
+                "the chart has no tests".to_owned()
+            } else {
+                tests.join(", ")
+            }
+        ))
+    }
+
+    async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
+        Ok(format!("{NO_CLUSTER}, so there are no logs\n"))
+    }
+}
+
+fn checked(request: &ReleaseRequest) -> Result<CheckedArchive, TargetError> {
+    check_archive(&request.chart).map_err(|error| {
+        TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
+    })
+}
