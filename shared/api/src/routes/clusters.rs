@@ -1,0 +1,102 @@
+//! `/clusters`.
+
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use slipway_app::{Caller, NewCluster, Page};
+use slipway_model::{Cluster, ClusterHealth};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Created, created};
+use crate::{Api, body::Sent, lists::Paging, problem::Failed};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show, delete))
+        .routes(routes!(health))
+}
+
+/// Register a cluster
+#[utoipa::path(
+    post,
+    path = "/clusters",
+    tag = "clusters",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating the call safe for 24 hours")),
+    request_body = NewCluster,
+    responses((status = 201, body = Cluster, headers(("Location" = String, description = "The new cluster"))))
+)]
+async fn create(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    sent: Sent,
+) -> Result<Created<Cluster>, Failed> {
+    let new: NewCluster = sent.typed()?;
+    let once = sent.idempotent("POST /clusters")?;
+    let cluster = api
+        .app
+        .create_once(&caller, once, api.app.create_cluster(&caller, new))
+        .await?;
+    Ok(created(format!("/api/v1/clusters/{}", cluster.id), cluster))
+}
+
+/// Registered clusters
+#[utoipa::path(get, path = "/clusters", tag = "clusters", params(Paging), responses((status = 200, body = Page<Cluster>)))]
+async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<Cluster>>, Failed> {
+    Ok(Json(api.app.clusters(&caller, &paging.query()?).await?))
+}
+
+/// A cluster
+#[utoipa::path(
+    get,
+    path = "/clusters/{id}",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Cluster))
+)]
+async fn show(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Cluster>, Failed> {
+    Ok(Json(api.app.cluster(&caller, &id).await?))
+}
+
+/// Whether a cluster answers, and what it has free
+#[utoipa::path(
+    get,
+    path = "/clusters/{id}/health",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((status = 200, body = ClusterHealth))
+)]
+async fn health(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<ClusterHealth>, Failed> {
+    Ok(Json(api.app.cluster_health(&caller, &id).await?))
+}
+
+/// Forget a cluster; nothing on it is touched
+#[utoipa::path(
+    delete,
+    path = "/clusters/{id}",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((status = 204))
+)]
+async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Failed> {
+    api.app.delete_cluster(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

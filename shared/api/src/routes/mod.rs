@@ -1,0 +1,104 @@
+//! The routes, a file per resource.
+
+mod catalog;
+mod clusters;
+mod deployments;
+mod executions;
+mod jobs;
+mod open;
+mod templates;
+mod watching;
+
+use axum::{
+    Json,
+    http::{HeaderName, StatusCode, header},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{Api, openapi};
+
+pub(crate) use open::routes as open;
+
+/// A part of the API that can be served on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// `/templates`
+    Templates,
+    /// `/catalog` and `/actions`
+    Catalog,
+    /// `/deployments`
+    Deployments,
+    /// `/executions`
+    Executions,
+    /// `/jobs`
+    Jobs,
+    /// `/clusters`
+    Clusters,
+}
+
+impl Resource {
+    /// The whole API.
+    pub const ALL: [Self; 6] = [
+        Self::Templates,
+        Self::Catalog,
+        Self::Deployments,
+        Self::Executions,
+        Self::Jobs,
+        Self::Clusters,
+    ];
+
+    /// The word that groups its calls in the OpenAPI document.
+    pub(crate) fn tag(self) -> &'static str {
+        match self {
+            Self::Templates => "templates",
+            Self::Catalog => "catalog",
+            Self::Deployments => "deployments",
+            Self::Executions => "executions",
+            Self::Jobs => "jobs",
+            Self::Clusters => "clusters",
+        }
+    }
+
+    /// What it is, for the OpenAPI document.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Templates => "Components, parameters and an order; immutable per name and version",
+            Self::Catalog => "What can fill a slot of a template, and what steps can do",
+            Self::Deployments => "Templates being brought up on clusters",
+            Self::Executions => "Runs of DAGs",
+            Self::Jobs => "Pieces of work on a cluster",
+            Self::Clusters => "Where deployments go",
+        }
+    }
+
+    fn routes(self) -> OpenApiRouter<Api> {
+        match self {
+            Self::Templates => templates::routes(),
+            Self::Catalog => catalog::routes(),
+            Self::Deployments => deployments::routes(),
+            Self::Executions => executions::routes(),
+            Self::Jobs => jobs::routes(),
+            Self::Clusters => clusters::routes(),
+        }
+    }
+}
+
+/// The routes of these resources under `/api/v1`.
+pub(crate) fn of(resources: &[Resource]) -> OpenApiRouter<Api> {
+    let routes = resources.iter().fold(OpenApiRouter::new(), |routes, resource| {
+        routes.merge(resource.routes())
+    });
+    OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", routes)
+}
+
+/// A 201 with the address of what was created.
+type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
+
+fn created<T>(address: String, body: T) -> Created<T> {
+    (StatusCode::CREATED, [(header::LOCATION, address)], Json(body))
+}
+
+/// A 202: asked for, and not done yet.
+fn accepted<T>(body: T) -> (StatusCode, Json<T>) {
+    (StatusCode::ACCEPTED, Json(body))
+}
