@@ -1,1 +1,37 @@
-//! Scenarios that cross crates.
+//! What the scenarios in `tests/` are played with: a real control plane, started as a process of its own, a client of
+//! its HTTP API, the development cluster, an OCI registry with tiny charts in it, and a receiver of webhooks.
+//!
+//! Everything here panics where a test would fail anyway, and ends what it started when it is dropped. Nothing sleeps:
+//! conditions are polled until they hold or their time is over.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "everything here panics where a test fails"
+)]
+
+mod chance;
+mod charts;
+mod client;
+mod deployments;
+mod executions;
+mod kubernetes;
+mod processes;
+mod program;
+mod receiver;
+mod registry;
+mod server;
+mod template;
+
+pub use chance::Chance;
+pub use charts::Chart;
+pub use client::{Answer, Client};
+pub use deployments::{component, statuses, text};
+pub use executions::step;
+pub use kubernetes::Kubernetes;
+pub use processes::mentioning;
+pub use program::{Run, slipway};
+pub use receiver::{Received, Receiver};
+pub use registry::Registry;
+pub use server::{Options, Server};
+pub use template::Template;
