@@ -11,9 +11,32 @@ use std::{
 
 use crate::OpenError;
 
-/// Makes a folder that only its owner can look into, and those above it.
+/// Makes a folder that only its owner can look into, and those above it, so that they survive a crash.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    create_folder(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(above)?.sync_all(),
+    }
+}
+
+/// Removes a file for good; what is absent is no error.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => path
+            .parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Keeps other processes away from a data folder; the operating system takes it back when the process ends, however
@@ -67,6 +90,7 @@ pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result
     let folder = path
         .parent()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a file has a folder"))?;
+    create_folder(folder)?;
     let name = format!("@new-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let temporary = folder.join(name);
     let written = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));

@@ -4,6 +4,7 @@
 //! for one fsync together with everybody else who waits. The folder survives the end of the process at any moment.
 
 mod batch;
+mod blobs;
 mod cache;
 mod clock;
 mod consumer;
@@ -11,16 +12,21 @@ mod core;
 mod error;
 mod folder;
 mod open;
+mod outside;
 mod pending;
 mod queues;
 mod receiver;
 mod schema;
+mod secrets;
 mod session;
 mod store;
 
+pub use blobs::FileBlobs;
 pub use clock::{RandomIds, SystemClock};
 pub use consumer::Consumer;
 pub use error::OpenError;
 pub use open::{Embedded, Options};
+pub use outside::HttpOutside;
 pub use receiver::SqliteReceiver;
+pub use secrets::FileSecrets;
 pub use store::SqliteStore;

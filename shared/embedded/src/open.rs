@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::Connection;
 use slipway_model::{Queue, Timestamp};
-use slipway_ports::{Clock, Receiver, Store, StoreError};
+use slipway_ports::{Blobs, Clock, Receiver, Secrets, Store, StoreError};
 
 use crate::{
-    OpenError, SqliteReceiver, SqliteStore, SystemClock,
+    FileBlobs, FileSecrets, OpenError, SqliteReceiver, SqliteStore, SystemClock,
     batch::{MessageId, Receipts, queue_from_text},
     core::Core,
     error::unavailable,
@@ -59,13 +59,16 @@ pub struct Embedded {
     core: Arc<Core>,
     epoch: u64,
     message_retention: Duration,
+    secrets: FileSecrets,
+    blobs: FileBlobs,
 }
 
 impl Embedded {
     /// Opens a data folder; makes it when it is not there.
     ///
     /// # Errors
-    /// When the folder cannot be written, another process uses it, or a newer version wrote it.
+    /// When the folder cannot be written, another process uses it, a newer version wrote it, or the key of the secrets
+    /// is missing or can be read by others.
     pub fn open(data: &Path, options: Options) -> Result<Self, OpenError> {
         folder::create_folder(data).map_err(|source| OpenError::Folder {
             path: data.to_owned(),
@@ -73,6 +76,7 @@ impl Embedded {
             source,
         })?;
         let lock = Lock::take(data)?;
+        let secrets = FileSecrets::open(data)?;
         let path = data.join("slipway.db");
         let refuse = |source| OpenError::Database {
             path: path.clone(),
@@ -95,6 +99,8 @@ impl Embedded {
             core: Arc::new(core),
             epoch,
             message_retention: options.message_retention,
+            secrets,
+            blobs: FileBlobs::new(data),
         })
     }
 
@@ -106,6 +112,16 @@ impl Embedded {
     /// The queues.
     pub fn receiver(&self) -> Arc<dyn Receiver> {
         Arc::new(SqliteReceiver::new(Arc::clone(&self.core), self.epoch))
+    }
+
+    /// The secrets.
+    pub fn secrets(&self) -> Arc<dyn Secrets> {
+        Arc::new(self.secrets.clone())
+    }
+
+    /// The blobs.
+    pub fn blobs(&self) -> Arc<dyn Blobs> {
+        Arc::new(self.blobs.clone())
     }
 
     /// How often this folder was opened, this time included: whoever held a lease in an earlier epoch is gone.

@@ -214,12 +214,11 @@ impl Queues {
             let (mut expired, ready): (Vec<_>, Vec<_>) =
                 mem::take(&mut state.ready).into_iter().partition(old);
             state.ready = ready.into();
-            expired.extend(
-                state
-                    .delayed
-                    .extract_if(.., |_, waiting| old(waiting))
-                    .map(|(_, waiting)| waiting),
-            );
+            let (late, delayed): (BTreeMap<_, _>, BTreeMap<_, _>) = mem::take(&mut state.delayed)
+                .into_iter()
+                .partition(|(_, waiting)| old(waiting));
+            state.delayed = delayed;
+            expired.extend(late.into_values());
             for waiting in expired {
                 state.kept -= waiting.body.as_ref().map_or(0, |body| body.len());
                 receipts.removed.push(waiting.id);

@@ -1,10 +1,12 @@
 //! SQLite and the local disk keep the contract of the ports.
 
+#![expect(clippy::unwrap_used, reason = "what tests share fails as tests do")]
+
 use std::time::Duration;
 
 use slipway_embedded::{Embedded, Options};
 use slipway_model::Queue;
-use slipway_testkit::contract::{QueueSubject, StoreSubject};
+use slipway_testkit::contract::{BlobsSubject, QueueSubject, SecretsSubject, StoreSubject};
 use tempfile::TempDir;
 
 fn open(options: Options) -> (TempDir, Embedded) {
@@ -40,5 +42,23 @@ async fn queue() -> QueueSubject {
     }
 }
 
+async fn secrets() -> SecretsSubject {
+    let (folder, embedded) = open(Options::default());
+    SecretsSubject {
+        secrets: embedded.secrets(),
+        keep: Box::new(folder),
+    }
+}
+
+async fn blobs() -> BlobsSubject {
+    let (folder, embedded) = open(Options::default());
+    BlobsSubject {
+        blobs: embedded.blobs(),
+        keep: Box::new(folder),
+    }
+}
+
 slipway_testkit::store_contract!(store);
 slipway_testkit::queue_contract!(queue);
+slipway_testkit::secrets_contract!(secrets);
+slipway_testkit::blobs_contract!(blobs);
