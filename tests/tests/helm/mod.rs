@@ -1,0 +1,184 @@
+//! What the tests of Helm share: the binary, charts made on the spot, targets, requests.
+
+// Each test program uses its own part of it.
+#![allow(dead_code)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value;
+use slipway_helm::{Gate, Helm, HelmConnector, HelmSettings, package_directory};
+use slipway_model::{Cluster, ClusterTarget, CrdPolicy, DeploymentId, ImmutablePolicy, TenantId, Timestamp};
+use slipway_ports::{Connector as _, Release, ReleaseRequest, SecretString, Target, UninstallRequest};
+
+/// A setting that `cargo xtask test` gives to the tests.
+pub(crate) fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+}
+
+/// The Helm binary of the test run.
+pub(crate) async fn helm(settings: HelmSettings) -> Helm {
+    let path = PathBuf::from(setting("SLIPWAY_HELM"));
+    Helm::locate(Some(&path), settings).await.unwrap()
+}
+
+/// A chart that is written file by file.
+pub(crate) struct Chart {
+    folder: tempfile::TempDir,
+}
+
+impl Chart {
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with_version(name, "1.0.0")
+    }
+
+    pub(crate) fn with_version(name: &str, version: &str) -> Self {
+        let chart = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        chart.file(
+            "Chart.yaml",
+            &format!("apiVersion: v2\nname: {name}\nversion: {version}\n"),
+        )
+    }
+
+    pub(crate) fn file(self, path: &str, text: &str) -> Self {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        package_directory(self.folder.path()).unwrap()
+    }
+}
+
+/// A template that works for longer than anybody waits, and does not notice SIGTERM meanwhile.
+pub(crate) const LOOP: &str =
+    "{{ range until 9000 }}{{ range until 9000 }}{{ range until 9000 }}{{ end }}{{ end }}{{ end }}";
+
+/// The number that stands for a test's deployment, so that namespaces and labels of tests differ.
+pub(crate) fn deployment(number: u32) -> DeploymentId {
+    format!("{:08x}-{number:04x}-4000-8000-000000000000", std::process::id())
+        .parse()
+        .unwrap()
+}
+
+/// A registered cluster.
+pub(crate) fn registered(target: ClusterTarget) -> Cluster {
+    Cluster {
+        id: "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b".parse().unwrap(),
+        name: "test".to_owned(),
+        target,
+        ingress_url: None,
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+/// The folder under which a `render` target keeps its releases.
+pub(crate) fn kept(directory: &Path) -> PathBuf {
+    directory.join(registered(ClusterTarget::Render).id.to_string())
+}
+
+pub(crate) async fn render_target(
+    settings: HelmSettings,
+    directory: &Path,
+    gate: Option<Gate>,
+) -> Arc<dyn Target> {
+    let mut connector = HelmConnector::new(helm(settings).await, directory);
+    if let Some(gate) = gate {
+        connector = connector.with_gate(gate);
+    }
+    connector
+        .connect(&TenantId::local(), &registered(ClusterTarget::Render), None)
+        .await
+        .unwrap()
+}
+
+/// A target for the cluster of the test run, or for another kubeconfig.
+pub(crate) async fn cluster_target(
+    work_directory: &Path,
+    kubeconfig: Option<String>,
+    gate: Option<Gate>,
+) -> Arc<dyn Target> {
+    let kubeconfig =
+        kubeconfig.unwrap_or_else(|| fs::read_to_string(setting("SLIPWAY_TEST_KUBECONFIG")).unwrap());
+    let mut connector = HelmConnector::new(helm(HelmSettings::new(work_directory)).await, work_directory);
+    if let Some(gate) = gate {
+        connector = connector.with_gate(gate);
+    }
+    connector
+        .connect(
+            &TenantId::local(),
+            &registered(ClusterTarget::Kubeconfig { context: None }),
+            Some(&SecretString::from(kubeconfig)),
+        )
+        .await
+        .unwrap()
+}
+
+/// A request to install or upgrade, for the deployment of that number in a namespace of its own.
+pub(crate) fn request(number: u32, chart: &Chart, values: Value) -> ReleaseRequest {
+    let deployment = deployment(number);
+    ReleaseRequest {
+        release: release(number),
+        chart: chart.pack(),
+        values: values.as_object().unwrap().clone(),
+        labels: BTreeMap::from([
+            ("slipway-job".to_owned(), format!("job-{number}")),
+            ("slipway-fence".to_owned(), "7".to_owned()),
+        ]),
+        deployment: Some(deployment),
+        create_namespace: true,
+        crds: CrdPolicy::Create,
+        immutable: ImmutablePolicy::Stop,
+        time_limit: Duration::from_secs(60),
+    }
+}
+
+pub(crate) fn release(number: u32) -> Release {
+    Release {
+        namespace: format!("uc-{}-{number}", deployment(number).short()),
+        name: "app".to_owned(),
+    }
+}
+
+/// Uninstalls until nothing remains, the namespace included.
+pub(crate) async fn remove(target: &dyn Target, number: u32) {
+    let request = UninstallRequest {
+        release: release(number),
+        leftovers: Vec::new(),
+        namespace_of: Some(deployment(number)),
+        time_limit: Duration::from_secs(60),
+    };
+    for _ in 0..2_000 {
+        if target.uninstall(&request).await.unwrap().remaining.is_empty() {
+            return;
+        }
+    }
+    panic!("something of {} remains", request.release);
+}
+
+/// Private directories of Helm that are still there.
+pub(crate) fn left_behind(work_directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(work_directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("slipway-helm-")
+        })
+        .collect()
+}
