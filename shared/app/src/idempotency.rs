@@ -11,7 +11,7 @@ use slipway_ports::{Guard, Item, Key, Put, Stored};
 use crate::{App, AppError, Caller, keys};
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest key that a caller may send.
 const LONGEST_KEY: usize = 255;

@@ -1,0 +1,192 @@
+//! The command line.
+
+mod deployments;
+mod others;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+pub(crate) use deployments::{
+    ActArguments, ChangeArguments, DeployArguments, DeploymentArguments, EventsArguments, LogsArguments,
+    RollbackArguments, StatusArguments, UpgradeArguments,
+};
+pub(crate) use others::{
+    ApproveArguments, ClusterCommand, DagCommand, GraphFormat, RunArguments, ServeArguments, TemplateCommand,
+};
+
+use crate::output::Format;
+
+/// Slipway deploys use cases, several parts that belong together, onto Kubernetes in dependency order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "slipway",
+    version,
+    propagate_version = true,
+    after_help = "Examples:
+  slipway serve                                        start a control plane on this machine
+  slipway cluster add local --render                   register a target that needs no cluster
+  slipway template publish templates/agent-rag.yaml
+  slipway deploy agent-rag --name my-agent --watch     deploy it and watch it come up
+  slipway status my-agent
+
+Exit status: 0 done or running, 1 failed, 2 misuse."
+)]
+pub(crate) struct Arguments {
+    /// Address of the control plane; without it the one that `slipway serve` left in the data folder
+    #[arg(long, global = true, env = "SLIPWAY_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Token of the control plane
+    #[arg(
+        long,
+        global = true,
+        env = "SLIPWAY_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+
+    /// Data folder of the embedded control plane [default: the platform's, such as ~/.local/share/slipway]
+    #[arg(long, global = true, env = "SLIPWAY_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) output: Format,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the embedded control plane and its web page on this machine
+    Serve(ServeArguments),
+    /// Check, publish and look at templates
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Create a deployment from a template and start it
+    Deploy(DeployArguments),
+    /// Run a DAG
+    Run(RunArguments),
+    /// Show what a start or upgrade would do
+    Plan(DeploymentArguments),
+    /// Show a deployment and its components, or all deployments
+    Status(StatusArguments),
+    /// Watch a deployment until it is no longer in flight
+    Watch(DeploymentArguments),
+    /// Show a deployment's history
+    Events(EventsArguments),
+    /// Show the last lines of a deployment's pods
+    Logs(LogsArguments),
+    /// Bring a deployment up
+    Start(ActArguments),
+    /// Stop a deployment that comes up
+    Stop(ActArguments),
+    /// Go on where a deployment failed or was stopped
+    Retry(ActArguments),
+    /// Change version, parameters, values or selections of a deployment
+    Upgrade(UpgradeArguments),
+    /// Bring back what a deployment ran before
+    Rollback(RollbackArguments),
+    /// Uninstall a deployment, in reverse order
+    Delete(ActArguments),
+    /// Register, look at and forget clusters
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Check and draw DAGs and templates, without a control plane
+    #[command(subcommand)]
+    Dag(DagCommand),
+    /// List what can fill the slots of templates
+    Catalog,
+    /// List what steps can do
+    Actions,
+    /// Approve or reject a step that waits for a person
+    Approve(ApproveArguments),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  slipway completions bash > ~/.local/share/bash-completion/completions/slipway"
+    )]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// `KEY=VALUE`, read where it is given.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("'{text}' is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_deployment_reads_as_it_is_typed() {
+        let arguments = Arguments::try_parse_from([
+            "slipway",
+            "deploy",
+            "agent-rag@1.0.0",
+            "--name",
+            "a",
+            "--cluster",
+            "c",
+            "--set",
+            "chunk_size=256",
+            "--set",
+            "note=a=b",
+            "--select",
+            "vector_db=milvus",
+            "--watch",
+            "-o",
+            "json",
+        ])
+        .unwrap();
+        assert_eq!(arguments.output, Format::Json);
+        let Command::Deploy(deploy) = arguments.command else {
+            panic!("not a deploy")
+        };
+        assert_eq!(deploy.template, "agent-rag@1.0.0");
+        assert!(deploy.watch && !deploy.dry_run);
+        assert_eq!(deploy.change.set[1], ("note".to_owned(), "a=b".to_owned()));
+        assert_eq!(
+            deploy.change.select,
+            [("vector_db".to_owned(), "milvus".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_cluster_is_exactly_one_kind_of_target() {
+        let parse = |rest: &[&str]| {
+            Arguments::try_parse_from(["slipway", "cluster", "add", "c"].iter().chain(rest)).is_ok()
+        };
+        assert!(parse(&["--render"]));
+        assert!(parse(&["--kubeconfig", "f", "--context", "x"]));
+        assert!(parse(&["--eks", "e", "--region", "eu-central-1"]));
+        assert!(!parse(&[]));
+        assert!(!parse(&["--render", "--kubeconfig", "f"]));
+        assert!(!parse(&["--render", "--context", "x"]));
+        assert!(!parse(&["--eks", "e"]));
+    }
+
+    #[test]
+    fn a_pair_without_a_key_is_refused() {
+        assert!(key_value("=x").is_err());
+        assert!(key_value("x").is_err());
+        assert_eq!(key_value("x=").unwrap(), ("x".to_owned(), String::new()));
+    }
+}

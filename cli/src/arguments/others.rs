@@ -1,0 +1,175 @@
+//! Commands about everything else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::key_value;
+
+/// Where the embedded control plane listens.
+#[derive(Debug, Args)]
+#[command(after_help = "It listens on loopback only and prints
+
+  address: http://127.0.0.1:7117
+  token:   …
+
+Environment: SLIPWAY_HELM (Helm 4 binary; else the one on PATH), SLIPWAY_CHART_HOSTS (hosts that charts may come
+from, between commas; none means bundled charts only), SLIPWAY_PLAIN_HTTP_HOSTS (hosts among them without TLS),
+SLIPWAY_TOPICS (topics that DAGs may name besides budusecasesEvents), USE_PIPELINE_ORCHESTRATION (false for the
+legacy path), SLIPWAY_LOG (such as debug or slipway_app=debug).")]
+pub(crate) struct ServeArguments {
+    /// Loopback address and port; port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7117")]
+    pub(crate) listen: String,
+}
+
+/// About templates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// Check template files, without a control plane
+    Validate {
+        /// YAML or JSON files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Publish a template file
+    Publish {
+        /// YAML or JSON file
+        file: PathBuf,
+    },
+    /// List published templates
+    List,
+    /// Show a published template
+    Show {
+        /// In its newest version unless one is named
+        #[arg(value_name = "NAME[@VERSION]")]
+        template: String,
+    },
+    /// Delete a template, or one version of it
+    Delete {
+        /// All versions unless one is named
+        #[arg(value_name = "NAME[@VERSION]")]
+        template: String,
+    },
+}
+
+/// What is run.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  slipway run pipeline.json --param image=v2 --watch
+
+Exit status: 0 completed (or started, without --watch), 1 failed, 2 misuse.")]
+pub(crate) struct RunArguments {
+    /// A DAG in JSON or YAML
+    #[arg(value_name = "DAG.json")]
+    pub(crate) file: PathBuf,
+    /// A parameter; the value is read as YAML reads it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) param: Vec<(String, String)>,
+    /// Watch until it ends
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+}
+
+/// About clusters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Register a cluster
+    #[command(after_help = "Examples:
+  slipway cluster add local --render
+  slipway cluster add dev --kubeconfig ~/.kube/config --context dev
+  slipway cluster add prod --eks prod-1 --region eu-central-1")]
+    Add(AddArguments),
+    /// List registered clusters
+    List,
+    /// Show whether a cluster answers and what it has free
+    Health {
+        /// Name or id
+        cluster: String,
+    },
+    /// Forget a cluster; nothing on it is touched
+    Remove {
+        /// Name or id
+        cluster: String,
+    },
+}
+
+/// What is registered.
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// Name, unique among clusters
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Context in the kubeconfig [default: its current one]
+    #[arg(long, requires = "kubeconfig")]
+    pub(crate) context: Option<String>,
+    /// AWS region of the EKS cluster
+    #[arg(long, requires = "eks")]
+    pub(crate) region: Option<String>,
+    /// Base URL under which services are reached from outside
+    #[arg(long, value_name = "URL")]
+    pub(crate) ingress_url: Option<String>,
+}
+
+/// What a cluster is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArguments {
+    /// No cluster: charts are rendered and checked for real, and kept on disk
+    #[arg(long)]
+    pub(crate) render: bool,
+    /// Kubeconfig of the cluster; the control plane keeps it as a secret
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Name of an EKS cluster
+    #[arg(long, value_name = "NAME", requires = "region")]
+    pub(crate) eks: Option<String>,
+}
+
+/// About DAGs, without a control plane.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DagCommand {
+    /// Check a DAG or a template
+    Check {
+        /// JSON or YAML file
+        file: PathBuf,
+    },
+    /// Draw a DAG or a template
+    #[command(
+        after_help = "Example:\n  slipway dag graph templates/agent-rag.yaml --format svg > agent-rag.svg"
+    )]
+    Graph {
+        /// JSON or YAML file
+        file: PathBuf,
+        /// Language of the drawing
+        #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+        format: GraphFormat,
+    },
+}
+
+/// Languages of drawings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Graphviz
+    Dot,
+    /// Mermaid
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
+/// What a person decides.
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArguments {
+    /// Id of the execution
+    pub(crate) execution: String,
+    /// Id of the step
+    pub(crate) step: String,
+    /// Reject instead
+    #[arg(long)]
+    pub(crate) reject: bool,
+    /// What to say to it
+    #[arg(long)]
+    pub(crate) comment: Option<String>,
+}

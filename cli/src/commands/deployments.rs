@@ -1,0 +1,196 @@
+//! What is done to deployments, and how they stand.
+
+use serde_json::{Value, json};
+use slipway_app::{DeploymentView, Started};
+use slipway_model::{Cluster, ClusterTarget, Deployment};
+
+use super::{Session, clusters::RENDER_NOTE};
+use crate::{
+    arguments::{ActArguments, RollbackArguments, UpgradeArguments},
+    client::{encode, read},
+    document,
+    failure::{Exit, Failure},
+    output::{Table, or_dash, time, word},
+    watch::{self, Aim},
+};
+
+/// The path of a deployment.
+pub(crate) fn path(deployment: &str) -> String {
+    format!("/deployments/{}", encode(deployment))
+}
+
+pub(super) fn status(session: &Session, deployment: Option<&str>) -> Result<Exit, Failure> {
+    let Some(deployment) = deployment else {
+        let items = Value::Array(session.client.get_all("/deployments")?);
+        session.show(&items, |items| Ok(list(&read::<Vec<Deployment>>(items)?)))?;
+        return Ok(Exit::Done);
+    };
+    let answer = session.client.get(&path(deployment))?;
+    session.show(&answer, |answer| {
+        let view: DeploymentView = read(answer)?;
+        let cluster = cluster_of(session, &view.deployment)?;
+        Ok(details(&view, cluster.as_ref()))
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The cluster of a deployment; none when it was removed since.
+pub(crate) fn cluster_of(session: &Session, deployment: &Deployment) -> Result<Option<Cluster>, Failure> {
+    match session
+        .client
+        .get(&format!("/clusters/{}", deployment.cluster_id))
+    {
+        Ok(cluster) => read(&cluster).map(Some),
+        Err(failure) if failure.exit == Exit::Misuse => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn list(deployments: &[Deployment]) -> String {
+    let mut table = Table::new(["NAME", "STATUS", "TEMPLATE", "NAMESPACE", "CREATED", "ID"]);
+    for deployment in deployments {
+        table.row([
+            deployment.name.clone(),
+            deployment.status.as_str().to_owned(),
+            format!("{}@{}", deployment.template.name, deployment.template.version),
+            deployment.namespace.clone(),
+            time(deployment.created_at),
+            deployment.id.to_string(),
+        ]);
+    }
+    if table.is_empty() {
+        return "no deployments; create one with `slipway deploy TEMPLATE`".to_owned();
+    }
+    table.to_string()
+}
+
+/// A deployment and its components, for people.
+pub(crate) fn details(view: &DeploymentView, cluster: Option<&Cluster>) -> String {
+    let deployment = &view.deployment;
+    let on = cluster.map_or_else(
+        || deployment.cluster_id.to_string(),
+        |cluster| cluster.name.clone(),
+    );
+    let mut text = format!(
+        "{}  {}\ntemplate:  {}@{}\ncluster:   {on}\nnamespace: {}\nid:        {}\n",
+        deployment.name,
+        deployment.status.as_str(),
+        deployment.template.name,
+        deployment.template.version,
+        deployment.namespace,
+        deployment.id,
+    );
+    if let Some(execution) = deployment.pipeline_execution_id {
+        text.push_str(&format!("execution: {execution}\n"));
+    }
+    if let Some(message) = &deployment.error_message {
+        text.push_str(&format!("error:     {message}\n"));
+    }
+    let mut table = Table::new(["COMPONENT", "STATUS", "FILLED BY", "ENDPOINT"]);
+    for component in &view.components {
+        table.row([
+            component.component_name.clone(),
+            word(&component.status),
+            component
+                .selected_component
+                .clone()
+                .unwrap_or_else(|| "chart".to_owned()),
+            or_dash(component.endpoint_url.as_deref()),
+        ]);
+    }
+    text.push_str(&format!("\n{table}"));
+    for component in &view.components {
+        if let Some(message) = &component.error_message {
+            text.push_str(&format!("\n{}: {message}\n", component.component_name));
+        }
+    }
+    if cluster.is_some_and(|cluster| cluster.target == ClusterTarget::Render) {
+        text.push_str(&format!("\n{RENDER_NOTE}\n"));
+    }
+    text
+}
+
+pub(super) fn act(
+    session: &Session,
+    arguments: &ActArguments,
+    verb: &str,
+    aim: Aim,
+) -> Result<Exit, Failure> {
+    let answer = session
+        .client
+        .post(&format!("{}/{verb}", path(&arguments.deployment)), &json!({}))?;
+    began(
+        session,
+        &arguments.deployment,
+        &answer,
+        arguments.watch.then_some(aim),
+    )
+}
+
+pub(super) fn delete(session: &Session, arguments: &ActArguments) -> Result<Exit, Failure> {
+    let answer = session.client.delete(&path(&arguments.deployment))?;
+    // The name is free again when it is deleted, so it is watched by its id.
+    let started: Started = read(&answer)?;
+    let id = started.deployment_id.to_string();
+    let which = if arguments.watch {
+        &id
+    } else {
+        &arguments.deployment
+    };
+    began(session, which, &answer, arguments.watch.then_some(Aim::Deleted))
+}
+
+pub(super) fn upgrade(session: &Session, arguments: &UpgradeArguments) -> Result<Exit, Failure> {
+    let mut body = json!({
+        "parameters": document::parameters(&arguments.change.set),
+        "values": document::values(&arguments.change)?,
+        "components": arguments.change.select.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    if let Some(version) = &arguments.to {
+        body["template_version"] = json!(version);
+    }
+    let answer = session
+        .client
+        .post(&format!("{}/upgrade", path(&arguments.deployment)), &body)?;
+    began(
+        session,
+        &arguments.deployment,
+        &answer,
+        arguments.watch.then_some(Aim::Settled),
+    )
+}
+
+pub(super) fn rollback(session: &Session, arguments: &RollbackArguments) -> Result<Exit, Failure> {
+    let body = match &arguments.to {
+        Some(execution) => json!({"execution_id": execution}),
+        None => json!({}),
+    };
+    let answer = session
+        .client
+        .post(&format!("{}/rollback", path(&arguments.deployment)), &body)?;
+    began(
+        session,
+        &arguments.deployment,
+        &answer,
+        arguments.watch.then_some(Aim::Settled),
+    )
+}
+
+fn began(session: &Session, deployment: &str, answer: &Value, stay: Option<Aim>) -> Result<Exit, Failure> {
+    if let Some(aim) = stay {
+        return watch::deployment(session, deployment, aim);
+    }
+    session.show(answer, |answer| {
+        let started: Started = read(answer)?;
+        let on = if started.status.is_in_flight() {
+            format!("; watch it with `slipway watch {deployment}`")
+        } else {
+            String::new()
+        };
+        Ok(format!(
+            "deployment {deployment} is {}{on}",
+            started.status.as_str()
+        ))
+    })?;
+    Ok(Exit::Done)
+}

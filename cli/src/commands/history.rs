@@ -1,0 +1,128 @@
+//! `slipway events` and `slipway logs`
+
+use serde_json::{Value, json};
+use slipway_app::DeploymentView;
+use slipway_model::HistoryEntry;
+
+use super::{Session, deployments::path};
+use crate::{
+    arguments::{EventsArguments, LogsArguments},
+    client::read,
+    failure::{Exit, Failure},
+    output::{self, Format, time},
+};
+
+pub(super) fn events(session: &Session, arguments: &EventsArguments) -> Result<Exit, Failure> {
+    let path = format!("{}/events", path(&arguments.deployment));
+    if arguments.follow {
+        return follow(session, &path);
+    }
+    let items = Value::Array(session.client.get_all(&path)?);
+    session.show(&items, |items| {
+        let entries: Vec<HistoryEntry> = read(items)?;
+        if entries.is_empty() {
+            return Ok("nothing has happened yet".to_owned());
+        }
+        Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Streams until the control plane ends. One that ends its streams early (on AWS) is asked again.
+fn follow(session: &Session, path: &str) -> Result<Exit, Failure> {
+    let mut after: Option<String> = None;
+    loop {
+        let begun_after = after.clone();
+        session.client.follow(path, begun_after.as_deref(), |data| {
+            let Ok(entry) = serde_json::from_str::<HistoryEntry>(data) else {
+                return true;
+            };
+            match session.format {
+                Format::Json => output::say(data),
+                Format::Text => output::say(&line(&entry)),
+            }
+            after = Some(entry.id);
+            true
+        })?;
+        crate::watch::pause();
+    }
+}
+
+fn line(entry: &HistoryEntry) -> String {
+    let step = entry
+        .step_id
+        .as_deref()
+        .map(|step| format!(" {step}"))
+        .unwrap_or_default();
+    let message = if entry.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", entry.message)
+    };
+    format!("{}  {}{step}{message}", time(entry.at), entry.entry_type)
+}
+
+pub(super) fn logs(session: &Session, arguments: &LogsArguments) -> Result<Exit, Failure> {
+    let view: DeploymentView = read(&session.client.get(&path(&arguments.deployment))?)?;
+    let wanted = |name: &str| {
+        arguments
+            .component
+            .as_deref()
+            .is_none_or(|component| component == name)
+    };
+    let components: Vec<_> = view
+        .components
+        .iter()
+        .filter(|line| wanted(&line.component_name))
+        .collect();
+    if components.is_empty() {
+        let names: Vec<&str> = view
+            .components
+            .iter()
+            .map(|line| line.component_name.as_str())
+            .collect();
+        return Err(Failure::misuse(format!(
+            "the deployment has no such component; it has {}",
+            names.join(", ")
+        )));
+    }
+    let mut logs = Vec::new();
+    for component in components {
+        let Some(job) = component.job_id else {
+            logs.push((component.component_name.clone(), None));
+            continue;
+        };
+        let text = session.client.get_text(&format!("/jobs/{job}/logs"))?;
+        logs.push((component.component_name.clone(), Some(text)));
+    }
+    match session.format {
+        Format::Json => output::say_json(&logs.into_iter().map(|(name, text)| (name, json!(text))).collect()),
+        Format::Text => {
+            for (name, text) in logs {
+                let text = text.unwrap_or_else(|| "has not been deployed yet".to_owned());
+                output::say(&format!("== {name}\n{}\n", text.trim_end()));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_line() {
+        let entry = HistoryEntry {
+            id: "1".to_owned(),
+            at: Timestamp::from_millis(1_700_000_000_123),
+            entry_type: "step_completed".to_owned(),
+            execution_id: None,
+            step_id: Some("llm".to_owned()),
+            message: String::new(),
+        };
+        assert_eq!(line(&entry), "2023-11-14T22:13:20Z  step_completed llm");
+    }
+}
