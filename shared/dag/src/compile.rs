@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use slipway_expr::{Path, Reference, Scope, collect_references, resolve_step};
+use slipway_expr::{Path, Reference, Scope, resolve_step};
 use slipway_model::{
-    CHUNK_SIZE, Dag, DagStep, FieldError, MAX_FAN_IN, Node, NodeKind, PlanChunk, Retry, RunCondition,
-    Successor,
+    CHUNK_SIZE, Dag, DagStep, FieldError, JsonMap, MAX_FAN_IN, Node, NodeKind, PlanChunk, Retry,
+    RunCondition, Successor,
 };
 
-use crate::topology::{Topology, print_cycle};
+use crate::{
+    faults::Faults,
+    reads::each_read,
+    topology::{Topology, print_cycle},
+};
 
 /// A DAG compiled for execution.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,11 +57,11 @@ impl Plan {
 /// that does not exist, an expression that cannot be read, a cycle. A DAG that [`check`](crate::dag::check)
 /// accepted or [`plan_deployment`](crate::plan_deployment) made has none of them.
 pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
-    let mut errors = Vec::new();
-    let indexes = index_steps(&dag.steps, &mut errors);
-    let edges = Edges::of(dag, &indexes, &mut errors);
-    if !errors.is_empty() {
-        return Err(errors);
+    let mut faults = Faults::default();
+    let indexes = index_steps(&dag.steps, &mut faults);
+    let edges = Edges::of(dag, &indexes, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults.into_errors());
     }
     let order = edges
         .graph
@@ -103,17 +107,17 @@ pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
 
 /// The cycle in the edges of a DAG whose steps and expressions are in order otherwise, if there is one.
 pub(crate) fn cycle_of(dag: &Dag) -> Option<FieldError> {
-    let mut errors = Vec::new();
-    let indexes = index_steps(&dag.steps, &mut errors);
-    let edges = Edges::of(dag, &indexes, &mut errors);
+    let mut faults = Faults::default();
+    let indexes = index_steps(&dag.steps, &mut faults);
+    let edges = Edges::of(dag, &indexes, &mut faults);
     edges.graph.order().err().map(|cycle| cycle_error(dag, &cycle))
 }
 
 /// The edges of a DAG, without what names something that does not exist.
 pub(crate) fn edges_of(dag: &Dag) -> Topology {
-    let mut errors = Vec::new();
-    let indexes = index_steps(&dag.steps, &mut errors);
-    Edges::of(dag, &indexes, &mut errors).graph
+    let mut faults = Faults::default();
+    let indexes = index_steps(&dag.steps, &mut faults);
+    Edges::of(dag, &indexes, &mut faults).graph
 }
 
 fn cycle_error(dag: &Dag, cycle: &[usize]) -> FieldError {
@@ -130,17 +134,17 @@ fn cycle_error(dag: &Dag, cycle: &[usize]) -> FieldError {
 const END: &str = "~end";
 
 /// Where each id stands.
-fn index_steps<'d>(steps: &'d [DagStep], errors: &mut Vec<FieldError>) -> HashMap<&'d str, usize> {
+fn index_steps<'d>(steps: &'d [DagStep], faults: &mut Faults) -> HashMap<&'d str, usize> {
     let mut indexes = HashMap::with_capacity(steps.len());
     for (index, step) in steps.iter().enumerate() {
         if let Some(first) = indexes.insert(step.id.as_str(), index) {
-            errors.push(FieldError::new(
+            faults.add(
                 format!("steps[{index}].id"),
                 format!(
                     "'{}' is already the id of steps[{first}]; every step needs its own",
                     step.id
                 ),
-            ));
+            );
         }
     }
     indexes
@@ -154,7 +158,7 @@ struct Edges {
 }
 
 impl Edges {
-    fn of(dag: &Dag, indexes: &HashMap<&str, usize>, errors: &mut Vec<FieldError>) -> Self {
+    fn of(dag: &Dag, indexes: &HashMap<&str, usize>, faults: &mut Faults) -> Self {
         let mut graph = Topology::new(dag.steps.len());
         let mut reads = Vec::with_capacity(dag.steps.len());
         // last_dependant[before] == step + 1 while the edge before → step is there already.
@@ -168,20 +172,20 @@ impl Edges {
             for (position, name) in step.depends_on.iter().enumerate() {
                 match indexes.get(name.as_str()) {
                     Some(&before) => add(before),
-                    None => errors.push(FieldError::new(
+                    None => faults.add(
                         format!("steps[{index}].depends_on[{position}]"),
                         format!("there is no step '{name}'"),
-                    )),
+                    ),
                 }
             }
             let place = Path::of("steps").index(index).key("params");
-            let read = steps_read(&step.params, &place, indexes, errors);
+            let read = steps_read(&step.params, &place, indexes, faults);
             for &before in read.values() {
                 add(before);
             }
             reads.push(read);
         }
-        let output_reads = steps_read(&dag.outputs, &Path::of("outputs"), indexes, errors);
+        let output_reads = steps_read(&dag.outputs, &Path::of("outputs"), indexes, faults);
         Self {
             graph,
             reads,
@@ -192,35 +196,26 @@ impl Edges {
 
 /// The steps that the strings of `map` read, by the names that they use.
 fn steps_read(
-    map: &slipway_model::JsonMap,
+    map: &JsonMap,
     place: &Path,
     indexes: &HashMap<&str, usize>,
-    errors: &mut Vec<FieldError>,
+    faults: &mut Faults,
 ) -> BTreeMap<String, usize> {
     let mut steps = BTreeMap::new();
     for (key, value) in map {
-        let collected = collect_references(value, &place.clone().key(key), Scope::VALUES);
-        errors.extend(
-            collected
-                .errors
-                .into_iter()
-                .map(|located| FieldError::new(located.path.to_string(), located.error.to_string())),
-        );
-        for (path, read) in collected.references {
-            let Reference::Output { step, .. } = read.reference else {
-                continue;
+        each_read(value, &place.clone().key(key), Scope::VALUES, faults, |read| {
+            let Reference::Output { step, .. } = &read.reference else {
+                return Ok(());
             };
-            match resolve_step(&step, |name| indexes.contains_key(name)).and_then(|name| indexes.get(name)) {
+            match resolve_step(step, |name| indexes.contains_key(name)).and_then(|name| indexes.get(name)) {
                 Some(&index) => {
-                    steps.insert(step, index);
+                    steps.insert(step.clone(), index);
                 }
                 None if read.optional => {}
-                None => errors.push(FieldError::new(
-                    path.to_string(),
-                    format!("there is no step '{step}'"),
-                )),
+                None => return Err(format!("there is no step '{step}'")),
             }
-        }
+            Ok(())
+        });
     }
     steps
 }
@@ -296,7 +291,7 @@ fn virtual_node(kind: NodeKind, id: String) -> Node {
         kind,
         id,
         action: String::new(),
-        params: slipway_model::JsonMap::new(),
+        params: JsonMap::new(),
         run: RunCondition::Success,
         when: None,
         timeout_seconds: None,

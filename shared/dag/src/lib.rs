@@ -6,10 +6,13 @@
 
 mod compile;
 pub mod dag;
+mod faults;
 pub mod graph;
+mod limits;
 pub mod parameters;
 mod parse;
 mod planning;
+mod reads;
 pub mod selections;
 mod shape;
 mod suggest;

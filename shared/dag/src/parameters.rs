@@ -7,7 +7,7 @@ use serde_json::Value;
 use slipway_expr::Path;
 use slipway_model::{FieldError, JsonMap, Parameter, ParameterType, Template};
 
-use crate::{shape::found, suggest::suggest};
+use crate::{faults::Faults, shape::found, suggest::suggest};
 
 /// Parameters that fit their definitions.
 #[derive(Clone, PartialEq)]
@@ -34,18 +34,15 @@ impl fmt::Debug for Checked {
 /// Everything that is wrong, at `parameters.NAME`: unknown names, types, limits, what is missing. No message holds
 /// the value of a secret parameter.
 pub fn check(template: &Template, given: &JsonMap) -> Result<Checked, Vec<FieldError>> {
-    let mut errors = Vec::new();
+    let mut faults = Faults::default();
     let mut checked = Checked {
         parameters: JsonMap::new(),
         secrets: BTreeMap::new(),
     };
     for name in given.keys() {
-        if !template.parameters.contains_key(name) {
+        if !template.parameters.contains_key(name) && !faults.is_full() {
             let hint = suggest(name, template.parameters.keys().map(String::as_str));
-            errors.push(FieldError::new(
-                place(name),
-                format!("there is no such parameter; {hint}"),
-            ));
+            faults.add(place(name), format!("there is no such parameter; {hint}"));
         }
     }
     for (name, definition) in &template.parameters {
@@ -55,15 +52,12 @@ pub fn check(template: &Template, given: &JsonMap) -> Result<Checked, Vec<FieldE
             .or(definition.default.as_ref());
         let Some(value) = value else {
             if definition.required {
-                errors.push(FieldError::new(
-                    place(name),
-                    format!("is required; give {}", describe(definition)),
-                ));
+                faults.add(place(name), format!("is required; give {}", describe(definition)));
             }
             continue;
         };
-        if let Some(message) = fault(definition, value) {
-            errors.push(FieldError::new(place(name), message));
+        if let Some(message) = Measure::of(definition).fault(value) {
+            faults.add(place(name), message);
         } else if definition.secret {
             if let Value::String(text) = value {
                 checked.secrets.insert(name.clone(), text.clone());
@@ -72,62 +66,88 @@ pub fn check(template: &Template, given: &JsonMap) -> Result<Checked, Vec<FieldE
             checked.parameters.insert(name.clone(), value.clone());
         }
     }
-    if errors.is_empty() {
-        Ok(checked)
-    } else {
-        Err(errors)
-    }
+    faults.or(checked)
 }
 
 fn place(name: &str) -> String {
     Path::of("parameters").key(name).to_string()
 }
 
-/// Why `value` does not fit.
-pub(crate) fn fault(definition: &Parameter, value: &Value) -> Option<String> {
-    let shown = || {
-        if definition.secret {
+/// A definition, ready to measure any number of values.
+pub(crate) struct Measure<'d> {
+    definition: &'d Parameter,
+    pattern: Option<Regex>,
+}
+
+impl<'d> Measure<'d> {
+    /// A pattern that cannot be read fits everything; saving the template reports it.
+    pub(crate) fn of(definition: &'d Parameter) -> Self {
+        let pattern = definition.pattern.as_deref().map(compile_pattern);
+        Self {
+            definition,
+            pattern: pattern.and_then(Result::ok),
+        }
+    }
+
+    /// Why `value` does not fit.
+    pub(crate) fn fault(&self, value: &Value) -> Option<String> {
+        let definition = self.definition;
+        if self.fits(value) {
+            return None;
+        }
+        let found = if definition.secret {
             "something else".to_owned()
         } else {
             found(value)
-        }
-    };
-    let of_type = match definition.parameter_type {
-        ParameterType::String => value.is_string(),
-        ParameterType::Integer => value.is_i64() || value.is_u64(),
-        ParameterType::Number => value.is_number(),
-        ParameterType::Boolean => value.is_boolean(),
-    };
-    if !of_type {
-        return Some(format!("expected {}, found {}", describe(definition), shown()));
+        };
+        Some(format!("expected {}, found {found}", describe(definition)))
     }
-    let size = match value {
-        Value::String(text) => Some(text.chars().count() as f64),
-        other => other.as_f64(),
-    };
-    if let Some(size) = size
-        && (definition.min.is_some_and(|min| size < min) || definition.max.is_some_and(|max| size > max))
-    {
-        return Some(format!("expected {}, found {}", describe(definition), shown()));
+
+    fn fits(&self, value: &Value) -> bool {
+        let definition = self.definition;
+        let size = match (definition.parameter_type, value) {
+            (ParameterType::String, Value::String(text)) => {
+                if self
+                    .pattern
+                    .as_ref()
+                    .is_some_and(|pattern| !pattern.is_match(text))
+                {
+                    return false;
+                }
+                Some(text.chars().count() as f64)
+            }
+            (ParameterType::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {
+                number.as_f64()
+            }
+            (ParameterType::Number, Value::Number(number)) => number.as_f64(),
+            (ParameterType::Boolean, Value::Bool(_)) => None,
+            _ => return false,
+        };
+        let within = size.is_none_or(|size| {
+            definition.min.is_none_or(|min| size >= min) && definition.max.is_none_or(|max| size <= max)
+        });
+        within
+            && definition
+                .allowed
+                .as_ref()
+                .is_none_or(|allowed| allowed.contains(value))
     }
-    if let (Some(pattern), Value::String(text)) = (&definition.pattern, value)
-        && let Ok(pattern) = compile_pattern(pattern)
-        && !pattern.is_match(text)
-    {
-        return Some(format!("expected {}, found {}", describe(definition), shown()));
-    }
-    if let Some(allowed) = &definition.allowed
-        && !allowed.contains(value)
-    {
-        return Some(format!("expected {}, found {}", describe(definition), shown()));
-    }
-    None
 }
+
+/// More values than that help nobody.
+const MOST_LISTED: usize = 20;
 
 /// What would be right.
 fn describe(definition: &Parameter) -> String {
     if let Some(allowed) = &definition.allowed {
-        let words: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let mut words: Vec<String> = allowed
+            .iter()
+            .take(MOST_LISTED)
+            .map(ToString::to_string)
+            .collect();
+        if allowed.len() > MOST_LISTED {
+            words.push("…".to_owned());
+        }
         return format!("one of {}", words.join(", "));
     }
     let (what, unit) = match definition.parameter_type {
@@ -156,7 +176,7 @@ fn describe(definition: &Parameter) -> String {
 /// What is wrong with it.
 pub(crate) fn compile_pattern(pattern: &str) -> Result<Regex, String> {
     // On its own first, so that a stray bracket cannot join with the anchors around it.
-    let build = |text: &str| RegexBuilder::new(text).size_limit(1 << 20).build();
+    let build = |text: &str| RegexBuilder::new(text).size_limit(1 << 18).build();
     build(pattern)
         .and_then(|_| build(&format!(r"\A(?:{pattern})\z")))
         .map_err(|error| {

@@ -6,6 +6,7 @@ use slipway_expr::Path;
 use slipway_model::{Catalog, ComponentType, FieldError, Template};
 
 use crate::{
+    faults::Faults,
     suggest::suggest,
     template::{candidates, selection_fault},
 };
@@ -20,9 +21,12 @@ pub fn check(
     catalog: &Catalog,
     given: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, Vec<FieldError>> {
-    let mut errors = Vec::new();
+    let mut faults = Faults::default();
     let place = |slot: &str| Path::of("components").key(slot).to_string();
     for slot in given.keys() {
+        if faults.is_full() {
+            break;
+        }
         match template.component(slot) {
             None => {
                 let slots = template
@@ -30,16 +34,13 @@ pub fn check(
                     .iter()
                     .filter(|component| component.component_type != ComponentType::Helm);
                 let hint = suggest(slot, slots.map(|component| component.name.as_str()));
-                errors.push(FieldError::new(
-                    place(slot),
-                    format!("the template has no such component; {hint}"),
-                ));
+                faults.add(place(slot), format!("the template has no such component; {hint}"));
             }
             Some(component) if component.component_type == ComponentType::Helm => {
-                errors.push(FieldError::new(
+                faults.add(
                     place(slot),
                     "a helm component is deployed by its chart; nothing can be selected for it",
-                ));
+                );
             }
             Some(_) => {}
         }
@@ -52,7 +53,7 @@ pub fn check(
         let name = &component.name;
         match given.get(name).or(component.default_component.as_ref()) {
             Some(choice) => match selection_fault(choice, component, catalog) {
-                Some(message) => errors.push(FieldError::new(place(name), message)),
+                Some(message) => faults.add(place(name), message),
                 None => {
                     selected.insert(name.clone(), choice.clone());
                 }
@@ -61,20 +62,16 @@ pub fn check(
                 let known: Vec<&str> = candidates(component, catalog)
                     .map(|entry| entry.name.as_str())
                     .collect();
-                errors.push(FieldError::new(
+                faults.add(
                     place(name),
                     format!(
                         "No component selected for required slot '{name}'; select one of {}",
                         known.join(", ")
                     ),
-                ));
+                );
             }
             None => {}
         }
     }
-    if errors.is_empty() {
-        Ok(selected)
-    } else {
-        Err(errors)
-    }
+    faults.or(selected)
 }

@@ -3,13 +3,10 @@
 //! [`conform`] also repairs: what is wrong is taken out or replaced, so that the document can be read into its type
 //! and checked further. [`Faults`] keeps the places, so that no second error is made of the repair.
 
-use std::{collections::HashSet, fmt};
-
 use serde_json::{Map, Value, json};
 use slipway_expr::{Path, PathSegment};
-use slipway_model::FieldError;
 
-use crate::suggest::suggest;
+use crate::{faults::Faults, suggest::suggest};
 
 /// What a value must look like.
 #[derive(Debug)]
@@ -65,63 +62,6 @@ pub(crate) const fn optional(name: &'static str, shape: &'static Shape) -> Field
     }
 }
 
-/// The errors so far, and the places that were repaired.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    errors: Vec<FieldError>,
-    repaired: HashSet<String>,
-}
-
-impl Faults {
-    /// An error of the content; not reported where the shape is wrong already.
-    pub(crate) fn add(&mut self, path: impl fmt::Display, message: impl Into<String>) {
-        let path = path.to_string();
-        if !self.is_repaired(&path) {
-            self.errors.push(FieldError::new(path, message));
-        }
-    }
-
-    /// Whether the value at `path`, or one that it stands in, was repaired.
-    pub(crate) fn is_repaired(&self, path: &str) -> bool {
-        !self.repaired.is_empty()
-            && (self.repaired.contains(path)
-                || path
-                    .char_indices()
-                    .filter(|(_, character)| matches!(character, '.' | '['))
-                    .any(|(end, _)| self.repaired.contains(&path[..end])))
-    }
-
-    /// Whether there is an error at exactly that place.
-    pub(crate) fn has(&self, path: &str) -> bool {
-        self.errors.iter().any(|error| error.path == path)
-    }
-
-    /// Whether there is no error.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.errors.is_empty()
-    }
-
-    /// The value if nothing is wrong.
-    pub(crate) fn or<T>(self, value: T) -> Result<T, Vec<FieldError>> {
-        if self.errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.errors)
-        }
-    }
-
-    /// All errors.
-    pub(crate) fn into_errors(self) -> Vec<FieldError> {
-        self.errors
-    }
-
-    fn shape(&mut self, place: &[PathSegment], message: String) {
-        let path = print(place);
-        self.errors.push(FieldError::new(path.clone(), message));
-        self.repaired.insert(path);
-    }
-}
-
 fn print(place: &[PathSegment]) -> String {
     place
         .iter()
@@ -130,12 +70,6 @@ fn print(place: &[PathSegment]) -> String {
             PathSegment::Index(index) => path.index(*index),
         })
         .to_string()
-}
-
-/// The printed path `inner` below `outer`.
-pub(crate) fn below(outer: impl fmt::Display, inner: &str) -> String {
-    let dot = if inner.starts_with('[') { "" } else { "." };
-    format!("{outer}{dot}{inner}")
 }
 
 /// Checks `value` against `shape` and repairs it, so that it has that shape afterwards.
@@ -159,7 +93,7 @@ fn fits(value: &mut Value, shape: &Shape, place: &mut Vec<PathSegment>, faults: 
             match serde_json::from_value::<slipway_model::Quantity>(value.clone()) {
                 Ok(_) => true,
                 Err(error) => {
-                    faults.shape(place, error.to_string());
+                    faults.repair(print(place), error.to_string());
                     return false;
                 }
             }
@@ -193,8 +127,8 @@ fn fits(value: &mut Value, shape: &Shape, place: &mut Vec<PathSegment>, faults: 
         _ => false,
     };
     if !right {
-        faults.shape(
-            place,
+        faults.repair(
+            print(place),
             format!("expected {}, found {}", describe(shape), found(value)),
         );
     }
@@ -220,9 +154,12 @@ fn fields<'f>(
     members.retain(|key, _| {
         let is_known = known.clone().any(|field| field.name == key);
         if !is_known {
+            let hint = match faults.is_full() {
+                true => String::new(),
+                false => suggest(key, known.clone().map(|field| field.name)),
+            };
             place.push(PathSegment::Key(key.clone()));
-            let hint = suggest(key, known.clone().map(|field| field.name));
-            faults.shape(place, format!("unknown field; {hint}"));
+            faults.repair(print(place), format!("unknown field; {hint}"));
             place.pop();
         }
         is_known
@@ -231,7 +168,10 @@ fn fields<'f>(
         place.push(PathSegment::Key(field.name.to_owned()));
         match members.get_mut(field.name) {
             None | Some(Value::Null) if field.required && !matches!(field.shape, Shape::Any) => {
-                faults.shape(place, format!("is missing; expected {}", describe(field.shape)));
+                faults.repair(
+                    print(place),
+                    format!("is missing; expected {}", describe(field.shape)),
+                );
                 members.insert(field.name.to_owned(), placeholder(field.shape));
             }
             Some(Value::Null) if !matches!(field.shape, Shape::Any) => {
@@ -273,9 +213,9 @@ fn tagged(
             None | Some(Value::Null) => format!("is missing; expected one of {words}"),
             Some(value) => format!("expected one of {words}, found {}", found(value)),
         };
-        faults.shape(place, message);
+        faults.repair(print(place), message);
         place.pop();
-        faults.repaired.insert(print(place));
+        faults.replace(print(place));
         return false;
     };
     let word = [Field {
@@ -348,15 +288,6 @@ pub(crate) fn found(value: &Value) -> String {
         Value::String(_) => "a long text".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
-    }
-}
-
-/// Whether lists and maps in `value` nest at most `limit` deep.
-pub(crate) fn is_shallow(value: &Value, limit: usize) -> bool {
-    match value {
-        Value::Array(items) => limit > 0 && items.iter().all(|item| is_shallow(item, limit - 1)),
-        Value::Object(members) => limit > 0 && members.values().all(|member| is_shallow(member, limit - 1)),
-        _ => true,
     }
 }
 

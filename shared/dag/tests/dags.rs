@@ -411,3 +411,55 @@ fn whatever_the_shape_there_is_an_answer() {
         }
     }
 }
+
+#[test]
+fn hostile_sizes_are_answered_in_time() {
+    let timed = |what: &str, value: Value| {
+        let start = Instant::now();
+        let errors = check(value).unwrap_err();
+        assert!(errors.len() <= 201, "{what}: {} errors", errors.len());
+        let size: usize = errors
+            .iter()
+            .map(|error| error.path.len() + error.message.len())
+            .sum();
+        assert!(size < 1 << 20, "{what}: {size} bytes of errors");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{what} took {:?}",
+            start.elapsed()
+        );
+        errors
+    };
+    let steps: Vec<Value> = (0..10_000)
+        .map(|index| {
+            json!({"id": format!("a_rather_long_step_name_{index}"), "action": "pass",
+                            "depends_on": [format!("a_rather_lung_step_nome_{index}")]})
+        })
+        .collect();
+    let errors = timed("wrong names", json!({"name": "x", "steps": steps}));
+    assert!(errors.last().unwrap().message.contains("first 200"));
+    let fields: Vec<Value> = vec![json!({"idd": 1, "actoin": 2}); 30_000];
+    timed("wrong fields", json!({"name": "x", "steps": fields}));
+    timed(
+        "a long name",
+        json!({"name": "x", "steps": [{"id": "a", "action": "p".repeat(1 << 20)}]}),
+    );
+    let key = "k".repeat(1 << 20);
+    timed(
+        "a long key",
+        json!({"name": "x", "steps": [{"id": "a", "action": "pass", "params": {key: 1}}]}),
+    );
+    let mut nested = json!(vec!["{{ steps.nobody.outputs.x }}"; 20_000]);
+    for _ in 0..58 {
+        nested = json!({"k".repeat(1000): nested});
+    }
+    timed(
+        "long places",
+        json!({"name": "x", "steps": [{"id": "a", "action": "pass", "params": {"v": nested}}]}),
+    );
+    let again = vec!["a"; 200_000];
+    timed(
+        "one dependency very often",
+        json!({"name": "x", "steps": [{"id": "b", "action": "pass", "depends_on": again}]}),
+    );
+}

@@ -115,7 +115,7 @@ fn spoil(value: &mut Value, draw: &mut Draw) {
 fn a_template_that_is_accepted_can_be_deployed() {
     let original = read("tests/fixtures/agent-rag.yaml");
     let (mut accepted, mut refused) = (0, 0);
-    for seed in 0..6000 {
+    for seed in 0..2500 {
         let mut draw = Draw(seed);
         let mut value = original.clone();
         for _ in 0..=draw.below(3) {
@@ -143,9 +143,7 @@ fn a_template_that_is_accepted_can_be_deployed() {
                     ..Choices::default()
                 };
                 match choices.plan(&template) {
-                    Ok(dag) => {
-                        drop(compile(&dag).unwrap_or_else(|errors| panic!("{}\n{value}", print(&errors))))
-                    }
+                    Ok(dag) => assert!(compile(&dag).is_ok(), "{value}"),
                     // What only the choices decide: a slot to fill, a value to give.
                     Err(errors) => assert!(
                         errors.iter().all(|error| error.path.starts_with("parameters.")
@@ -158,7 +156,7 @@ fn a_template_that_is_accepted_can_be_deployed() {
         }
     }
     assert!(
-        accepted > 300 && refused > 300,
+        accepted > 100 && refused > 100,
         "{accepted} accepted, {refused} refused"
     );
 }
@@ -200,7 +198,7 @@ fn a_dag_that_is_accepted_can_be_compiled() {
     original["steps"][1]["params"]["endpoint_url"] = json!("x");
     original["steps"][2]["params"]["endpoint_url"] = json!("y");
     let (mut accepted, mut refused) = (0, 0);
-    for seed in 0..6000 {
+    for seed in 0..2500 {
         let mut draw = Draw(seed);
         let mut value = original.clone();
         for _ in 0..=draw.below(3) {
@@ -219,7 +217,7 @@ fn a_dag_that_is_accepted_can_be_compiled() {
         }
     }
     assert!(
-        accepted > 300 && refused > 300,
+        accepted > 100 && refused > 100,
         "{accepted} accepted, {refused} refused"
     );
 }

@@ -6,8 +6,9 @@ use slipway_model::{ActionMetadata, Dag, DagStep, FieldError, JsonMap};
 use slipway_policy::{ConfigCheck, check_values, parse_timeout, validate_helm_config};
 
 use crate::{
-    shape::{Faults, below, found},
-    suggest::suggest,
+    faults::{Faults, below},
+    shape::found,
+    suggest::{shown, suggest},
 };
 
 /// The actions that there are.
@@ -56,6 +57,9 @@ impl ActionCatalog for [&ActionMetadata] {
 /// Actions, parameters, and configurations of Helm jobs as far as they are literal.
 pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: &mut Faults) {
     for (index, step) in dag.steps.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
         match actions.action(&step.action) {
             Some(action) => match actions.faults(&step.action, &step.params) {
                 Some(errors) => {
@@ -72,7 +76,7 @@ pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: 
                 let hint = suggest(&step.action, actions.names());
                 faults.add(
                     format!("steps[{index}].action"),
-                    format!("there is no action '{}'; {hint}", step.action),
+                    format!("there is no action '{}'; {hint}", shown(&step.action)),
                 );
             }
         }

@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use slipway_expr::{Expression, Path, Read, Reference, Root, Scope, collect_references, resolve_step};
+use slipway_expr::{Expression, Path, Read, Reference, Root, Scope, resolve_step};
 use slipway_model::{Dag, DagStep, RunCondition};
 
 use super::{ActionCatalog, near};
-use crate::{shape::Faults, suggest::suggest};
+use crate::{
+    faults::Faults,
+    reads::each_read,
+    suggest::{shown, suggest},
+};
 
 /// What an execution gives its caller: no secrets.
 const OUTPUTS: Scope = Scope::of(&[Root::Parameters, Root::Steps]);
@@ -31,6 +35,9 @@ pub(super) fn check(
         actions,
     };
     for (index, step) in dag.steps.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
         let place = Path::of("steps").index(index);
         for (key, value) in &step.params {
             let scope = if actions.resolves_secrets(&step.action, key) {
@@ -63,15 +70,7 @@ struct Reader<'d, A: ?Sized> {
 
 impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
     fn value(&self, value: &Value, place: &Path, scope: Scope, faults: &mut Faults) {
-        let collected = collect_references(value, place, scope);
-        for located in collected.errors {
-            faults.add(located.path, located.error.to_string());
-        }
-        for (path, read) in collected.references {
-            if let Err(message) = self.exists(&read) {
-                faults.add(path, message);
-            }
-        }
+        each_read(value, place, scope, faults, |read| self.exists(read));
     }
 
     fn condition(&self, text: &str, place: &Path, faults: &mut Faults) {
@@ -94,7 +93,7 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
                     return Ok(());
                 }
                 let hint = suggest(name, self.dag.parameters.keys().map(String::as_str));
-                Err(format!("there is no parameter '{name}'; {hint}"))
+                Err(format!("there is no parameter '{}'; {hint}", shown(name)))
             }
             Reference::Output { step, key } => self.output(step, key, read.optional),
             Reference::Deployment { name } if !read.optional => Err(format!(
@@ -111,7 +110,7 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
             .copied();
         let Some(step) = index.map(|index| &self.dag.steps[index]) else {
             let hint = suggest(name, near(self.indexes.keys().copied(), name));
-            return Err(format!("there is no step '{name}'; {hint}"));
+            return Err(format!("there is no step '{}'; {hint}", shown(name)));
         };
         if let Some(known) = self.outputs_of(step)
             && !known.contains(&key)

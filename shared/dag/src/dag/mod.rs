@@ -13,9 +13,10 @@ pub use actions::ActionCatalog;
 
 use crate::{
     compile::cycle_of,
-    parse::MAX_DEPTH,
-    shape::{Faults, conform, is_shallow},
-    suggest::suggest,
+    faults::Faults,
+    limits::excess,
+    shape::conform,
+    suggest::{shown, suggest},
 };
 
 /// The most steps that a DAG may have.
@@ -32,8 +33,8 @@ pub fn check(
     topics: &[&str],
 ) -> Result<Dag, Vec<FieldError>> {
     let mut faults = Faults::default();
-    if !is_shallow(&value, MAX_DEPTH) {
-        faults.add("", format!("lists and maps nest more than {MAX_DEPTH} deep"));
+    if let Some(message) = excess(&value) {
+        faults.add("", message);
         return Err(faults.into_errors());
     }
     conform(&mut value, &schema::DAG, &mut faults);
@@ -74,14 +75,21 @@ pub fn check(
 }
 
 fn check_topics(dag: &Dag, topics: &[&str], faults: &mut Faults) {
+    let mut seen = HashSet::new();
     for (index, topic) in dag.callback_topics.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
         let place = format!("callback_topics[{index}]");
         if !topics.contains(&topic.as_str()) {
             let hint = suggest(topic, topics.iter().copied());
-            faults.add(&place, format!("the topic '{topic}' is not configured; {hint}"));
+            faults.add(
+                &place,
+                format!("the topic '{}' is not configured; {hint}", shown(topic)),
+            );
         }
-        if dag.callback_topics[..index].contains(topic) {
-            faults.add(&place, format!("the topic '{topic}' stands twice"));
+        if !seen.insert(topic) {
+            faults.add(&place, format!("the topic '{}' stands twice", shown(topic)));
         }
     }
 }
@@ -100,7 +108,7 @@ fn check_ids<'d>(dag: &'d Dag, faults: &mut Faults) -> HashMap<&'d str, usize> {
                 format!(
                     "'{}' is not a step id: it begins with a letter or _, goes on with letters, digits, _ and -, and \
                      has at most 128 characters",
-                    step.id.chars().take(130).collect::<String>()
+                    shown(&step.id)
                 ),
             );
         }
@@ -109,7 +117,7 @@ fn check_ids<'d>(dag: &'d Dag, faults: &mut Faults) -> HashMap<&'d str, usize> {
                 &place,
                 format!(
                     "'{}' is already the id of steps[{first}]; every step needs its own",
-                    step.id
+                    shown(&step.id)
                 ),
             );
         } else {
@@ -134,13 +142,16 @@ fn check_dependencies(dag: &Dag, indexes: &HashMap<&str, usize>, faults: &mut Fa
     for (index, step) in dag.steps.iter().enumerate() {
         let mut seen = HashSet::new();
         for (position, name) in step.depends_on.iter().enumerate() {
+            if faults.is_full() {
+                return;
+            }
             let place = || format!("steps[{index}].depends_on[{position}]");
             if !indexes.contains_key(name.as_str()) {
                 let hint = suggest(name, near(indexes.keys().copied(), name));
-                faults.add(place(), format!("there is no step '{name}'; {hint}"));
+                faults.add(place(), format!("there is no step '{}'; {hint}", shown(name)));
             }
             if !seen.insert(name) {
-                faults.add(place(), format!("'{name}' stands twice"));
+                faults.add(place(), format!("'{}' stands twice", shown(name)));
             }
         }
     }

@@ -7,7 +7,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use slipway_expr::{Context, Expression, Limits, Path, Reference, Root, Scope, collect_references};
+use slipway_expr::{Context, Expression, Limits, Path, Reference, Root, Scope};
 use slipway_model::{
     BUDUSECASES_EVENTS, Catalog, ClusterId, Component, ComponentType, Dag, DeploymentId, FieldError, JsonMap,
     Template,
@@ -17,8 +17,9 @@ use slipway_policy::{ReleaseName, check_values};
 pub use merge::merge_values;
 
 use crate::{
+    faults::{Faults, below},
+    reads::each_read,
     selections,
-    shape::{Faults, below},
     suggest::suggest,
     template::{ComponentReads, OutputsOf, check_component, in_order},
 };
@@ -264,15 +265,23 @@ fn check_parameters(input: &DeploymentInput<'_>, dag: &Dag, faults: &mut Faults)
     let mut missing: BTreeMap<String, &str> = BTreeMap::new();
     for step in &dag.steps {
         for value in step.params.values() {
-            for (_, read) in collect_references(value, &Path::root(), Scope::VALUES).references {
-                if let Reference::Parameter { name } = read.reference
-                    && !read.optional
-                    && !input.parameters.contains_key(&name)
-                    && !input.secret_parameters.contains(&name)
-                {
-                    missing.entry(name).or_insert(&step.id);
-                }
-            }
+            // What does not parse has been reported at its place.
+            each_read(
+                value,
+                &Path::root(),
+                Scope::VALUES,
+                &mut Faults::default(),
+                |read| {
+                    if let Reference::Parameter { name } = &read.reference
+                        && !read.optional
+                        && !input.parameters.contains_key(name)
+                        && !input.secret_parameters.contains(name)
+                    {
+                        missing.entry(name.clone()).or_insert(&step.id);
+                    }
+                    Ok(())
+                },
+            );
         }
     }
     for (name, step) in missing {

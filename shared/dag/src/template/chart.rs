@@ -4,7 +4,7 @@ use slipway_expr::holds_expression;
 use slipway_model::{Chart, Component, ComponentType};
 use slipway_policy::{ChartRef, ReleaseName, check_constraint, check_values};
 
-use crate::shape::{Faults, below};
+use crate::faults::{Faults, below};
 
 pub(super) fn check(index: usize, component: &Component, faults: &mut Faults) {
     let place = format!("components[{index}].chart");

@@ -1,11 +1,13 @@
 //! Definitions of parameters.
 
+use std::collections::HashSet;
+
 use slipway_model::{Parameter, ParameterType, Template};
 
 use super::expressions::is_identifier;
 use crate::{
-    parameters::{compile_pattern, fault},
-    shape::Faults,
+    faults::Faults,
+    parameters::{Measure, compile_pattern},
 };
 
 pub(super) fn check(template: &Template, faults: &mut Faults) {
@@ -65,11 +67,16 @@ fn check_definition(place: &str, parameter: &Parameter, faults: &mut Faults) {
                 "the list is empty, so no value would be right",
             );
         }
+        let measure = Measure::of(&bare);
+        let mut seen = HashSet::new();
         for (index, value) in allowed.iter().enumerate() {
-            if let Some(message) = fault(&bare, value) {
+            if faults.is_full() {
+                return;
+            }
+            if let Some(message) = measure.fault(value) {
                 faults.add(format!("{place}.enum[{index}]"), message);
             }
-            if allowed[..index].contains(value) {
+            if !seen.insert(value.to_string()) {
                 faults.add(format!("{place}.enum[{index}]"), format!("{value} stands twice"));
             }
         }
@@ -77,7 +84,7 @@ fn check_definition(place: &str, parameter: &Parameter, faults: &mut Faults) {
     if parameter.secret {
         check_secret(place, parameter, faults);
     } else if let Some(default) = &parameter.default
-        && let Some(message) = fault(parameter, default)
+        && let Some(message) = Measure::of(parameter).fault(default)
     {
         faults.add(format!("{place}.default"), message);
     }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_expr::{
-    Expression, Path, Read, Reference, Root, Scope, collect_references, holds_expression, resolve_step,
-};
+use slipway_expr::{Expression, Path, Read, Reference, Root, Scope, holds_expression, resolve_step};
 use slipway_model::{Catalog, Chart, Component, ComponentType, JsonMap, Template};
 
 use super::{STANDARD_OUTPUTS, candidates, may_be_skipped, names, order::ComponentReads};
-use crate::{shape::Faults, suggest::suggest};
+use crate::{
+    faults::Faults,
+    reads::each_read,
+    suggest::{shown, suggest},
+};
 
 /// What `deployment.…` holds.
 const DEPLOYMENT_FACTS: [&str; 3] = ["id", "name", "namespace"];
@@ -109,20 +111,14 @@ pub(crate) fn check_component(
 ) {
     let checker = Checker { template, outputs };
     for (key, value) in values {
-        let collected = collect_references(value, &place.clone().key(key), Scope::VALUES);
-        for located in collected.errors {
-            faults.add(located.path, located.error.to_string());
-        }
-        for (path, read) in collected.references {
-            if let Err(message) = checker.exists(&read) {
-                faults.add(&path, message);
-            }
+        each_read(value, &place.clone().key(key), Scope::VALUES, faults, |read| {
             if let Reference::Output { step, .. } = &read.reference
                 && let Some(before) = checker.component(step)
             {
                 reads.add(before, index);
             }
-        }
+            checker.exists(read)
+        });
     }
 }
 
@@ -162,15 +158,9 @@ impl Checker<'_> {
     }
 
     fn known_texts(&self, value: &serde_json::Value, place: &Path, faults: &mut Faults) {
-        let collected = collect_references(value, place, KNOWN);
-        for located in collected.errors {
-            faults.add(located.path, located.error.to_string());
-        }
-        for (path, read) in collected.references {
-            if let Err(message) = self.exists(&read).and_then(|()| self.is_no_secret(&read)) {
-                faults.add(path, message);
-            }
-        }
+        each_read(value, place, KNOWN, faults, |read| {
+            self.exists(read).and_then(|()| self.is_no_secret(read))
+        });
     }
 
     fn condition(&self, text: &str, place: &Path, faults: &mut Faults) {
@@ -207,11 +197,11 @@ impl Checker<'_> {
         match &read.reference {
             Reference::Parameter { name } if !self.template.parameters.contains_key(name) => {
                 let hint = suggest(name, self.template.parameters.keys().map(String::as_str));
-                Err(format!("there is no parameter '{name}'; {hint}"))
+                Err(format!("there is no parameter '{}'; {hint}", shown(name)))
             }
             Reference::Deployment { name } if !DEPLOYMENT_FACTS.contains(&name.as_str()) => {
                 let hint = suggest(name, DEPLOYMENT_FACTS);
-                Err(format!("a deployment has no '{name}'; {hint}"))
+                Err(format!("a deployment has no '{}'; {hint}", shown(name)))
             }
             Reference::Selection { name } => self.selection(name, read.optional),
             Reference::Output { step, key } => self.output(step, key, read.optional),
@@ -258,8 +248,9 @@ impl Checker<'_> {
         {
             let hint = suggest(key, known.iter().copied());
             return Err(format!(
-                "component '{}' has no output '{key}'; {hint}",
-                component.name
+                "component '{}' has no output '{}'; {hint}",
+                component.name,
+                shown(key)
             ));
         }
         match may_be_skipped(component) {

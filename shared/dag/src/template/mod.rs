@@ -8,6 +8,8 @@ mod order;
 mod schema;
 mod slots;
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use slipway_model::{Catalog, Component, ComponentType, FieldError, Template};
 
@@ -15,13 +17,13 @@ pub(crate) use expressions::{OutputsOf, check_component};
 pub(crate) use order::{ComponentReads, in_order};
 pub(crate) use slots::{candidates, selection_fault};
 
-use crate::{
-    parse::MAX_DEPTH,
-    shape::{Faults, conform, is_shallow},
-};
+use crate::{faults::Faults, limits::excess, shape::conform, suggest::shown};
 
 /// The most components that a template may have.
 pub const MAX_COMPONENTS: usize = 500;
+
+/// The most parameters that a template may have.
+pub const MAX_PARAMETERS: usize = 500;
 
 /// Step ids that planning needs for itself.
 pub(crate) const CLUSTER_HEALTH: &str = "cluster_health";
@@ -45,8 +47,8 @@ pub(crate) const STANDARD_OUTPUTS: [&str; 6] = [
 /// Everything that is wrong, each with its place, such as `components[2].chart.values.llm_endpoint`.
 pub fn check(mut value: Value, catalog: &Catalog) -> Result<Template, Vec<FieldError>> {
     let mut faults = Faults::default();
-    if !is_shallow(&value, MAX_DEPTH) {
-        faults.add("", format!("lists and maps nest more than {MAX_DEPTH} deep"));
+    if let Some(message) = excess(&value) {
+        faults.add("", message);
         return Err(faults.into_errors());
     }
     conform(&mut value, &schema::TEMPLATE, &mut faults);
@@ -57,15 +59,17 @@ pub fn check(mut value: Value, catalog: &Catalog) -> Result<Template, Vec<FieldE
             return Err(faults.into_errors());
         }
     };
-    if template.components.len() > MAX_COMPONENTS {
-        faults.add(
-            "components",
-            format!(
-                "there are {} components; at most {MAX_COMPONENTS} are allowed",
-                template.components.len()
-            ),
-        );
-        return Err(faults.into_errors());
+    for (place, count, most) in [
+        ("components", template.components.len(), MAX_COMPONENTS),
+        ("parameters", template.parameters.len(), MAX_PARAMETERS),
+    ] {
+        if count > most {
+            faults.add(
+                place,
+                format!("there are {count} {place}; at most {most} are allowed"),
+            );
+            return Err(faults.into_errors());
+        }
     }
     names::check(&template, &mut faults);
     definitions::check(&template, &mut faults);
@@ -88,8 +92,8 @@ pub fn check(mut value: Value, catalog: &Catalog) -> Result<Template, Vec<FieldE
 /// Everything that is wrong, each with its place, such as `components[2].chart.ref`.
 pub fn check_catalog(mut value: Value) -> Result<Catalog, Vec<FieldError>> {
     let mut faults = Faults::default();
-    if !is_shallow(&value, MAX_DEPTH) {
-        faults.add("", format!("lists and maps nest more than {MAX_DEPTH} deep"));
+    if let Some(message) = excess(&value) {
+        faults.add("", message);
         return Err(faults.into_errors());
     }
     conform(&mut value, &schema::CATALOG, &mut faults);
@@ -100,6 +104,7 @@ pub fn check_catalog(mut value: Value) -> Result<Catalog, Vec<FieldError>> {
             return Err(faults.into_errors());
         }
     };
+    let mut names = HashMap::new();
     for (index, entry) in catalog.components.iter().enumerate() {
         let place = format!("components[{index}]");
         if entry.name.trim().is_empty() {
@@ -108,13 +113,13 @@ pub fn check_catalog(mut value: Value) -> Result<Catalog, Vec<FieldError>> {
                 "must not be empty: it is the word that selects it",
             );
         }
-        if let Some(first) = catalog.components[..index]
-            .iter()
-            .position(|other| other.name == entry.name)
-        {
+        if let Some(first) = names.insert(&entry.name, index) {
             faults.add(
                 format!("{place}.name"),
-                format!("'{}' is already the name of components[{first}]", entry.name),
+                format!(
+                    "'{}' is already the name of components[{first}]",
+                    shown(&entry.name)
+                ),
             );
         }
         if entry.types.is_empty() {

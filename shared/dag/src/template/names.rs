@@ -1,12 +1,15 @@
 //! Names, and the names that others use for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use slipway_model::{OrderEntry, Template};
 use slipway_policy::kubernetes_name;
 
 use super::{CLUSTER_HEALTH, NOTIFY_COMPLETE};
-use crate::{shape::Faults, suggest::suggest};
+use crate::{
+    faults::Faults,
+    suggest::{shown, suggest},
+};
 
 pub(super) fn check(template: &Template, faults: &mut Faults) {
     if !is_template_name(&template.name) {
@@ -78,13 +81,17 @@ fn check_components(template: &Template, faults: &mut Faults) {
 
 fn check_dependencies(template: &Template, faults: &mut Faults) {
     for (index, component) in template.components.iter().enumerate() {
+        let mut seen = HashSet::new();
         for (position, name) in component.depends_on.iter().enumerate() {
+            if faults.is_full() {
+                return;
+            }
             let place = format!("components[{index}].depends_on[{position}]");
             if template.component(name).is_none() {
                 faults.add(&place, unknown(template, name));
             }
-            if component.depends_on[..position].contains(name) {
-                faults.add(&place, format!("'{name}' stands twice"));
+            if !seen.insert(name) {
+                faults.add(&place, format!("'{}' stands twice", shown(name)));
             }
         }
     }
@@ -100,6 +107,9 @@ fn check_order(template: &Template, faults: &mut Faults) {
             );
         }
         for (position, name) in entry.names().iter().enumerate() {
+            if faults.is_full() {
+                return;
+            }
             let place = match entry {
                 OrderEntry::One(_) => format!("deployment_order[{index}]"),
                 OrderEntry::Group(_) => format!("deployment_order[{index}][{position}]"),
@@ -110,7 +120,7 @@ fn check_order(template: &Template, faults: &mut Faults) {
             if let Some(first) = seen.get(name.as_str()) {
                 faults.add(
                     &place,
-                    format!("'{name}' stands twice, first at {first}; keep one"),
+                    format!("'{}' stands twice, first at {first}; keep one", shown(name)),
                 );
             } else {
                 seen.insert(name, place);
@@ -147,10 +157,6 @@ pub(super) fn unknown(template: &Template, name: &str) -> String {
             .map(|component| component.name.as_str()),
     );
     format!("there is no component '{}'; {hint}", shown(name))
-}
-
-fn shown(name: &str) -> String {
-    name.chars().take(70).collect()
 }
 
 fn is_template_name(name: &str) -> bool {

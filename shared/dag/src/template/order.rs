@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use slipway_model::Template;
 
 use crate::{
-    shape::Faults,
+    faults::Faults,
     topology::{Topology, print_cycle},
 };
 

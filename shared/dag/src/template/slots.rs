@@ -1,8 +1,13 @@
 //! What may fill a slot.
 
+use std::collections::HashSet;
+
 use slipway_model::{Catalog, CatalogEntry, Component, ComponentType};
 
-use crate::{shape::Faults, suggest::suggest};
+use crate::{
+    faults::Faults,
+    suggest::{shown, suggest},
+};
 
 pub(super) fn check(index: usize, component: &Component, catalog: &Catalog, faults: &mut Faults) {
     let place = format!("components[{index}]");
@@ -17,13 +22,17 @@ pub(super) fn check(index: usize, component: &Component, catalog: &Catalog, faul
         }
         return;
     }
+    let mut seen = HashSet::new();
     for (position, name) in component.compatible_components.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
         let place = format!("{place}.compatible_components[{position}]");
         if let Some(message) = entry_fault(name, component, catalog) {
             faults.add(&place, message);
         }
-        if component.compatible_components[..position].contains(name) {
-            faults.add(&place, format!("'{name}' stands twice"));
+        if !seen.insert(name) {
+            faults.add(&place, format!("'{}' stands twice", shown(name)));
         }
     }
     if let Some(name) = &component.default_component
@@ -59,7 +68,10 @@ pub(crate) fn selection_fault(name: &str, component: &Component, catalog: &Catal
     let compatible = &component.compatible_components;
     if !compatible.is_empty() && !compatible.iter().any(|other| other == name) {
         let hint = suggest(name, compatible.iter().map(String::as_str));
-        return Some(format!("'{name}' is not among the compatible components; {hint}"));
+        return Some(format!(
+            "'{}' is not among the compatible components; {hint}",
+            shown(name)
+        ));
     }
     entry_fault(name, component, catalog)
 }
@@ -83,7 +95,8 @@ fn entry_fault(name: &str, component: &Component, catalog: &Catalog) -> Option<S
                 .filter(|entry| entry.types.contains(&slot))
                 .map(|entry| entry.name.as_str());
             Some(format!(
-                "the catalog has no component '{name}'; of type '{slot}' {}",
+                "the catalog has no component '{}'; of type '{slot}' {}",
+                shown(name),
                 suggest(name, known)
             ))
         }
