@@ -285,13 +285,27 @@ impl State {
         taken
     }
 
+    /// Takes a message out by its last delivery, also when its visibility has ended and nobody received it since.
     fn land(&mut self, id: MessageId, receive_count: u32) -> Option<Waiting> {
-        if self.flying.get(&id)?.waiting.receive_count != receive_count {
-            return None;
+        let is_it = |waiting: &Waiting| waiting.id == id && waiting.receive_count == receive_count;
+        if let Some(flight) = self.flying.get(&id) {
+            if !is_it(&flight.waiting) {
+                return None;
+            }
+            let flight = self.flying.remove(&id)?;
+            self.deadlines.remove(&(flight.deadline, id));
+            return Some(flight.waiting);
         }
-        let flight = self.flying.remove(&id)?;
-        self.deadlines.remove(&(flight.deadline, id));
-        Some(flight.waiting)
+        let waiting = match self.ready.iter().position(is_it) {
+            Some(position) => self.ready.remove(position)?,
+            None => {
+                let (key, _) = self.delayed.iter().find(|(_, waiting)| is_it(waiting))?;
+                let key = *key;
+                self.delayed.remove(&key)?
+            }
+        };
+        self.kept -= waiting.body.as_ref().map_or(0, |body| body.len());
+        Some(waiting)
     }
 
     /// Makes receivable what has become so by `now`.
