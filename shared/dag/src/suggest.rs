@@ -39,7 +39,7 @@ pub(crate) fn shown(name: &str) -> String {
 /// Comparing takes time with the product of the lengths.
 const LONGEST_COMPARED: usize = 64;
 /// Comparing takes time with the number of names.
-const MOST_COMPARED: usize = 500;
+const MOST_COMPARED: usize = 200;
 /// More names than that help nobody.
 const MOST_LISTED: usize = 20;
 
