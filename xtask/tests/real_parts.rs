@@ -92,6 +92,19 @@ fn a_cluster_runs_workloads_and_leaves_nothing_behind() {
         3
     );
 
+    // Each node has a lease that is renewed, without which it would count as lost after 50 seconds.
+    for node in ["fake-0", "fake-1", "fake-2"] {
+        let lease = format!("lease/{node}");
+        let arguments = [
+            "wait",
+            "--for=create",
+            &lease,
+            "--namespace=kube-node-lease",
+            "--timeout=30s",
+        ];
+        kubectl(&cluster, &arguments);
+    }
+
     // A chart with volumes becomes ready: the claims are bound, and GPUs are there to be asked for.
     let chart = tempfile::tempdir().unwrap();
     write_chart(chart.path());

@@ -219,6 +219,8 @@ fn kwok(files: &Files, port: u16) -> Result<Command> {
         .args(["--node-ip=127.0.0.1".to_owned(), format!("--node-port={port}")])
         .arg(format!("--server-address=127.0.0.1:{port}"))
         .arg("--cidr=10.244.0.0/16")
+        // Without a lease that is renewed a node counts as lost after 50 seconds.
+        .arg("--node-lease-duration-seconds=40")
         .arg(flag("config", &logs));
     for stage in STAGES {
         command.arg(flag("config", &workspace().join("dev/kwok").join(stage)));
