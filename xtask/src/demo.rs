@@ -130,19 +130,13 @@ fn show(
         .chain(access.iter().map(String::as_str))
         .collect();
     must(&add)?;
-    let came_up = slipway(&[
-        "deploy",
-        TEMPLATE,
-        "--name",
-        DEPLOYMENT,
-        "--cluster",
-        CLUSTER,
-        "--watch",
-    ])?;
+    let deploy = ["deploy", TEMPLATE, "--name", DEPLOYMENT, "--cluster", CLUSTER];
+    let with = |flag| deploy.into_iter().chain([flag]).collect::<Vec<_>>();
+    must(&with("--dry-run"))?;
+    let came_up = slipway(&with("--watch"))?;
     if interrupted.load(Ordering::Relaxed) {
         return Ok(false);
     }
-    must(&["status", DEPLOYMENT])?;
 
     let token = fs::read_to_string(&place.token_file)
         .with_context(|| format!("cannot read {}", place.token_file.display()))?;
@@ -155,7 +149,7 @@ fn show(
         program.display()
     )?;
     if options.target == Target::Render {
-        for folder in manifest_folders(data) {
+        for folder in manifest_folders(&data.join("render")) {
             writeln!(out, "manifests:     {}", folder.display())?;
         }
     }

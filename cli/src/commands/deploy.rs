@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use slipway_app::{DeploymentView, Started};
 use slipway_dag::{DeploymentInput, plan_deployment};
-use slipway_model::{Catalog, Cluster, ClusterId, DeploymentId, JsonMap, Template};
+use slipway_model::{Catalog, Cluster, ClusterId, Dag, DeploymentId, JsonMap, Template};
 
 use super::{Session, templates::split};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     client::{encode, read},
     document,
     failure::{Exit, Failure},
-    output::{self, Format},
+    output::{self, Format, Table},
     watch::{self, Aim},
 };
 
@@ -158,13 +158,30 @@ fn dry_run(
         callback_topics: &[],
     })
     .map_err(invalid)?;
-    if session.format == Format::Text {
-        output::remark(
-            "a dry run: nothing was created; a real deployment has an id of its own instead of the zeros",
-        );
+    if session.format == Format::Json {
+        output::say(&serde_json::to_string_pretty(&dag).expect("a DAG has text keys only"));
+    } else {
+        output::say(&plan_table(&dag).to_string());
+        output::remark("a dry run: nothing was created; `--output json` prints the whole DAG");
     }
-    output::say(&serde_json::to_string_pretty(&dag).expect("a DAG has text keys only"));
     Ok(Exit::Done)
+}
+
+/// The steps of a DAG: what each does, and what it comes after.
+fn plan_table(dag: &Dag) -> Table {
+    let mut table = Table::new(["STEP", "ACTION", "DEPLOYS", "AFTER"]);
+    for step in &dag.steps {
+        let text = |name: &str| step.params.get(name).and_then(|value| value.as_str());
+        let deploys = text("chart_ref").or_else(|| text("selected_component"));
+        let after = (!step.depends_on.is_empty()).then(|| step.depends_on.join(", "));
+        table.row([
+            step.id.clone(),
+            step.action.clone(),
+            output::or_dash(deploys),
+            output::or_dash(after.as_deref()),
+        ]);
+    }
+    table
 }
 
 const NO_DEPLOYMENT: DeploymentId = DeploymentId(uuid::Uuid::nil());

@@ -116,13 +116,11 @@ pub(crate) fn unrendered_values(context: &Context<'_>) -> JsonMap {
         .unwrap_or_default()
 }
 
-/// Lays `over` on `values` as Helm merges values: objects member by member, `null` removes, the rest replaces.
+/// Lays `over` on `values` as Helm merges values: objects member by member, the rest replaces. `null` stays, because
+/// it tells Helm to drop the chart's own default.
 pub(crate) fn merge(values: &mut JsonMap, over: &JsonMap) {
     for (key, value) in over {
         match (values.get_mut(key), value) {
-            (_, Value::Null) => {
-                values.remove(key);
-            }
             (Some(Value::Object(below)), Value::Object(above)) => merge(below, above),
             _ => {
                 values.insert(key.clone(), value.clone());

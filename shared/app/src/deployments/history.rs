@@ -73,7 +73,12 @@ impl App {
         let hash = digest(&[line.entry_type, line.identity]);
         let seen = keys::seen(&deployment.tenant, deployment.id, &hash);
         let mut place = Place {
-            id: format!("{:014}-{}", now.as_millis().max(0), &hash[..12]),
+            id: format!(
+                "{:014}-{}{}",
+                now.as_millis().max(0),
+                rank(line.entry_type),
+                &hash[..12]
+            ),
         };
         if let Put::Lost(Some(first)) = session.put(&seen, Item::of(&place), Guard::Absent).await? {
             place = first.read()?;
@@ -110,6 +115,16 @@ impl App {
             message: message.into(),
         };
         self.write_history(session, deployment, line).await
+    }
+}
+
+/// Order within a millisecond: what ended comes before what that began, and the end of all last.
+fn rank(entry_type: &str) -> u8 {
+    match entry_type {
+        "step_started" => 2,
+        "workflow_completed" | "workflow_failed" | "execution_cancelled" => 3,
+        "step_completed" | "step_failed" => 1,
+        _ => 0,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use slipway_dag::merge_values;
-use slipway_expr::{Reference, Scope, collect_references};
+use slipway_expr::{Path, Reference, Scope, collect_references};
 use slipway_model::{
     ClusterId, ComponentDeployment, Dag, DagStep, Deployment, DeploymentId, JobId, JsonMap, Message, Queue,
     TenantId, Timestamp,
@@ -14,12 +14,7 @@ use slipway_ports::{CheckedRelease, PulledChart, Release, ReleaseRequest, Target
 use utoipa::ToSchema;
 
 use super::{inputs::facts, operation::wrong_state, start::Started};
-use crate::{
-    App, AppError, Caller, Role,
-    clusters::ConnectError,
-    keys,
-    steps::{RenderContext, at_values},
-};
+use crate::{App, AppError, Caller, Role, clusters::ConnectError, keys, steps::RenderContext};
 
 /// How long Helm may render one component.
 const RENDERING: Duration = Duration::from_secs(60);
@@ -251,7 +246,7 @@ impl App {
             ("chart_version".to_owned(), chart_version.into()),
             ("values".to_owned(), Value::Object(values)),
         ]);
-        let read = collect_references(&Value::Object(params.clone()), &at_values(), Scope::VALUES);
+        let read = collect_references(&Value::Object(params.clone()), &Path::root(), Scope::VALUES);
         for (path, read) in read.references {
             let why = match read.reference {
                 Reference::Output { step, .. } => {
@@ -275,7 +270,7 @@ impl App {
             deployment: facts(deployment),
         };
         let mut rendered = context
-            .render_without_secrets(&params, &at_values())
+            .render_without_secrets(&params, &Path::root())
             .map_err(refused)?;
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         Ok(Rendering {

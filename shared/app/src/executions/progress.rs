@@ -176,11 +176,7 @@ impl App {
                         .collect::<Vec<_>>()
                         .join("; "),
                 ),
-                Some(job) => Some(format!(
-                    "job {} in phase {}",
-                    job.id,
-                    crate::jobs::phase_word(job.phase)
-                )),
+                Some(job) => crate::jobs::phase_wait(job.phase).map(str::to_owned),
                 None => None,
             },
             (StepStatus::AwaitingEvent, None, Some(wake)) => Some(format!("until {wake}")),

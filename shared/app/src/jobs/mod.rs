@@ -12,14 +12,14 @@ pub use requests::NewJob;
 
 use slipway_model::JobPhase;
 
-/// The word for a phase.
-pub(crate) fn phase_word(phase: JobPhase) -> &'static str {
+/// What a job in a phase waits for, where it has seen nothing particular; nothing once it is done.
+pub(crate) fn phase_wait(phase: JobPhase) -> Option<&'static str> {
     match phase {
-        JobPhase::Check => "check",
-        JobPhase::Apply => "apply",
-        JobPhase::Watch => "watch",
-        JobPhase::Collect => "collect",
-        JobPhase::CleanUp => "clean up",
-        JobPhase::Done => "done",
+        JobPhase::Check => Some("its chart to be checked"),
+        JobPhase::Apply => Some("Helm to apply it"),
+        JobPhase::Watch => Some("its objects to become ready"),
+        JobPhase::Collect => Some("its endpoints to be read"),
+        JobPhase::CleanUp => Some("what it installed to be taken away"),
+        JobPhase::Done => None,
     }
 }

@@ -49,6 +49,10 @@ impl Run<'_> {
         match self.target.check(&request).await {
             Ok(checked) => {
                 self.work.objects = checked.objects;
+                // What a later plan is compared with.
+                self.job
+                    .metadata_
+                    .insert("manifest_digest".to_owned(), json!(checked.manifest_digest));
                 self.job.phase = JobPhase::Apply;
                 Ok(Ok(Next::Go))
             }
