@@ -102,10 +102,10 @@ pub(crate) struct AddArguments {
     #[command(flatten)]
     pub(crate) target: TargetArguments,
     /// Context in the kubeconfig [default: its current one]
-    #[arg(long, requires = "kubeconfig")]
+    #[arg(long, conflicts_with_all = ["render", "eks"])]
     pub(crate) context: Option<String>,
     /// AWS region of the EKS cluster
-    #[arg(long, requires = "eks")]
+    #[arg(long, conflicts_with_all = ["render", "kubeconfig"])]
     pub(crate) region: Option<String>,
     /// Base URL under which services are reached from outside
     #[arg(long, value_name = "URL")]

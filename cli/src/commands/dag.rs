@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use slipway_app::ActionRegistry;
 use slipway_dag::{DeploymentInput, plan_deployment};
-use slipway_model::{ClusterId, Dag, DeploymentId, FieldError, JsonMap, Template};
+use slipway_model::{BUDUSECASES_EVENTS, ClusterId, Dag, DeploymentId, FieldError, JsonMap, Template};
 
 use crate::{
     arguments::{DagCommand, GraphFormat},
@@ -79,7 +79,7 @@ fn load(file: &Path) -> Result<Result<Dag, Vec<FieldError>>, Failure> {
         return Ok(checked.and_then(|template| with_defaults(&template, &catalog)));
     }
     // Which topics there are is a control plane's configuration: here those count that the DAG names.
-    let topics: Vec<String> = value
+    let mut topics: Vec<String> = value
         .get("callback_topics")
         .and_then(Value::as_array)
         .map(|topics| {
@@ -89,6 +89,7 @@ fn load(file: &Path) -> Result<Result<Dag, Vec<FieldError>>, Failure> {
                 .collect()
         })
         .unwrap_or_default();
+    topics.push(BUDUSECASES_EVENTS.to_owned());
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     Ok(slipway_dag::dag::check(value, &ActionRegistry, &topics))
 }

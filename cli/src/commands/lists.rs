@@ -28,6 +28,9 @@ pub(super) fn catalog(session: &Session) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Parameters of an action that its line names; `--output json` has all of them.
+const SHOWN: usize = 6;
+
 #[derive(Deserialize)]
 struct ActionLine {
     #[serde(rename = "type")]
@@ -50,7 +53,11 @@ pub(super) fn actions(session: &Session) -> Result<Exit, Failure> {
         for action in read::<Vec<ActionLine>>(answer)? {
             let parameter =
                 |line: ParameterLine| format!("{}{}", line.name, if line.required { "*" } else { "" });
-            let parameters: Vec<String> = action.params.into_iter().map(parameter).collect();
+            let many = action.params.len() > SHOWN;
+            let mut parameters: Vec<String> = action.params.into_iter().map(parameter).take(SHOWN).collect();
+            if many {
+                parameters.push("…".to_owned());
+            }
             table.row([
                 action.action_type,
                 action.execution_mode.to_lowercase(),
