@@ -170,6 +170,12 @@ impl App {
         }
         let mut after = None;
         if let Some(status) = news.ending() {
+            if deployment.pipeline_execution_id == Some(execution.id) {
+                // The events of the last steps may still be on their way, and a deployment that runs must not be
+                // seen with a component that does not.
+                let progress = self.progress_of(&tenant, execution.id, true).await?;
+                self.repair_components(&deployment, &execution, &progress).await?;
+            }
             let ending = Ending {
                 execution: execution.id,
                 generation: execution.generation,

@@ -72,7 +72,8 @@ impl App {
         Ok(ended)
     }
 
-    async fn repair_components(
+    /// Gives every component the status that its step's record means.
+    pub(crate) async fn repair_components(
         &self,
         deployment: &Deployment,
         execution: &Execution,
