@@ -1,5 +1,7 @@
 //! What the calls answer: statuses, addresses, roles, tenants, idempotency, streams.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use axum::{body::Body, http::Request};
