@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use slipway_model::{CrdPolicy, ImmutablePolicy};
 use slipway_ports::{FailureClass, ObjectReference, Release, ReleaseStatus, Target, UninstallRequest};
 
-const HOLD: Duration = Duration::from_secs(40);
+/// How long one look may wait for a change, and how many looks there are at most.
+const HOLD: Duration = Duration::from_secs(10);
+const LOOKS: usize = 6;
 
 /// A Deployment, its Service, a configuration, a secret, a hook and a test.
 const WEB: &str = r#"
@@ -91,7 +93,7 @@ fn read(release: &Release, what: &str) -> Value {
 
 /// Watches until everything is ready.
 async fn until_ready(target: &dyn Target, release: &Release, objects: &[ObjectReference]) {
-    for _ in 0..50 {
+    for _ in 0..LOOKS {
         let observation = target.observe(release, objects, HOLD).await.unwrap();
         assert_eq!(observation.failed, None);
         if observation.ready {
@@ -109,7 +111,7 @@ async fn until_waiting(
     reason: &str,
 ) -> (String, String) {
     let mut seen = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..LOOKS {
         let observation = target.observe(release, objects, HOLD).await.unwrap();
         assert!(!observation.ready);
         match observation.waiting.first() {
@@ -281,7 +283,9 @@ spec:
 "#;
     let request = request(6, &Chart::new("load").file("templates/job.yaml", job), json!({}));
     let applied = target.apply(&request).await.unwrap();
+    let mut looks = 0..LOOKS;
     let failed = loop {
+        assert!(looks.next().is_some(), "the job does not fail");
         let observation = target
             .observe(&request.release, &applied.objects, HOLD)
             .await
@@ -521,7 +525,14 @@ async fn a_release_whose_writer_was_killed_is_recovered() {
         told.contains("pending-install") && told.contains("deleted"),
         "{told}"
     );
-    kubectl(&["-n", &release.namespace, "delete", "pod/hook", "--wait=false"]);
+    kubectl(&[
+        "-n",
+        &release.namespace,
+        "delete",
+        "pod/hook",
+        "--wait=false",
+        "--ignore-not-found",
+    ]);
     assert_eq!(target.apply(&good).await.unwrap().revision, 1);
     kubectl(&["-n", &release.namespace, "get", "configmap/greeted"]);
 

@@ -10,7 +10,7 @@ use super::{CONCURRENCY, ClusterTarget};
 use crate::{
     client::encode,
     manifest::text_at,
-    readiness::{Snapshot, Verdict, diagnosis, judge, log_requests},
+    readiness::{LogRequest, Snapshot, Verdict, diagnosis, judge, log_requests},
 };
 
 /// Changes come in swarms: after one, this much quiet is waited for, and no longer than the second figure.
@@ -58,15 +58,7 @@ impl ClusterTarget {
         } else {
             let mut logs = Vec::new();
             for request in log_requests(snapshot) {
-                let path = format!(
-                    "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines=40&limitBytes={LOG_TAIL}&previous={}",
-                    encode(&request.namespace),
-                    encode(&request.pod),
-                    encode(&request.container),
-                    request.previous,
-                );
-                // A log that cannot be had must not hide what else is known.
-                if let Ok(Some(log)) = self.kubernetes.text(&path).await {
+                if let Some(log) = self.log(&request).await {
                     logs.push((request, log));
                 }
             }
@@ -78,6 +70,24 @@ impl ClusterTarget {
             failed: verdict.failed,
             diagnosis,
         })
+    }
+
+    /// The end of a container's log; of the run before, if the node still has it. A log that cannot be had must not
+    /// hide what else is known.
+    async fn log(&self, request: &LogRequest) -> Option<String> {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines=40&limitBytes={LOG_TAIL}",
+            encode(&request.namespace),
+            encode(&request.pod),
+            encode(&request.container),
+        );
+        if request.previous
+            && let Ok(Some(log)) = self.kubernetes.text(&format!("{path}&previous=true")).await
+            && !log.trim().is_empty()
+        {
+            return Some(log);
+        }
+        self.kubernetes.text(&path).await.ok().flatten()
     }
 
     async fn look(&self, release: &Release, objects: &[ObjectReference]) -> Result<Snapshot, TargetError> {

@@ -5,7 +5,7 @@ mod others;
 mod pods;
 mod workloads;
 
-pub(crate) use diagnosis::{diagnosis, log_requests, tail};
+pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests, tail};
 
 use serde_json::Value;
 use slipway_model::JobWait;
