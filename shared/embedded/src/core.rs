@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -20,7 +20,7 @@ use crate::{
     batch::{Batch, Receipts},
     error::CommitFailed,
     folder::Lock,
-    pending::{Pending, Waiter},
+    pending::Pending,
     queues::Queues,
     schema,
 };
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     commits: AtomicU64,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
 }
 
 impl fmt::Debug for Shared {
@@ -133,40 +134,55 @@ impl Shared {
         waiting
     }
 
-    fn run(&self, mut connection: Connection) {
-        let mut idle = IDLE_FLUSH;
-        while let Some(batch) = self.next_batch(idle) {
-            let result = batch.commit(&mut connection);
-            idle = match result {
+    /// Makes a batch durable that was taken off, and does what is to be done afterwards.
+    pub(crate) fn commit(&self, batch: &Batch) -> Result<(), CommitFailed> {
+        let start = Instant::now();
+        let result = batch.commit(
+            &mut self
+                .writer
+                .lock()
+                .expect("nothing panics while it writes to the database"),
+        );
+        let (afterwards, result) = {
+            let mut pending = self.pending();
+            let (afterwards, result) = match result {
                 Ok(swept) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
-                    let afterwards = self.pending().landed(&batch, &swept);
-                    self.queues.publish(afterwards.publish, self.clock.now());
-                    answer_all(afterwards.waiters, &Ok(()));
-                    IDLE_FLUSH
+                    (pending.landed(batch, &swept), Ok(()))
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit to the state store failed and was rolled back");
-                    let (afterwards, closing) = {
-                        let mut pending = self.pending();
-                        (pending.crashed(&batch), pending.closing)
-                    };
-                    self.queues.publish(afterwards.publish, self.clock.now());
-                    answer_all(
-                        afterwards.waiters,
-                        &Err(CommitFailed::RolledBack(Arc::new(error))),
-                    );
-                    if closing {
-                        return;
-                    }
-                    RETRY
+                    let failed = CommitFailed::RolledBack(Arc::new(error));
+                    (pending.crashed(batch), Err(failed))
                 }
+            };
+            pending.last_commit = start.elapsed();
+            self.touched(&mut pending);
+            (afterwards, result)
+        };
+        self.queues.publish(afterwards.publish, self.clock.now());
+        for waiter in afterwards.waiters {
+            // Whoever went away does not need the answer.
+            let _ = waiter.send(result.clone());
+        }
+        result
+    }
+
+    /// The committer: writes what somebody waits for at once, and the rest after a while.
+    fn run(&self) {
+        let mut idle = IDLE_FLUSH;
+        while let Some(batch) = self.next_batch(idle) {
+            idle = match self.commit(&batch) {
+                Ok(()) => IDLE_FLUSH,
+                Err(_) if self.pending().closing => return,
+                Err(_) => RETRY,
             };
         }
     }
 
     /// Waits until there is something to commit; `None` when the process ends and nothing is left.
     fn next_batch(&self, idle: Duration) -> Option<Arc<Batch>> {
+        let poisoned = "nothing panics while it holds the pending writes";
         let mut pending = self.pending();
         loop {
             if pending.wants_commit() {
@@ -175,14 +191,14 @@ impl Shared {
             if pending.closing {
                 return None;
             }
-            let poisoned = "nothing panics while it holds the pending writes";
             if pending.asleep {
                 pending = self.wake.wait(pending).expect(poisoned);
                 continue;
             }
+            let durable = pending.durable;
             let (guard, waited) = self.wake.wait_timeout(pending, idle).expect(poisoned);
             pending = guard;
-            if waited.timed_out() && !pending.wants_commit() {
+            if waited.timed_out() && pending.is_idle() && pending.durable == durable {
                 if pending.has_work() {
                     return Some(pending.take_off());
                 }
@@ -195,13 +211,6 @@ impl Shared {
 /// The answer of the committer.
 pub(crate) async fn answer(waiting: oneshot::Receiver<Result<(), CommitFailed>>) -> Result<(), CommitFailed> {
     waiting.await.unwrap_or(Err(CommitFailed::Closed))
-}
-
-fn answer_all(waiters: Vec<Waiter>, result: &Result<(), CommitFailed>) {
-    for waiter in waiters {
-        // Whoever went away does not need the answer.
-        let _ = waiter.send(result.clone());
-    }
 }
 
 /// Owns the committer; dropping the last handle writes what is left and gives the folder free.
@@ -229,10 +238,11 @@ impl Core {
             commits: AtomicU64::new(0),
             path,
             readers: Mutex::new(Vec::new()),
+            writer: Mutex::new(writer),
         });
         let committer = thread::Builder::new().name("committer".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || shared.run(writer)
+            move || shared.run()
         })?;
         Ok(Self {
             shared,

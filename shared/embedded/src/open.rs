@@ -129,7 +129,7 @@ impl Embedded {
         self.epoch
     }
 
-    /// Commits since the folder was opened. Each is one fsync of the log; checkpoints come on top, about one for 4,000
+    /// Commits since the folder was opened. Each is one fsync of the log; checkpoints come on top, about two for 1,000
     /// written pages.
     pub fn commits(&self) -> u64 {
         self.core.commits()

@@ -4,7 +4,7 @@
 //! *flying* then — and writes it in one transaction while sessions go on in the next one. So everybody who waits
 //! shares one fsync, and nobody waits for an fsync to do an operation.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, OptionalExtension};
 use slipway_model::{Queue, Timestamp};
@@ -20,6 +20,12 @@ use crate::{
 
 /// A batch this large is written though nobody waits for it.
 const LARGE_BATCH: usize = 4 << 20;
+/// A commit this quick does not hold up a thread that others need.
+const QUICK_COMMIT: Duration = Duration::from_millis(5);
+/// After so many commits in a row that one alone waited for, whoever waits next commits by itself.
+const LONELY: u32 = 4;
+/// Every so many of those go to the committer all the same, to see whether others would join.
+const PROBE: u32 = 16;
 const ITEM_CACHE: usize = 3 << 20;
 const JOIN_CACHE: usize = 1 << 20;
 
@@ -63,6 +69,10 @@ pub(crate) struct Pending {
     pub(crate) closing: bool,
     /// The committer waits without a time limit: whoever writes must wake it.
     pub(crate) asleep: bool,
+    /// What the last commit took.
+    pub(crate) last_commit: Duration,
+    /// Commits in a row that no more than one waited for, and during which nobody came to wait.
+    lonely: u32,
     items: Cache<Option<Record>>,
     joins: Cache<Arrivals>,
     reader: Connection,
@@ -80,6 +90,8 @@ impl Pending {
             failures: 0,
             closing: false,
             asleep: false,
+            last_commit: Duration::ZERO,
+            lonely: 0,
             items: Cache::new(ITEM_CACHE),
             joins: Cache::new(JOIN_CACHE),
             reader,
@@ -215,11 +227,28 @@ impl Pending {
         }
     }
 
+    /// Whether nobody is committing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flying.is_none()
+    }
+
     /// Whether the committer should write now.
     pub(crate) fn wants_commit(&self) -> bool {
-        !self.open_afterwards.waiters.is_empty()
+        let wanted = !self.open_afterwards.waiters.is_empty()
             || self.open.bytes > LARGE_BATCH
-            || (self.closing && self.has_work())
+            || (self.closing && self.has_work());
+        wanted && self.is_idle()
+    }
+
+    /// Whether whoever waits for the open batch should rather commit it by itself. That saves two changes of threads,
+    /// which is much beside a quick commit, but while it lasts nobody else on this thread can join the next one: so
+    /// only when there seems to be nobody else.
+    pub(crate) fn should_commit_here(&self) -> bool {
+        self.is_idle()
+            && self.open_afterwards.waiters.is_empty()
+            && self.last_commit < QUICK_COMMIT
+            && self.lonely >= LONELY
+            && !self.lonely.is_multiple_of(PROBE)
     }
 
     /// Whether there is anything to write or to do afterwards.
@@ -242,6 +271,8 @@ impl Pending {
     pub(crate) fn landed(&mut self, batch: &Batch, swept: &[Key]) -> Afterwards {
         self.flying = None;
         self.durable = batch.number;
+        let alone = self.flying_afterwards.waiters.len() <= 1 && self.open_afterwards.waiters.is_empty();
+        self.lonely = if alone { self.lonely.wrapping_add(1) } else { 0 };
         for key in swept {
             self.items.forget(key);
         }

@@ -9,9 +9,9 @@ use crate::OpenError;
 /// The version of the tables that this program writes.
 pub(crate) const SCHEMA_VERSION: i64 = 1;
 
-/// The pages that the log may hold before they are copied to the database file. Copying costs two more fsyncs, so
-/// it should be rare; 4,000 pages are 16 MB.
-const CHECKPOINT_PAGES: u32 = 4000;
+/// The pages that the log may hold before they are copied to the database file. Copying costs two more fsyncs, so it
+/// should be rare; but a log that grows costs more to sync than one that is written over, so it should be small.
+const CHECKPOINT_PAGES: u32 = 1000;
 
 /// One tree per table: keys are text, and rows are found by key only. The indexes are sparse, so that an item that
 /// is neither due nor listed costs one page.

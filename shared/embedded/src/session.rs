@@ -185,6 +185,11 @@ impl Session for SqliteSession {
             if self.hand_over(&mut pending) {
                 return Ok(());
             }
+            if pending.should_commit_here() {
+                let batch = pending.take_off();
+                drop(pending);
+                return core.commit(&batch).map_err(unavailable);
+            }
             core.wait_for(&mut pending, self.rests_on)
         };
         answer(waiting).await.map_err(unavailable)

@@ -1,6 +1,10 @@
 //! What is special about SQLite: one fsync for many, and nothing lost whatever happens to the process.
 
-#![expect(clippy::unwrap_used, reason = "what tests share fails as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what tests share fails as tests do, and the process that is killed speaks to its parent"
+)]
 
 use std::{
     env, fs,
