@@ -12,6 +12,10 @@ use crate::{Closing, closing};
 /// Longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 
+/// How much longer than its limit a step waits for its job. The job has the same limit, and when it passes it says
+/// what it waited for and tidies up; the step's own limit is for a job that nobody works on any more.
+const JOB_GRACE: Duration = Duration::from_secs(120);
+
 /// How claims are made and judged.
 #[derive(Debug, Clone)]
 pub struct Claims<'a> {
@@ -254,6 +258,7 @@ impl Step<'_> {
             Outcome::AwaitJob(job, outputs) => self.wait(record, |next| {
                 next.job_id = Some(job);
                 next.outputs = outputs;
+                next.deadline = next.deadline.map(|deadline| deadline.plus(JOB_GRACE));
             }),
             Outcome::AwaitApproval => self.wait(record, |_| {}),
             Outcome::WaitUntil(wake, outputs) => self.wait(record, |next| {
@@ -274,7 +279,13 @@ impl Step<'_> {
                 self.complete(record, outputs)
             }
             JobStatus::Cancelled => match self.stopped(record) {
-                Some(stopped) => Decision::Write(Box::new(stopped)),
+                Some(mut stopped) => {
+                    if stopped.status == StepStatus::TimedOut {
+                        let why = stopped.error_message.unwrap_or_default();
+                        stopped.error_message = Some(format!("{why}; {message}"));
+                    }
+                    Decision::Write(Box::new(stopped))
+                }
                 // Superseded, or cancelled by a caller: another attempt would fight with the successor.
                 None => self.fail(record, message, FailureKind::Permanent),
             },

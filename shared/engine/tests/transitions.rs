@@ -458,7 +458,13 @@ fn a_step_that_waits_for_its_job_ends_only_with_it() {
     let waiting = awaiting_job(&node(1));
     let cancel = go(&node(1), Some(&waiting), &cancelled(), StepEvent::Poke, NOW);
     assert_eq!(cancel, Decision::CancelJob(JobId(uuid())));
-    let late = NOW.plus(Duration::from_secs(100));
+    // Its job has the same limit and says more when it passes it, so that the step waits a little longer.
+    let limit = NOW.plus(Duration::from_secs(100));
+    let late = limit.plus(Duration::from_secs(120));
+    assert_eq!(
+        go(&node(1), Some(&waiting), &header(), StepEvent::Poke, limit),
+        Decision::Stay(Some(late))
+    );
     assert_eq!(
         go(&node(1), Some(&waiting), &header(), StepEvent::Poke, late),
         Decision::CancelJob(JobId(uuid()))
@@ -471,6 +477,8 @@ fn a_step_that_waits_for_its_job_ends_only_with_it() {
         late,
     ));
     assert_eq!(timed_out.status, StepStatus::TimedOut);
+    let why = "the step passed its deadline of 100 seconds; because";
+    assert_eq!(timed_out.error_message.as_deref(), Some(why));
 }
 
 #[test]

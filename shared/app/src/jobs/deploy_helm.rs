@@ -274,25 +274,27 @@ impl Run<'_> {
         }
     }
 
+    /// When the job must have ended; absent before it began.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let limit = Duration::from_secs(self.job.timeout_seconds);
+        self.job.started_at.map(|started| started.plus(limit))
+    }
+
     async fn phase(&mut self) -> Result<Result<Next, TargetError>, AppError> {
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
-                return Ok(Ok(self.stop(
-                    JobStatus::Cancelled,
-                    cancel.reason,
-                    cancel.uninstall,
-                )));
+                let message = self.with_diagnosis(cancel.reason);
+                return Ok(Ok(self.stop(JobStatus::Cancelled, message, cancel.uninstall)));
             }
-            let limit = Duration::from_secs(self.job.timeout_seconds);
-            if self
-                .job
-                .started_at
-                .is_some_and(|started| self.app.clock.now() >= started.plus(limit))
-            {
-                let message = self.with_diagnosis(format!(
+            let now = self.app.clock.now();
+            // Lateness is judged where readiness is looked at, with what was seen; what was ready in time is collected.
+            let judged = matches!(self.job.phase, JobPhase::Watch | JobPhase::Collect);
+            if !judged && self.deadline().is_some_and(|deadline| now >= deadline) {
+                let message = format!(
                     "the job passed its deadline of {} seconds",
-                    limit.as_secs()
-                ));
+                    self.job.timeout_seconds
+                );
+                let message = self.with_diagnosis(message);
                 return Ok(Ok(self.stop(
                     JobStatus::TimedOut,
                     message,

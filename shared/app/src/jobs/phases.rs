@@ -356,13 +356,12 @@ impl Run<'_> {
             // The newer job takes the release over as it stands.
             return Ok(Ok(self.ended(JobStatus::Cancelled, Some(superseded(newer)))));
         }
-        let applied_at = self.work.applied_at.unwrap_or_else(|| self.app.clock.now());
-        let deadline = applied_at.plus(Duration::from_secs(self.config.timeout));
-        let hold = self
-            .app
-            .settings
-            .watch_hold
-            .min(deadline.since(self.app.clock.now()));
+        let now = self.app.clock.now();
+        let applied_at = self.work.applied_at.unwrap_or(now);
+        let deadline = applied_at
+            .plus(Duration::from_secs(self.config.timeout))
+            .min(self.deadline().unwrap_or(now));
+        let hold = self.app.settings.watch_hold.min(deadline.since(now));
         let seen = match self.target.observe(&release, &self.work.objects, hold).await {
             Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),
@@ -383,7 +382,8 @@ impl Run<'_> {
             return self.stop(JobStatus::Failed, message, self.config.delete_on_failure);
         }
         if self.app.clock.now() >= deadline {
-            let message = self.with_diagnosis(format!("not ready after {} seconds", self.config.timeout));
+            let limit = self.config.timeout.min(self.job.timeout_seconds);
+            let message = self.with_diagnosis(format!("not ready after {limit} seconds"));
             return self.stop(JobStatus::TimedOut, message, self.config.delete_on_failure);
         }
         Next::Later(Duration::ZERO)

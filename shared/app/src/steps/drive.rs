@@ -308,8 +308,8 @@ impl Drive<'_> {
                     Some(cancel) => cancel.clone(),
                     None => slipway_model::Cancellation {
                         at: now,
-                        reason: "its step passed its deadline".to_owned(),
-                        uninstall: true,
+                        reason: "its job was ended with it".to_owned(),
+                        uninstall: node.params.get("delete_on_failure") != Some(&false.into()),
                     },
                 };
                 self.app
