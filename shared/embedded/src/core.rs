@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     commits: AtomicU64,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
-    writer: Mutex<Connection>,
+    writer: Arc<Mutex<Connection>>,
 }
 
 impl fmt::Debug for Shared {
@@ -224,7 +224,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn start(
         path: PathBuf,
-        writer: Connection,
+        writer: Arc<Mutex<Connection>>,
         pending: Pending,
         queues: Queues,
         clock: Arc<dyn Clock>,
@@ -238,7 +238,7 @@ impl Core {
             commits: AtomicU64::new(0),
             path,
             readers: Mutex::new(Vec::new()),
-            writer: Mutex::new(writer),
+            writer,
         });
         let committer = thread::Builder::new().name("committer".to_owned()).spawn({
             let shared = Arc::clone(&shared);

@@ -1,6 +1,12 @@
 //! Opening a data folder.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rusqlite::Connection;
 use slipway_model::{Queue, Timestamp};
@@ -87,7 +93,8 @@ impl Embedded {
         let queues = Queues::new(options.max_receives, options.max_receives_of);
         queues.publish(messages(&reader).map_err(refuse)?, options.clock.now());
         let next_message = next_message(&reader).map_err(refuse)?;
-        let pending = Pending::new(reader, next_message);
+        let writer = Arc::new(Mutex::new(writer));
+        let pending = Pending::new(Arc::clone(&writer), reader, next_message);
         let core = Core::start(path, writer, pending, queues, options.clock, lock).map_err(|source| {
             OpenError::Folder {
                 path: data.to_owned(),

@@ -4,7 +4,11 @@
 //! *flying* then — and writes it in one transaction while sessions go on in the next one. So everybody who waits
 //! shares one fsync, and nobody waits for an fsync to do an operation.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use rusqlite::{Connection, OptionalExtension};
 use slipway_model::{Queue, Timestamp};
@@ -75,12 +79,15 @@ pub(crate) struct Pending {
     lonely: u32,
     items: Cache<Option<Record>>,
     joins: Cache<Arrivals>,
+    /// The connection that commits. Between commits it is the better one to read with, because its pages stay good
+    /// when it writes; other connections drop theirs.
+    writer: Arc<Mutex<Connection>>,
     reader: Connection,
     next_message: MessageId,
 }
 
 impl Pending {
-    pub(crate) fn new(reader: Connection, next_message: MessageId) -> Self {
+    pub(crate) fn new(writer: Arc<Mutex<Connection>>, reader: Connection, next_message: MessageId) -> Self {
         Self {
             open: Batch::new(1),
             open_afterwards: Afterwards::default(),
@@ -94,6 +101,7 @@ impl Pending {
             lonely: 0,
             items: Cache::new(ITEM_CACHE),
             joins: Cache::new(JOIN_CACHE),
+            writer,
             reader,
             next_message,
         }
@@ -113,16 +121,17 @@ impl Pending {
         if let Some(value) = self.items.get(key, record_weight) {
             return Ok(Found { value, batch: 0 });
         }
-        let value = self
-            .reader
-            .prepare_cached("SELECT body, version FROM items WHERE partition = ?1 AND sort = ?2")?
-            .query_row((&key.partition, &key.sort), |row| {
-                Ok(Record {
-                    body: row.get(0)?,
-                    version: row.get(1)?,
+        let value = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT body, version FROM items WHERE partition = ?1 AND sort = ?2")?
+                .query_row((&key.partition, &key.sort), |row| {
+                    Ok(Record {
+                        body: row.get(0)?,
+                        version: row.get(1)?,
+                    })
                 })
-            })
-            .optional()?;
+                .optional()
+        })?;
         self.items.put(key.clone(), value.clone(), record_weight(&value));
         Ok(Found { value, batch: 0 })
     }
@@ -148,6 +157,15 @@ impl Pending {
         self.open.items.insert(key.clone(), None);
     }
 
+    /// Reads what is durable.
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        match self.writer.try_lock() {
+            Ok(connection) => read(&connection),
+            // It is committing, and what it commits is not to be read here: the flying batch says more.
+            Err(_) => read(&self.reader),
+        }
+    }
+
     /// Who has arrived at a join.
     pub(crate) fn arrivals(&mut self, key: &Key) -> rusqlite::Result<Found<Arrivals>> {
         let batches = [Some(&self.open), self.flying.as_deref()];
@@ -162,17 +180,18 @@ impl Pending {
         if let Some(value) = self.joins.get(key, |_| 0) {
             return Ok(Found { value, batch: 0 });
         }
-        let value = self
-            .reader
-            .prepare_cached("SELECT ok, bad FROM joins WHERE partition = ?1 AND sort = ?2")?
-            .query_row((&key.partition, &key.sort), |row| {
-                Ok(Arrivals {
-                    ok: row.get(0)?,
-                    bad: row.get(1)?,
+        let value = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT ok, bad FROM joins WHERE partition = ?1 AND sort = ?2")?
+                .query_row((&key.partition, &key.sort), |row| {
+                    Ok(Arrivals {
+                        ok: row.get(0)?,
+                        bad: row.get(1)?,
+                    })
                 })
-            })
-            .optional()?
-            .unwrap_or_default();
+                .optional()
+        })?;
+        let value = value.unwrap_or_default();
         self.joins.put(key.clone(), value, 0);
         Ok(Found { value, batch: 0 })
     }
