@@ -5,29 +5,14 @@
 use std::{path::Path, time::Duration};
 
 use slipway_embedded::{Embedded, Options};
-use slipway_model::{Event, Message, Queue};
-use slipway_ports::{Guard, Item, Key, StoreError};
+use slipway_model::Queue;
+use slipway_ports::{Guard, Key, StoreError};
+use slipway_testkit::fixtures::{item, message};
 
 const QUEUE: Queue = Queue::DeployHelm;
 const NOW: Duration = Duration::ZERO;
 const SOON: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(600);
-
-fn item(body: &str) -> Item {
-    Item {
-        body: body.to_owned(),
-        ..Item::default()
-    }
-}
-
-fn message(name: &str) -> Message {
-    Message::Event(Event {
-        event_type: "test".to_owned(),
-        workflow_id: name.to_owned(),
-        tenant_id: None,
-        payload: serde_json::Value::Null,
-    })
-}
 
 /// Makes every transaction fail that writes an item of the partition `bad`.
 fn break_partition(folder: &Path) {

@@ -9,9 +9,9 @@ use std::{
 };
 
 use slipway_embedded::{Embedded, Options};
-use slipway_model::{Event, Message, Queue, Timestamp};
+use slipway_model::{Queue, Timestamp};
 use slipway_ports::{DUE_SHARDS, Delivery, Guard, Item, Key, Listing, Receiver, Session, Store};
-use slipway_testkit::{ManualClock, START, memory::SimpleStore};
+use slipway_testkit::{ManualClock, START, fixtures::message, memory::SimpleStore};
 
 const QUEUE: Queue = Queue::ExecuteStep;
 
@@ -57,15 +57,6 @@ impl Dice {
         }
         item
     }
-}
-
-fn message(name: u64) -> Message {
-    Message::Event(Event {
-        event_type: "test".to_owned(),
-        workflow_id: name.to_string(),
-        tenant_id: None,
-        payload: serde_json::Value::Null,
-    })
 }
 
 /// One of the two under test.
@@ -162,7 +153,7 @@ impl Side {
             (0, _) if self.sent < 9 => {
                 self.sent += 1;
                 let mut session = self.store.session();
-                session.send(QUEUE, message(self.sent), delay);
+                session.send(QUEUE, message(&self.sent.to_string()), delay);
                 session.settle().await.unwrap();
                 String::new()
             }

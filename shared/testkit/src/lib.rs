@@ -3,6 +3,7 @@
 
 mod clock;
 pub mod contract;
+pub mod fixtures;
 pub mod memory;
 mod nothing;
 

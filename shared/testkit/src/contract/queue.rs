@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use slipway_model::{Event, Message, Queue};
+use slipway_model::Queue;
 use slipway_ports::{DeadLetter, Delivery};
 use tokio::{join, task::yield_now, time::Instant};
 
 use super::QueueSubject;
+use crate::fixtures::message;
 
 /// Longer than any case takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -17,16 +18,6 @@ const LONG: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Clocks count whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(5);
-
-/// A message that every queue may carry, told apart by `name`.
-fn message(name: &str) -> Message {
-    Message::Event(Event {
-        event_type: "test".to_owned(),
-        workflow_id: name.to_owned(),
-        tenant_id: None,
-        payload: Default::default(),
-    })
-}
 
 async fn send_to(subject: &QueueSubject, queue: &Queue, names: &[String], delay: Duration) {
     let mut session = subject.store.session();

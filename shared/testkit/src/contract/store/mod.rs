@@ -9,13 +9,7 @@ pub mod sessions;
 use slipway_ports::{Item, Put, Stored};
 
 use super::StoreSubject;
-
-fn item(body: impl Into<String>) -> Item {
-    Item {
-        body: body.into(),
-        ..Item::default()
-    }
-}
+use crate::fixtures::item;
 
 fn won(put: &Put) -> u64 {
     match put {
