@@ -1,6 +1,11 @@
 //! Deriving a deployment's state again from its execution, in case events were lost.
 
-use slipway_model::{Deployment, DeploymentOperation, DeploymentStatus, Execution, ExecutionProgress};
+use std::time::Duration;
+
+use slipway_model::{
+    Deployment, DeploymentOperation, DeploymentStatus, Execution, ExecutionLook, ExecutionProgress, Message,
+    Queue,
+};
 
 use super::{
     DeploymentView,
@@ -51,6 +56,14 @@ impl App {
                 let reason = "the deployment was stopped";
                 self.cancel_if_there(tenant, id, reason).await?;
             }
+            let mut session = self.store.session();
+            let message = Message::Execution {
+                tenant: tenant.clone(),
+                execution: id,
+                look: ExecutionLook::Repair,
+            };
+            session.send(Queue::ExecuteStep, message, Duration::ZERO);
+            session.settle().await?;
             return Ok(deployment.clone());
         }
         let ending = Ending {

@@ -1,0 +1,143 @@
+//! Registering clusters.
+
+use serde_json::{Value, json};
+use slipway_app::{ListQuery, Role};
+use slipway_model::ClusterTarget;
+use slipway_ports::{ExposeSecret, Secrets};
+
+use crate::world::{World, admin, caller, problem};
+
+const KUBECONFIG: &str = "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:6443'}}], \
+    users: [{name: u, user: {token: t0ken}}], contexts: [{name: x, context: {cluster: c, user: u}}], \
+    current-context: x}";
+
+async fn create(world: &World, body: Value) -> Result<slipway_model::Cluster, slipway_app::AppError> {
+    world
+        .app
+        .create_cluster(&admin(), serde_json::from_value(body).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_kubeconfig_goes_to_the_secrets_store_and_nowhere_else() {
+    let world = World::new().await;
+    let body = json!({"name": "prod", "type": "kubeconfig", "kubeconfig": KUBECONFIG, "context": "x"});
+    let cluster = create(&world, body).await.unwrap();
+    let context = Some("x".to_owned());
+    assert_eq!(cluster.target, ClusterTarget::Kubeconfig { context });
+    let name = format!("cluster/{}/kubeconfig", cluster.id);
+    let kept = world.secrets.get(&admin().tenant, &name).await.unwrap().unwrap();
+    assert!(kept.expose_secret().contains("t0ken"));
+    assert!(
+        world
+            .store
+            .items()
+            .iter()
+            .all(|item| !item.body.contains("t0ken"))
+    );
+    assert_eq!(world.app.cluster(&admin(), "prod").await.unwrap(), cluster);
+    assert_eq!(
+        world
+            .app
+            .cluster(&admin(), &cluster.id.to_string())
+            .await
+            .unwrap(),
+        cluster
+    );
+
+    world.app.delete_cluster(&admin(), "prod").await.unwrap();
+    assert!(world.secrets.get(&admin().tenant, &name).await.unwrap().is_none());
+    assert_eq!(problem(world.app.cluster(&admin(), "prod").await).status, 404);
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_said_at_once() {
+    let world = World::new().await;
+    let bad = KUBECONFIG.replace("token: t0ken", "exec: {command: sh}, tokenFile: /x");
+    let body =
+        json!({"name": "Prod", "type": "kubeconfig", "kubeconfig": bad, "region": "eu", "ingress_url": "x"});
+    let refused = problem(create(&world, body).await);
+    assert_eq!(refused.status, 422);
+    let places: Vec<&str> = refused.errors.iter().map(|error| error.path.as_str()).collect();
+    for place in [
+        "name",
+        "ingress_url",
+        "region",
+        "kubeconfig.users[0].user.exec",
+        "kubeconfig.users[0].user.tokenFile",
+    ] {
+        assert!(places.contains(&place), "{place}: {places:?}");
+    }
+}
+
+#[tokio::test]
+async fn eks_needs_a_server_that_can_reach_it() {
+    let body = json!({"name": "prod", "type": "eks", "eks_name": "main", "region": "eu-central-1"});
+    let world = World::new().await;
+    assert_eq!(problem(create(&world, body.clone()).await).errors[0].path, "type");
+    let world = World::with(|settings| settings.eks = true).await;
+    let cluster = create(&world, body).await.unwrap();
+    let (name, region) = ("main".to_owned(), "eu-central-1".to_owned());
+    assert_eq!(cluster.target, ClusterTarget::Eks { name, region });
+}
+
+#[tokio::test]
+async fn a_name_is_taken_once_and_the_other_cluster_is_named() {
+    let world = World::new().await;
+    let first = world.app.cluster(&admin(), "dev").await.unwrap();
+    let refused = problem(create(&world, json!({"name": "dev", "type": "render"})).await);
+    assert_eq!(refused.status, 409);
+    assert!(
+        refused.detail.contains(&first.id.to_string()),
+        "{}",
+        refused.detail
+    );
+    let listed = world.app.clusters(&admin(), &ListQuery::default()).await.unwrap();
+    assert_eq!(listed.items, [first]);
+}
+
+#[tokio::test]
+async fn a_cluster_in_use_stays_until_its_deployment_is_deleted() {
+    let world = World::new().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    let refused = problem(world.app.delete_cluster(&admin(), "dev").await);
+    assert_eq!(refused.status, 409);
+    assert!(refused.detail.contains(&id), "{}", refused.detail);
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.app.delete_cluster(&admin(), "dev").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_unhealthy_and_no_error() {
+    let world = World::new().await;
+    assert!(world.app.cluster_health(&admin(), "dev").await.unwrap().healthy);
+    world.cluster.cloud().out_of_reach = Some("connection refused".to_owned());
+    let health = world.app.cluster_health(&admin(), "dev").await.unwrap();
+    assert!(!health.healthy);
+    assert_eq!(health.message, "connection refused");
+    assert_eq!(
+        problem(world.app.cluster_health(&admin(), "x/y").await).status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn another_tenant_sees_none_of_it() {
+    let world = World::new().await;
+    let cluster = world.app.cluster(&admin(), "dev").await.unwrap();
+    let mut other = caller(Role::Admin);
+    other.tenant = "other".parse().unwrap();
+    for name in ["dev", &cluster.id.to_string()] {
+        assert_eq!(problem(world.app.cluster(&other, name).await).status, 404);
+        assert_eq!(problem(world.app.delete_cluster(&other, name).await).status, 404);
+    }
+    assert!(
+        world
+            .app
+            .clusters(&other, &ListQuery::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}

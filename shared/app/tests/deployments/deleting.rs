@@ -1,0 +1,148 @@
+//! Deleting deployments.
+
+use slipway_model::{ComponentStatus, DeploymentStatus, Queue};
+
+use crate::world::{World, admin, new_deployment, problem};
+
+#[tokio::test]
+async fn what_runs_is_uninstalled_dependants_first_and_the_name_is_free_again() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    world.cluster.cloud().log.clear();
+    let deleting = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(deleting.status, DeploymentStatus::Deleting);
+    assert_eq!(
+        world.app.delete_deployment(&admin(), &id).await.unwrap(),
+        deleting
+    );
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    {
+        let cloud = world.cluster.cloud();
+        assert!(cloud.installed.is_empty());
+        assert_eq!(
+            cloud.log,
+            [
+                "uninstall my-agent-runtime",
+                "uninstall my-agent-llm",
+                "uninstall my-agent-vector-db"
+            ]
+        );
+    }
+    let components = world.components(&id).await;
+    assert!(
+        components
+            .iter()
+            .all(|(_, status)| *status == ComponentStatus::Stopped),
+        "{components:?}"
+    );
+    let refused = problem(world.app.delete_deployment(&admin(), &id).await);
+    assert_eq!((refused.status, refused.detail.contains("DELETED")), (409, true));
+    assert_eq!(
+        problem(world.app.deployment(&admin(), "my-agent").await).status,
+        404
+    );
+    world
+        .app
+        .create_deployment(&admin(), new_deployment("agent", "my-agent"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_was_never_started_is_deleted_at_once() {
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    let deleted = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(deleted.status, DeploymentStatus::Deleted);
+    let stopped = world
+        .app
+        .create_deployment(&admin(), new_deployment("agent", "my-agent"))
+        .await
+        .unwrap();
+    let stopped = stopped.deployment.id.to_string();
+    world.app.stop_deployment(&admin(), &stopped).await.unwrap();
+    let deleted = world.app.delete_deployment(&admin(), &stopped).await.unwrap();
+    assert_eq!(deleted.status, DeploymentStatus::Deleted);
+    for change in ["start", "stop", "retry"] {
+        let refused = match change {
+            "start" => world.app.start_deployment(&admin(), &id).await,
+            "stop" => world.app.stop_deployment(&admin(), &id).await,
+            _ => world.app.retry_deployment(&admin(), &id).await,
+        };
+        assert_eq!(problem(refused).status, 409, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_stopped_first() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("my-agent-llm".to_owned());
+    let (id, first) = world.planned("agent").await;
+    for _ in 0..10 {
+        for queue in [
+            Queue::ExecuteStep,
+            Queue::DeployHelm,
+            Queue::Topic("budpipelineEvents".to_owned()),
+            Queue::Topic("budusecasesEvents".to_owned()),
+        ] {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(std::time::Duration::from_secs(2));
+    }
+    let deleting = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(deleting.status, DeploymentStatus::Deleting);
+    assert_eq!(
+        deleting.pipeline_execution_id,
+        Some(first),
+        "it has not ended yet"
+    );
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(deployment.status, DeploymentStatus::Deleted);
+    assert_ne!(deployment.pipeline_execution_id, Some(first));
+    assert!(world.cluster.cloud().installed.is_empty());
+}
+
+#[tokio::test]
+async fn deleting_before_planning_starts_nothing() {
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    let cloud = world.cluster.cloud();
+    assert!(
+        cloud.log.iter().all(|line| line.starts_with("uninstall")),
+        "{:?}",
+        cloud.log
+    );
+}
+
+#[tokio::test]
+async fn a_deletion_that_fails_can_be_tried_again() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let broken = "uninstall my-models-llm".to_owned();
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert(broken.clone(), "finalizer".to_owned());
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(deployment.status, DeploymentStatus::Failed);
+    assert!(deployment.error_message.unwrap().contains("finalizer"));
+    assert_eq!(
+        world.view("my-models").await.deployment.id.to_string(),
+        id,
+        "the name is still taken"
+    );
+    world.cluster.cloud().broken.clear();
+    let again = world.app.retry_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(again.status, DeploymentStatus::Deleting);
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+}

@@ -1,0 +1,179 @@
+//! Without pipeline orchestration: jobs straight from the deployment, status by sync.
+
+use serde_json::json;
+use slipway_app::ListQuery;
+use slipway_model::{ComponentStatus, DeploymentStatus, JobType, Queue};
+
+use crate::world::{World, admin, problem};
+
+async fn legacy() -> World {
+    World::with(|settings| settings.use_pipeline_orchestration = false).await
+}
+
+#[tokio::test]
+async fn start_makes_a_job_for_each_component_in_order_and_sync_reads_them() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    let started = world.app.start_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(started.status, DeploymentStatus::Deploying);
+    assert_eq!(started.pipeline_execution_id, None);
+    let mut jobs = world
+        .app
+        .jobs(&admin(), &ListQuery::default())
+        .await
+        .unwrap()
+        .items;
+    jobs.sort_by(|a, b| b.name.cmp(&a.name));
+    let found: Vec<_> = jobs
+        .iter()
+        .map(|job| {
+            (
+                job.name.as_str(),
+                job.job_type,
+                job.source.as_str(),
+                job.source_id.as_deref(),
+            )
+        })
+        .collect();
+    let source = Some(id.as_str());
+    assert_eq!(
+        found,
+        [
+            (
+                "helm-my-models-vector-db",
+                JobType::VectorDbDeployment,
+                "budusecases",
+                source
+            ),
+            (
+                "helm-my-models-llm",
+                JobType::ModelDeployment,
+                "budusecases",
+                source
+            ),
+        ]
+    );
+    assert!(
+        world
+            .app
+            .executions(&admin(), &ListQuery::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    world.settle().await;
+    assert_eq!(
+        world.cluster.cloud().log,
+        ["apply my-models-vector-db", "apply my-models-llm"]
+    );
+    // Nothing but sync looks at the jobs.
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
+    let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(view.deployment.status, DeploymentStatus::Running);
+    assert!(
+        view.components
+            .iter()
+            .all(|one| one.status == ComponentStatus::Running && one.endpoint_url.is_some())
+    );
+}
+
+#[tokio::test]
+async fn sync_before_the_end_says_deploying_and_before_the_start_pending() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(view.deployment.status, DeploymentStatus::Pending);
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(view.deployment.status, DeploymentStatus::Deploying);
+    assert!(
+        view.components
+            .iter()
+            .all(|one| one.status == ComponentStatus::Deploying)
+    );
+}
+
+#[tokio::test]
+async fn a_failed_job_fails_the_deployment_and_a_retry_makes_a_new_one_for_it() {
+    let world = legacy().await;
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("my-models-llm".to_owned(), "no such image".to_owned());
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(view.deployment.status, DeploymentStatus::Failed);
+    assert!(view.deployment.error_message.unwrap().contains("no such image"));
+    let before = world.component(&id, "vector_db").await;
+    world.cluster.cloud().broken.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(view.deployment.status, DeploymentStatus::Running);
+    assert_eq!(world.component(&id, "vector_db").await.job_id, before.job_id);
+}
+
+#[tokio::test]
+async fn helm_components_are_refused() {
+    let world = legacy().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    let refused = problem(world.app.start_deployment(&admin(), &id).await);
+    assert_eq!(
+        (refused.status, refused.errors[0].path.as_str()),
+        (422, "components[2].type")
+    );
+    assert_eq!(world.status(&id).await, DeploymentStatus::Pending);
+}
+
+#[tokio::test]
+async fn stop_cancels_the_jobs() {
+    let world = legacy().await;
+    world.cluster.cloud().stuck.insert("my-models-llm".to_owned());
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.deliver(&Queue::DeployHelm).await;
+    let stopped = world.app.stop_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(stopped.status, DeploymentStatus::Stopped);
+    world.settle().await;
+    assert!(!world.cluster.cloud().installed.contains_key("my-models-llm"));
+    assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Stopped);
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_started_legacy_deployment_can_be_deleted() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    assert!(world.cluster.cloud().installed.is_empty());
+}
+
+#[tokio::test]
+async fn values_that_need_an_execution_are_refused() {
+    let world = legacy().await;
+    let mut new = crate::world::new_deployment("models", "x");
+    new.values =
+        serde_json::from_value(json!({"llm": {"db": "{{ steps.vector_db.outputs.endpoint_url }}"}})).unwrap();
+    let id = world
+        .app
+        .create_deployment(&admin(), new)
+        .await
+        .unwrap()
+        .deployment
+        .id
+        .to_string();
+    let refused = problem(world.app.start_deployment(&admin(), &id).await);
+    assert_eq!(
+        (refused.status, refused.errors[0].path.as_str()),
+        (422, "values.llm")
+    );
+}

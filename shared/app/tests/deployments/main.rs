@@ -1,0 +1,15 @@
+//! Deployments from creation to deletion, over the ports in memory and a cluster that does what a test says.
+
+mod clusters;
+mod creating;
+mod deleting;
+mod events;
+mod legacy;
+mod lists;
+mod planning;
+mod previews;
+mod running;
+mod sweeping;
+mod templates;
+mod upgrading;
+mod world;

@@ -1,0 +1,163 @@
+//! Starting, and what is planned.
+
+use serde_json::{Value, json};
+use slipway_app::Role;
+use slipway_model::{BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, Queue, StepProgress, TenantId};
+
+use crate::world::{World, admin, caller, problem};
+
+async fn steps(world: &World, execution: &str) -> Vec<StepProgress> {
+    let progress = world
+        .app
+        .execution_progress(&admin(), execution, true)
+        .await
+        .unwrap();
+    progress.steps.unwrap()
+}
+
+#[tokio::test]
+async fn start_answers_at_once_with_the_execution_that_planning_then_writes() {
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    let started = world.app.start_deployment(&admin(), "my-agent").await.unwrap();
+    assert_eq!(started.status, DeploymentStatus::Deploying);
+    let execution = started.pipeline_execution_id.unwrap();
+    assert_eq!(world.deployment(&id).await.pipeline_execution_id, Some(execution));
+    let name = execution.to_string();
+    assert_eq!(problem(world.app.execution(&admin(), &name).await).status, 404);
+
+    assert_eq!(world.deliver(&Queue::PlanDag).await, 1);
+    let written = world.app.execution(&admin(), &name).await.unwrap();
+    assert_eq!(written.deployment_id.unwrap().to_string(), id);
+    assert_eq!(written.name, "deploy-usecase-my-agent");
+    assert_eq!(written.callback_topics, [BUDUSECASES_EVENTS]);
+}
+
+#[tokio::test]
+async fn each_kind_of_component_gets_its_action_and_the_chain_holds() {
+    let world = World::new().await;
+    let (_, execution) = world.planned("agent").await;
+    let steps = steps(&world, &execution.to_string()).await;
+    let found: Vec<(&str, &str, Vec<&str>)> = steps
+        .iter()
+        .map(|step| {
+            let before = step.depends_on.iter().map(String::as_str).collect();
+            (step.step_id.as_str(), step.action.as_str(), before)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("cluster_health", "cluster_health", vec![]),
+            ("vector_db", "deployment_create", vec!["cluster_health"]),
+            ("llm", "deployment_create", vec!["vector_db"]),
+            ("runtime", "helm_deploy", vec!["llm", "vector_db"]),
+            ("notify_complete", "notification", vec!["runtime"]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn only_a_pending_deployment_starts() {
+    let world = World::new().await;
+    let (id, _) = world.planned("models").await;
+    let refused = problem(world.app.start_deployment(&admin(), &id).await);
+    assert_eq!(refused.status, 409);
+    assert_eq!(
+        refused.detail,
+        format!("Deployment {id} is not in PENDING status: it is DEPLOYING")
+    );
+    let viewer = world.app.start_deployment(&caller(Role::Viewer), &id).await;
+    assert_eq!(problem(viewer).status, 403);
+    for wrong in ["nothing", "../x", "", "00000000-0000-4000-8000-000000000000"] {
+        let missing = world.app.start_deployment(&admin(), wrong).await;
+        assert_eq!(problem(missing).status, 404, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn plan_messages_that_repeat_or_are_old_change_nothing() {
+    let world = World::new().await;
+    let (id, execution) = world.planned("models").await;
+    let deployment: DeploymentId = id.parse().unwrap();
+    let before = steps(&world, &execution.to_string()).await;
+    for generation in [1, 1, 0, 7] {
+        world
+            .app
+            .plan_dag(&TenantId::local(), deployment, generation, false)
+            .await
+            .unwrap();
+    }
+    assert_eq!(steps(&world, &execution.to_string()).await, before);
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    // Long after: the execution has ended, and is not written again.
+    world
+        .app
+        .plan_dag(&TenantId::local(), deployment, 1, false)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    let applied = world.cluster.cloud().log.len();
+    assert_eq!(applied, 2);
+}
+
+#[tokio::test]
+async fn an_unknown_deployment_is_dropped() {
+    let world = World::new().await;
+    let unknown = DeploymentId("00000000-0000-4000-8000-000000000000".parse().unwrap());
+    world
+        .app
+        .plan_dag(&TenantId::local(), unknown, 1, false)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_planned_any_more_fails_the_deployment_and_says_why() {
+    let world = World::new().await;
+    let other = world.add_cluster("other").await;
+    let mut template = crate::world::models("3.0.0");
+    template["components"][1]["cluster"] = json!("other");
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let view = world.created("models").await;
+    assert_eq!(view.components[1].cluster_id, other.id);
+    let id = view.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    // The template is taken away behind the server's back.
+    let key = slipway_ports::Key::new("local/t/models", "v/3.0.0");
+    use slipway_ports::Store;
+    let mut session = world.store.session();
+    session.delete(&key, slipway_ports::Guard::Any).await.unwrap();
+    session.settle().await.unwrap();
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(deployment.status, DeploymentStatus::Failed);
+    let message = deployment.error_message.unwrap();
+    assert!(
+        message.contains("template 'models' version 3.0.0 does not exist any more"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn outputs_and_parameters_reach_the_charts() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let namespace = world.deployment(&id).await.namespace;
+    let cloud = world.cluster.cloud();
+    let values = Value::Object(cloud.installed["my-agent-runtime"].clone());
+    let endpoint = |name: &str| format!("http://my-agent-{name}.{namespace}.svc:80");
+    assert_eq!(values["size"], 4);
+    assert_eq!(values["llm"], endpoint("llm"));
+    assert_eq!(values["db"], endpoint("vector-db"));
+    assert_eq!(
+        cloud.log,
+        [
+            "apply my-agent-vector-db",
+            "apply my-agent-llm",
+            "apply my-agent-runtime"
+        ]
+    );
+}

@@ -1,0 +1,225 @@
+//! Upgrades and rollbacks.
+
+use serde_json::json;
+use slipway_app::{RollbackRequest, UpgradeRequest};
+use slipway_model::{ComponentStatus, DeploymentStatus};
+
+use crate::world::{World, admin, mixed, problem};
+
+fn upgrade(request: serde_json::Value) -> UpgradeRequest {
+    serde_json::from_value(request).unwrap()
+}
+
+#[tokio::test]
+async fn an_upgrade_changes_parameters_selections_and_values_and_keeps_the_rest() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let request = upgrade(json!({
+        "parameters": {"size": 8}, "components": {"vector_db": "milvus"}, "values": {"runtime": {"extra": true}},
+    }));
+    let started = world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    assert_eq!(started.status, DeploymentStatus::Upgrading);
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(deployment.status, DeploymentStatus::Running);
+    assert_eq!(deployment.selections["vector_db"], "milvus");
+    assert_eq!(deployment.selections["llm"], "llama-3-8b");
+    let cloud = world.cluster.cloud();
+    let runtime = &cloud.installed["my-agent-runtime"];
+    assert_eq!((&runtime["size"], &runtime["extra"]), (&json!(8), &json!(true)));
+    assert_eq!(cloud.installed["my-agent-vector-db"]["engine"], "milvus");
+}
+
+#[tokio::test]
+async fn a_new_version_brings_new_components_and_uninstalls_old_ones() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    let components = template["components"].as_array_mut().unwrap();
+    components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});
+    components.remove(0);
+    components.push(json!({"name": "memory", "type": "memory_store", "default_component": "valkey"}));
+    template["deployment_order"] = json!(["llm", "runtime", "memory"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let request = upgrade(json!({"template_version": "2.0.0"}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    let view = world.view(&id).await;
+    assert_eq!(
+        view.deployment.status,
+        DeploymentStatus::Running,
+        "{:?}",
+        view.deployment.error_message
+    );
+    assert_eq!(view.deployment.template.version.to_string(), "2.0.0");
+    let names: Vec<&str> = view
+        .components
+        .iter()
+        .map(|one| one.component_name.as_str())
+        .collect();
+    assert_eq!(names, ["llm", "runtime", "memory"]);
+    let installed: Vec<String> = world.cluster.cloud().installed.keys().cloned().collect();
+    assert_eq!(installed, ["my-agent-llm", "my-agent-memory", "my-agent-runtime"]);
+
+    world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await
+        .unwrap();
+    world.settle().await;
+    let view = world.view(&id).await;
+    assert_eq!(view.deployment.template.version.to_string(), "1.0.0");
+    assert_eq!(view.deployment.status, DeploymentStatus::Running);
+    let installed: Vec<String> = world.cluster.cloud().installed.keys().cloned().collect();
+    assert_eq!(
+        installed,
+        ["my-agent-llm", "my-agent-runtime", "my-agent-vector-db"]
+    );
+}
+
+#[tokio::test]
+async fn defaults_of_a_new_version_count_where_nothing_was_set() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    template["parameters"]["size"]["default"] = json!(16);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let request = upgrade(json!({"template_version": "2.0.0"}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    assert_eq!(world.deployment(&id).await.parameters["size"], 16);
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_rolls_back_to_what_ran() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("my-agent-runtime".to_owned(), "bad value".to_owned());
+    let request = upgrade(json!({"parameters": {"size": 9}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    assert_eq!(
+        world.component(&id, "runtime").await.status,
+        ComponentStatus::Failed
+    );
+    world.cluster.cloud().broken.clear();
+    let started = world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(started.status, DeploymentStatus::RollingBack);
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(
+        (deployment.status, &deployment.parameters["size"]),
+        (DeploymentStatus::Running, &json!(4))
+    );
+    assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 4);
+    assert_eq!(deployment.generation, 3);
+}
+
+#[tokio::test]
+async fn a_rollback_goes_only_to_what_completed() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let rollback = |request| {
+        let request: RollbackRequest = serde_json::from_value(request).unwrap();
+        let (world, id) = (&world, &id);
+        async move { world.app.rollback_deployment(&admin(), id, &request).await }
+    };
+    let refused = problem(rollback(json!({})).await);
+    assert_eq!(refused.status, 409, "there is nothing before it");
+    for unknown in [
+        json!({"generation": 7}),
+        json!({"execution_id": "x"}),
+        json!({"execution_id": "00000000-0000-4000-8000-000000000000"}),
+        json!({"execution_id": "x", "generation": 1}),
+    ] {
+        assert_eq!(problem(rollback(unknown.clone()).await).status, 422, "{unknown}");
+    }
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("my-agent-llm".to_owned(), "bad".to_owned());
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, upgrade(json!({"parameters": {"size": 9}})))
+        .await
+        .unwrap();
+    world.settle().await;
+    let refused = problem(rollback(json!({"generation": 2})).await);
+    assert_eq!(refused.status, 409);
+    assert!(refused.detail.contains("did not complete"), "{}", refused.detail);
+    let first = world.deployment(&id).await.earlier_execution_ids[0];
+    world.cluster.cloud().broken.clear();
+    rollback(json!({"execution_id": first})).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.deployment(&id).await.parameters["size"], 4);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_does_not_fit_changes_nothing() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let before = world.view(&id).await;
+    for (request, place) in [
+        (json!({"template_version": "9.0.0"}), "template_version"),
+        (json!({"parameters": {"size": 99}}), "parameters.size"),
+        (json!({"components": {"llm": "qdrant"}}), "components.llm"),
+        (
+            json!({"values": {"runtime": {"hostPID": true}}}),
+            "values.runtime.hostPID",
+        ),
+    ] {
+        let refused = problem(
+            world
+                .app
+                .upgrade_deployment(&admin(), &id, upgrade(request))
+                .await,
+        );
+        assert_eq!((refused.status, refused.errors[0].path.as_str()), (422, place));
+    }
+    assert_eq!(world.view(&id).await, before);
+}
+
+#[tokio::test]
+async fn only_what_is_at_rest_is_upgraded_or_rolled_back() {
+    let world = World::new().await;
+    let (id, _) = world.planned("agent").await;
+    let upgraded = world
+        .app
+        .upgrade_deployment(&admin(), &id, UpgradeRequest::default())
+        .await;
+    let refused = problem(upgraded);
+    assert_eq!(
+        (refused.status, refused.detail.contains("DEPLOYING")),
+        (409, true)
+    );
+    let rolled_back = world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await;
+    assert_eq!(problem(rolled_back).status, 409);
+}

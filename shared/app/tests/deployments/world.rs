@@ -1,0 +1,481 @@
+//! A control plane in memory, with a cluster that does what a test says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use slipway_app::{
+    App, AppError, Caller, DeploymentView, NewCluster, NewDeployment, Role, Services, Settings,
+};
+use slipway_model::{
+    BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Catalog, Cluster, ClusterHealth, ComponentDeployment,
+    ComponentStatus, Deployment, DeploymentStatus, Event, ExecutionId, JsonMap, Message, OutputSource,
+    Problem, Queue, TenantId,
+};
+use slipway_ports::{
+    AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, ObjectReference,
+    Observation, PulledChart, Receiver, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString,
+    Target, TargetError, UninstallRequest, Uninstalled,
+};
+use slipway_testkit::{
+    ManualClock, NoOutside, SequentialIds,
+    memory::{SimpleBlobs, SimpleSecrets, SimpleStore},
+};
+
+/// The catalog that is shipped.
+pub(crate) fn catalog() -> Catalog {
+    let text = include_str!("../../../../templates/catalog.yaml");
+    let value = slipway_dag::parse(text, slipway_dag::MAX_TEMPLATE_BYTES).unwrap();
+    slipway_dag::template::check_catalog(value).unwrap()
+}
+
+/// A template of that version: a vector database, a model that comes after it, and a chart that reads both.
+pub(crate) fn mixed(version: &str) -> Value {
+    json!({
+        "name": "agent", "version": version,
+        "components": [
+            {"name": "vector_db", "type": "vector_db", "default_component": "qdrant",
+             "compatible_components": ["qdrant", "milvus"]},
+            {"name": "llm", "type": "model", "default_component": "llama-3-8b"},
+            {"name": "runtime", "type": "helm", "chart": {
+                "ref": "charts/agent-runtime", "version": "1.2.0",
+                "values": {"llm": "{{ steps.llm.outputs.endpoint_url }}", "size": "{{ parameters.size }}",
+                           "db": "{{ steps.vector_db.outputs.endpoint_url }}"}}},
+        ],
+        "parameters": {"size": {"type": "integer", "default": 4, "min": 1, "max": 32}},
+        "deployment_order": ["vector_db", "llm", "runtime"],
+    })
+}
+
+/// A template of catalog components only.
+pub(crate) fn models(version: &str) -> Value {
+    json!({
+        "name": "models", "version": version,
+        "components": [
+            {"name": "vector_db", "type": "vector_db", "default_component": "qdrant"},
+            {"name": "llm", "type": "model", "default_component": "llama-3-8b"},
+        ],
+        "deployment_order": ["vector_db", "llm"],
+    })
+}
+
+pub(crate) fn caller(role: Role) -> Caller {
+    Caller {
+        tenant: TenantId::local(),
+        user_id: "user-789".to_owned(),
+        role,
+    }
+}
+
+pub(crate) fn admin() -> Caller {
+    caller(Role::Admin)
+}
+
+pub(crate) fn problem<T: std::fmt::Debug>(result: Result<T, AppError>) -> Problem {
+    result.unwrap_err().to_problem()
+}
+
+pub(crate) fn new_deployment(template: &str, name: &str) -> NewDeployment {
+    NewDeployment {
+        name: Some(name.to_owned()),
+        template: template.to_owned(),
+        cluster: "dev".to_owned(),
+        ..NewDeployment::default()
+    }
+}
+
+/// What the cluster does, and what was done to it.
+#[derive(Default)]
+pub(crate) struct Cloud {
+    /// Release → why Helm fails.
+    pub(crate) broken: BTreeMap<String, String>,
+    /// Releases that never become ready.
+    pub(crate) stuck: BTreeSet<String>,
+    /// Release → values, of what is installed.
+    pub(crate) installed: BTreeMap<String, JsonMap>,
+    revisions: BTreeMap<String, (u32, BTreeMap<String, String>)>,
+    /// `apply NAME`, `uninstall NAME`, in order.
+    pub(crate) log: Vec<String>,
+    /// Why it does not answer.
+    pub(crate) out_of_reach: Option<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeCluster {
+    cloud: Arc<Mutex<Cloud>>,
+    clock: Arc<ManualClock>,
+}
+
+impl FakeCluster {
+    pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
+        self.cloud.lock().unwrap()
+    }
+}
+
+fn object(release: &Release) -> ObjectReference {
+    ObjectReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: release.namespace.clone(),
+        name: release.name.clone(),
+    }
+}
+
+#[async_trait]
+impl Target for FakeCluster {
+    async fn identity(&self) -> Result<String, TargetError> {
+        Ok("uid".to_owned())
+    }
+
+    async fn health(&self) -> ClusterHealth {
+        let away = self.cloud().out_of_reach.clone();
+        ClusterHealth {
+            healthy: away.is_none(),
+            message: away.unwrap_or_default(),
+            version: Some("v1.36.3".to_owned()),
+            uid: Some("uid".to_owned()),
+            ready_nodes: 1,
+            nodes: 1,
+            allocatable: None,
+            free: None,
+        }
+    }
+
+    async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        let cloud = self.cloud();
+        Ok(cloud
+            .installed
+            .get(&release.name)
+            .and(cloud.revisions.get(&release.name))
+            .map(|(revision, labels)| ReleaseRecord {
+                revision: *revision,
+                status: ReleaseStatus::Deployed,
+                labels: labels.clone(),
+                chart: "chart-1.0.0".to_owned(),
+                objects: vec![object(release)],
+                ever_deployed: true,
+            }))
+    }
+
+    async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        let manifest = Value::Object(request.values.clone()).to_string();
+        let mut hasher = DefaultHasher::new();
+        manifest.hash(&mut hasher);
+        Ok(CheckedRelease {
+            objects: vec![object(&request.release)],
+            manifest_digest: format!("sha256:{:016x}", hasher.finish()),
+            manifest,
+        })
+    }
+
+    async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        let mut cloud = self.cloud();
+        let name = request.release.name.clone();
+        cloud.log.push(format!("apply {name}"));
+        if let Some(why) = cloud.broken.get(&name) {
+            return Err(TargetError::permanent(why.clone()));
+        }
+        cloud.installed.insert(name.clone(), request.values.clone());
+        let entry = cloud.revisions.entry(name).or_default();
+        *entry = (entry.0 + 1, request.labels.clone());
+        Ok(AppliedRelease {
+            revision: entry.0,
+            objects: vec![object(&request.release)],
+            namespace_created: false,
+        })
+    }
+
+    async fn recover(&self, _release: &Release, _revision: u32) -> Result<String, TargetError> {
+        Ok("nothing".to_owned())
+    }
+
+    async fn observe(
+        &self,
+        release: &Release,
+        _objects: &[ObjectReference],
+        hold: Duration,
+    ) -> Result<Observation, TargetError> {
+        let ready = !self.cloud().stuck.contains(&release.name);
+        if !ready {
+            self.clock.advance(hold);
+        }
+        Ok(Observation {
+            ready,
+            ..Observation::default()
+        })
+    }
+
+    async fn collect(
+        &self,
+        release: &Release,
+        _objects: &[ObjectReference],
+        _outputs: &BTreeMap<String, OutputSource>,
+        _ingress_url: Option<&str>,
+    ) -> Result<CollectedRelease, TargetError> {
+        Ok(CollectedRelease {
+            services: vec![release.name.clone()],
+            endpoint_url: format!("http://{}.{}.svc:80", release.name, release.namespace),
+            outputs: JsonMap::new(),
+        })
+    }
+
+    async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        let mut cloud = self.cloud();
+        let name = &request.release.name;
+        cloud.log.push(format!("uninstall {name}"));
+        if let Some(why) = cloud.broken.get(&format!("uninstall {name}")) {
+            return Err(TargetError::permanent(why.clone()));
+        }
+        cloud.installed.remove(name);
+        Ok(Uninstalled::default())
+    }
+
+    async fn rollback(
+        &self,
+        release: &Release,
+        _revision: Option<u32>,
+        _labels: &BTreeMap<String, String>,
+        _time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        Err(TargetError::permanent(format!("no rollback of {release}")))
+    }
+
+    async fn test(&self, _release: &Release, _time_limit: Duration) -> Result<String, TargetError> {
+        Ok(String::new())
+    }
+
+    async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
+        Ok(String::new())
+    }
+}
+
+#[async_trait]
+impl Connector for FakeCluster {
+    async fn connect(
+        &self,
+        _tenant: &TenantId,
+        _cluster: &Cluster,
+        _kubeconfig: Option<&SecretString>,
+    ) -> Result<Arc<dyn Target>, TargetError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+struct AnyChart;
+
+#[async_trait]
+impl ChartSource for AnyChart {
+    async fn pull(
+        &self,
+        _tenant: &TenantId,
+        reference: &str,
+        version: Option<&str>,
+    ) -> Result<PulledChart, ChartError> {
+        Ok(PulledChart {
+            name: reference.rsplit('/').next().unwrap_or_default().to_owned(),
+            version: version.unwrap_or("1.0.0").to_owned(),
+            digest: "sha256:00".to_owned(),
+            archive: Vec::new(),
+        })
+    }
+}
+
+/// The control plane.
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) store: Arc<SimpleStore>,
+    pub(crate) secrets: Arc<SimpleSecrets>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) cluster: FakeCluster,
+}
+
+impl World {
+    /// With one cluster, `dev`, and the templates above in version 1.0.0.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let store = Arc::new(SimpleStore::new(clock.clone(), 1000));
+        let secrets = Arc::new(SimpleSecrets::default());
+        let cluster = FakeCluster {
+            cloud: Arc::default(),
+            clock: clock.clone(),
+        };
+        let mut settings = Settings::new("epoch");
+        change(&mut settings);
+        let app = App::new(Services {
+            store: store.clone(),
+            receiver: store.clone(),
+            secrets: secrets.clone(),
+            blobs: Arc::new(SimpleBlobs::default()),
+            charts: Arc::new(AnyChart),
+            connector: Arc::new(cluster.clone()),
+            outside: Arc::new(NoOutside),
+            clock: clock.clone(),
+            ids: Arc::new(SequentialIds::new()),
+            catalog: catalog(),
+            settings,
+        });
+        let world = Self {
+            app,
+            store,
+            secrets,
+            clock,
+            cluster,
+        };
+        world.add_cluster("dev").await;
+        for template in [mixed("1.0.0"), models("1.0.0")] {
+            world.app.publish_template(&admin(), template).await.unwrap();
+        }
+        world
+    }
+
+    pub(crate) async fn add_cluster(&self, name: &str) -> Cluster {
+        let new: NewCluster = serde_json::from_value(json!({"name": name, "type": "render"})).unwrap();
+        self.app.create_cluster(&admin(), new).await.unwrap()
+    }
+
+    /// A deployment that was created.
+    pub(crate) async fn created(&self, template: &str) -> DeploymentView {
+        let new = new_deployment(template, &format!("my-{template}"));
+        self.app.create_deployment(&admin(), new).await.unwrap()
+    }
+
+    /// A deployment that was started and whose DAG was planned; no step has run.
+    pub(crate) async fn planned(&self, template: &str) -> (String, ExecutionId) {
+        let id = self.created(template).await.deployment.id.to_string();
+        self.clock.advance(Duration::from_millis(1));
+        let started = self.app.start_deployment(&admin(), &id).await.unwrap();
+        self.deliver(&Queue::PlanDag).await;
+        (id, started.pipeline_execution_id.unwrap())
+    }
+
+    /// A deployment that runs.
+    pub(crate) async fn running(&self, template: &str) -> String {
+        let id = self.created(template).await.deployment.id.to_string();
+        self.app.start_deployment(&admin(), &id).await.unwrap();
+        self.settle().await;
+        assert_eq!(self.status(&id).await, DeploymentStatus::Running);
+        id
+    }
+
+    pub(crate) async fn view(&self, id: &str) -> DeploymentView {
+        self.app.deployment(&admin(), id).await.unwrap()
+    }
+
+    pub(crate) async fn deployment(&self, id: &str) -> Deployment {
+        self.view(id).await.deployment
+    }
+
+    pub(crate) async fn status(&self, id: &str) -> DeploymentStatus {
+        self.deployment(id).await.status
+    }
+
+    pub(crate) async fn component(&self, id: &str, name: &str) -> ComponentDeployment {
+        let components = self.view(id).await.components;
+        components
+            .into_iter()
+            .find(|one| one.component_name == name)
+            .unwrap()
+    }
+
+    /// Name → status.
+    pub(crate) async fn components(&self, id: &str) -> Vec<(String, ComponentStatus)> {
+        let components = self.view(id).await.components;
+        components
+            .into_iter()
+            .map(|one| (one.component_name, one.status))
+            .collect()
+    }
+
+    /// Every message of a queue that can be received now, and those that come of them.
+    pub(crate) async fn deliver(&self, queue: &Queue) -> usize {
+        let mut handled = 0;
+        // Some work comes back at once, and goes on as long as nobody stops it.
+        while handled < 20 {
+            let wait = Duration::ZERO;
+            let got = self
+                .store
+                .receive(queue, 10, wait, Duration::from_secs(60))
+                .await
+                .unwrap();
+            if got.is_empty() {
+                break;
+            }
+            for delivery in got {
+                let message = Message::from_body(queue, &delivery.body).unwrap();
+                self.app.handle(queue, message).await.unwrap();
+                self.store.acknowledge(queue, &delivery.receipt).await.unwrap();
+                handled += 1;
+            }
+        }
+        handled
+    }
+
+    /// Every queue that the control plane consumes.
+    pub(crate) fn queues() -> [Queue; 5] {
+        [
+            Queue::PlanDag,
+            Queue::ExecuteStep,
+            Queue::DeployHelm,
+            Queue::Topic(BUDPIPELINE_EVENTS.to_owned()),
+            Queue::Topic(BUDUSECASES_EVENTS.to_owned()),
+        ]
+    }
+
+    /// Everything that can be received without waiting longer than a minute for it.
+    pub(crate) async fn settle(&self) {
+        let queues = Self::queues();
+        for _ in 0..10_000 {
+            let mut handled = 0;
+            for queue in &queues {
+                handled += self.deliver(queue).await;
+            }
+            if handled > 0 {
+                continue;
+            }
+            use slipway_ports::Clock;
+            let now = self.clock.now();
+            match self.store.next_message_at() {
+                Some(at) if at.since(now) <= Duration::from_secs(60) => self.clock.set(at.max(now)),
+                _ => return,
+            }
+        }
+        panic!("the messages never end");
+    }
+
+    /// Hands an event of an execution to its consumer.
+    pub(crate) async fn event(&self, event_type: &str, payload: Value) {
+        let event = Event {
+            event_type: event_type.to_owned(),
+            workflow_id: String::new(),
+            tenant_id: None,
+            payload,
+        };
+        self.app.track_event(&event).await.unwrap();
+    }
+
+    pub(crate) async fn step_event(
+        &self,
+        event_type: &str,
+        execution: ExecutionId,
+        step: &str,
+        outputs: Value,
+    ) {
+        let status = match event_type {
+            "step_completed" => "COMPLETED",
+            "step_started" => "RUNNING",
+            _ => "FAILED",
+        };
+        let payload =
+            json!({"execution_id": execution, "step_id": step, "status": status, "outputs": outputs});
+        self.event(event_type, payload).await;
+    }
+}
