@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helm::{Chart, cluster_target, deployment, release, remove, request, setting};
+use helm::{Chart, cluster_target, deployment, kubeconfig, release, remove, request};
 use serde_json::{Value, json};
 use slipway_model::{CrdPolicy, ImmutablePolicy};
 use slipway_ports::{FailureClass, ObjectReference, Release, ReleaseStatus, Target, UninstallRequest};
 
 /// How long one look may wait for a change, and how many looks there are at most.
-const HOLD: Duration = Duration::from_secs(10);
-const LOOKS: usize = 6;
+const HOLD: Duration = Duration::from_secs(3);
+const LOOKS: usize = 20;
 
 /// A Deployment, its Service, a configuration, a secret, a hook and a test.
 const WEB: &str = r#"
@@ -75,7 +75,8 @@ async fn target(folder: &Path) -> Arc<dyn Target> {
 
 fn kubectl(arguments: &[&str]) -> String {
     let output = Command::new(xtask::tools::kubectl().unwrap())
-        .args(["--kubeconfig", &setting("SLIPWAY_TEST_KUBECONFIG")])
+        .arg("--kubeconfig")
+        .arg(kubeconfig())
         .args(arguments)
         .output()
         .unwrap();
@@ -674,7 +675,7 @@ async fn the_gate_refuses_before_anything_is_made() {
 #[tokio::test]
 async fn a_cluster_that_does_not_answer_is_said_soon_and_one_that_does_tells_its_capacity() {
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = fs::read_to_string(setting("SLIPWAY_TEST_KUBECONFIG")).unwrap();
+    let kubeconfig = fs::read_to_string(kubeconfig()).unwrap();
     let target = target(folder.path()).await;
     let health = target.health().await;
     assert!(

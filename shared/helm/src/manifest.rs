@@ -52,7 +52,7 @@ pub(crate) struct ManifestError {
     number: usize,
     template: Option<String>,
     #[source]
-    source: serde_saphyr::Error,
+    source: Box<serde_saphyr::Error>,
 }
 
 /// One object of a manifest.
@@ -139,7 +139,7 @@ pub(crate) fn parse(manifest: &str) -> Result<Vec<Document>, ManifestError> {
         let object: Value = read(&text).map_err(|source| ManifestError {
             number: index + 1,
             template: source_of(&text).map(str::to_owned),
-            source,
+            source: Box::new(source),
         })?;
         if !object.is_object() {
             continue;

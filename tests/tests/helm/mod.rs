@@ -16,15 +16,18 @@ use slipway_helm::{Gate, Helm, HelmConnector, HelmSettings, package_directory};
 use slipway_model::{Cluster, ClusterTarget, CrdPolicy, DeploymentId, ImmutablePolicy, TenantId, Timestamp};
 use slipway_ports::{Connector as _, Release, ReleaseRequest, SecretString, Target, UninstallRequest};
 
-/// A setting that `cargo xtask test` gives to the tests.
-pub(crate) fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+/// The Helm binary of the test run, or the one in the cache.
+pub(crate) async fn helm(settings: HelmSettings) -> Helm {
+    let path = match std::env::var_os("SLIPWAY_HELM") {
+        Some(path) => PathBuf::from(path),
+        None => xtask::tools::helm().unwrap(),
+    };
+    Helm::locate(Some(&path), settings).await.unwrap()
 }
 
-/// The Helm binary of the test run.
-pub(crate) async fn helm(settings: HelmSettings) -> Helm {
-    let path = PathBuf::from(setting("SLIPWAY_HELM"));
-    Helm::locate(Some(&path), settings).await.unwrap()
+/// The kubeconfig of the cluster that all tests share.
+pub(crate) fn kubeconfig() -> PathBuf {
+    slipway_tests::Kubernetes::shared().kubeconfig_file().to_owned()
 }
 
 /// A chart that is written file by file.
@@ -111,8 +114,7 @@ pub(crate) async fn cluster_target(
     kubeconfig: Option<String>,
     gate: Option<Gate>,
 ) -> Arc<dyn Target> {
-    let kubeconfig =
-        kubeconfig.unwrap_or_else(|| fs::read_to_string(setting("SLIPWAY_TEST_KUBECONFIG")).unwrap());
+    let kubeconfig = kubeconfig.unwrap_or_else(|| fs::read_to_string(self::kubeconfig()).unwrap());
     let mut connector = HelmConnector::new(helm(HelmSettings::new(work_directory)).await, work_directory);
     if let Some(gate) = gate {
         connector = connector.with_gate(gate);

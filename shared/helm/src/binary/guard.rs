@@ -39,7 +39,7 @@ helm=$!
   read -r _ <&3
   kill -KILL "$helm"
   rm -rf -- "$directory"
-  kill -KILL -- "-$$"
+  kill -s KILL -- "-$$"
 ) &
 while :; do
   wait "$helm"
@@ -48,7 +48,7 @@ while :; do
   kill -0 "$helm" 2>/dev/null || break
 done
 printf '%s' "$code" >"$directory/exit-code"
-kill -KILL -- "-$$"
+kill -s KILL -- "-$$"
 "#;
 
 /// How an invocation ended.

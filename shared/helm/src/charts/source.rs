@@ -183,7 +183,11 @@ impl Charts {
                     .await
                     .map_err(failed)?;
                 if !finished.succeeded() {
-                    return Err(classify(&finished, "helm repo update"));
+                    // The reason stands in its output, its complaint says only that there was one.
+                    let reason = String::from_utf8_lossy(&finished.stdout);
+                    let reason = reason.lines().skip_while(|line| !line.starts_with("...Unable"));
+                    let stderr = format!("Error: {}", reason.collect::<Vec<_>>().join("\n"));
+                    return Err(classify(&Finished { stderr, ..finished }, "helm repo update"));
                 }
                 arguments.push(format!("source/{chart}").into());
                 arguments.extend(file);

@@ -38,8 +38,7 @@ impl ClusterTarget {
                 .collect();
             gate.judge(release, &whole).map_err(|reason| {
                 TargetError::permanent(format!(
-                    "rolling {release} back to revision {} was refused: {reason}",
-                    target
+                    "rolling {release} back to revision {target} was refused: {reason}"
                 ))
             })?;
         }

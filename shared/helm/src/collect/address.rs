@@ -79,9 +79,7 @@ pub(super) fn service_address(service: &Value, namespace: &str, port: Option<&st
         None => ports.first(),
         Some(wanted) => ports.iter().find(|port| {
             text_at(port, "/name") == wanted
-                || port
-                    .get("port")
-                    .is_some_and(|number| number.to_string() == wanted)
+                || wanted.parse().ok() == port.get("port").and_then(Value::as_u64)
         }),
     }?;
     let number = port.get("port")?;

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "objects are written where they are used"
+)]
+
 use serde_json::json;
 use slipway_model::OutputSource;
 use slipway_ports::FailureClass;
@@ -58,7 +63,7 @@ fn the_endpoint_is_ingress_then_load_balancer_then_first_service_then_nothing() 
     );
     assert_eq!(endpoint(&hostless, None), "https://203.0.113.7:443");
     assert_eq!(
-        endpoint(&found(services.clone(), vec![]), None),
+        endpoint(&found(services, vec![]), None),
         "https://203.0.113.7:443"
     );
     let headless = service("a", json!({"clusterIP": "None", "ports": [{"port": 1}]}));
