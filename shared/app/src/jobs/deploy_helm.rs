@@ -131,6 +131,7 @@ impl<'a> Opening<'a> {
                 };
                 run.work.lease = Some(lease);
                 if !run.save(session.as_mut()).await? {
+                    run.withdraw(session).await?;
                     return Ok(None);
                 }
                 session.settle().await?;
@@ -244,34 +245,45 @@ impl Run<'_> {
             match next {
                 Next::Go => {
                     if !self.save(session.as_mut()).await? {
-                        return Ok(());
+                        return self.withdraw(session).await;
                     }
                     session.settle().await?;
                 }
                 Next::Later(delay) => {
-                    if self.save(session.as_mut()).await? {
-                        let keep = delay + Duration::from_secs(60);
-                        self.app
-                            .leave_lease(session.as_mut(), &self.job, &self.lease, Some(keep))
-                            .await?;
-                        self.app
-                            .send_job(session.as_mut(), &self.job.tenant, self.job.id, delay);
+                    if !self.save(session.as_mut()).await? {
+                        return self.withdraw(session).await;
                     }
+                    let keep = delay + Duration::from_secs(60);
+                    self.app
+                        .leave_lease(session.as_mut(), &self.job, &self.lease, Some(keep))
+                        .await?;
+                    self.app
+                        .send_job(session.as_mut(), &self.job.tenant, self.job.id, delay);
                     session.settle().await?;
                     return Ok(());
                 }
                 Next::Ended => {
-                    if self.save(session.as_mut()).await? {
-                        self.app.publish_job_end(session.as_mut(), &self.job);
-                        self.app
-                            .leave_lease(session.as_mut(), &self.job, &self.lease, None)
-                            .await?;
+                    if !self.save(session.as_mut()).await? {
+                        return self.withdraw(session).await;
                     }
+                    self.app.publish_job_end(session.as_mut(), &self.job);
+                    self.app
+                        .leave_lease(session.as_mut(), &self.job, &self.lease, None)
+                        .await?;
                     session.settle().await?;
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Gives the release up for a job that has ended meanwhile, so that nobody waits until the lease expires. If
+    /// another invocation works for the job now, the lease is its own.
+    async fn withdraw(&self, mut session: Box<dyn Session>) -> Result<(), AppError> {
+        self.app
+            .leave_lease(session.as_mut(), &self.job, &self.lease, None)
+            .await?;
+        Ok(session.settle().await?)
     }
 
     /// When the job must have ended; absent before it began.
