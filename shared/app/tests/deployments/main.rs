@@ -1,5 +1,8 @@
 //! Deployments from creation to deletion, over the ports in memory and a cluster that does what a test says.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cluster;
 mod clusters;
 mod creating;
 mod deleting;
