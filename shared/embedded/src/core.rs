@@ -25,8 +25,6 @@ use crate::{
     schema,
 };
 
-/// What nobody waits for is written after this time at the latest.
-const IDLE_FLUSH: Duration = Duration::from_millis(100);
 /// After a commit that failed, what nobody waits for is tried again after this time.
 const RETRY: Duration = Duration::from_secs(5);
 /// Idle connections that are kept for readers.
@@ -42,6 +40,8 @@ pub(crate) struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     writer: Arc<Mutex<Connection>>,
+    /// What nobody waits for is written after this time at the latest.
+    flush_after: Duration,
 }
 
 impl fmt::Debug for Shared {
@@ -170,12 +170,12 @@ impl Shared {
 
     /// The committer: writes what somebody waits for at once, and the rest after a while.
     fn run(&self) {
-        let mut idle = IDLE_FLUSH;
+        let mut idle = self.flush_after;
         while let Some(batch) = self.next_batch(idle) {
             idle = match self.commit(&batch) {
-                Ok(()) => IDLE_FLUSH,
+                Ok(()) => self.flush_after,
                 Err(_) if self.pending().closing => return,
-                Err(_) => RETRY,
+                Err(_) => RETRY.max(self.flush_after),
             };
         }
     }
@@ -228,6 +228,7 @@ impl Core {
         pending: Pending,
         queues: Queues,
         clock: Arc<dyn Clock>,
+        flush_after: Duration,
         lock: Lock,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -239,6 +240,7 @@ impl Core {
             path,
             readers: Mutex::new(Vec::new()),
             writer,
+            flush_after,
         });
         let committer = thread::Builder::new().name("committer".to_owned()).spawn({
             let shared = Arc::clone(&shared);

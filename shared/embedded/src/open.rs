@@ -34,6 +34,8 @@ pub struct Options {
     pub max_receives_of: BTreeMap<Queue, u32>,
     /// How long a message may stay on its queue before a sweep drops it; 14 days.
     pub message_retention: Duration,
+    /// How long what nobody waits for, such as acknowledgements, may stay in memory only; 100 ms.
+    pub flush_after: Duration,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             max_receives: 5,
             max_receives_of: BTreeMap::new(),
             message_retention: Duration::from_secs(14 * 24 * 3600),
+            flush_after: Duration::from_millis(100),
         }
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Debug for Options {
             .field("max_receives", &self.max_receives)
             .field("max_receives_of", &self.max_receives_of)
             .field("message_retention", &self.message_retention)
+            .field("flush_after", &self.flush_after)
             .finish_non_exhaustive()
     }
 }
@@ -95,12 +99,19 @@ impl Embedded {
         let next_message = next_message(&reader).map_err(refuse)?;
         let writer = Arc::new(Mutex::new(writer));
         let pending = Pending::new(Arc::clone(&writer), reader, next_message);
-        let core = Core::start(path, writer, pending, queues, options.clock, lock).map_err(|source| {
-            OpenError::Folder {
-                path: data.to_owned(),
-                operation: "written",
-                source,
-            }
+        let core = Core::start(
+            path,
+            writer,
+            pending,
+            queues,
+            options.clock,
+            options.flush_after,
+            lock,
+        )
+        .map_err(|source| OpenError::Folder {
+            path: data.to_owned(),
+            operation: "written",
+            source,
         })?;
         Ok(Self {
             core: Arc::new(core),

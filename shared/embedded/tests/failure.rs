@@ -25,8 +25,13 @@ fn break_partition(folder: &Path) {
         .unwrap();
 }
 
+/// Opens a folder in which nothing is written before somebody waits for it.
 fn open(folder: &Path) -> Embedded {
-    Embedded::open(folder, Options::default()).unwrap()
+    let options = Options {
+        flush_after: LONG,
+        ..Options::default()
+    };
+    Embedded::open(folder, options).unwrap()
 }
 
 /// Everything that an error says.
