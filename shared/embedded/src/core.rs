@@ -171,22 +171,24 @@ impl Shared {
     /// The committer: writes what somebody waits for at once, and the rest after a while.
     fn run(&self) {
         let mut idle = self.flush_after;
-        while let Some(batch) = self.next_batch(idle) {
+        while let Some((batch, closing)) = self.next_batch(idle) {
             idle = match self.commit(&batch) {
                 Ok(()) => self.flush_after,
-                Err(_) if self.pending().closing => return,
+                // What outlives a failed commit was tried again, and there is no time to wait.
+                Err(_) if closing => return,
                 Err(_) => RETRY.max(self.flush_after),
             };
         }
     }
 
-    /// Waits until there is something to commit; `None` when the process ends and nothing is left.
-    fn next_batch(&self, idle: Duration) -> Option<Arc<Batch>> {
+    /// Waits until there is something to commit, and tells whether the store is closing. `None` when it is and nothing
+    /// is left.
+    fn next_batch(&self, idle: Duration) -> Option<(Arc<Batch>, bool)> {
         let poisoned = "nothing panics while it holds the pending writes";
         let mut pending = self.pending();
         loop {
             if pending.wants_commit() {
-                return Some(pending.take_off());
+                return Some((pending.take_off(), pending.closing));
             }
             if pending.closing {
                 return None;
@@ -200,7 +202,7 @@ impl Shared {
             pending = guard;
             if waited.timed_out() && pending.is_idle() && pending.durable == durable {
                 if pending.has_work() {
-                    return Some(pending.take_off());
+                    return Some((pending.take_off(), pending.closing));
                 }
                 pending.asleep = true;
             }
