@@ -211,15 +211,6 @@ async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
     let record = target.record(release).await.unwrap().unwrap();
     assert_eq!(record.labels["slipway-job"], "back");
     assert_eq!(read(release, "deployment/app-web")["spec"]["replicas"], 1);
-    // The hook and the test pod belong to no revision; a namespace with something foreign in it would stay.
-    kubectl(&[
-        "-n",
-        &release.namespace,
-        "delete",
-        "configmap/greeted",
-        "pod/app-check",
-        "--ignore-not-found",
-    ]);
     remove(&*target, 1).await;
     assert_eq!(target.record(release).await.unwrap(), None);
     until_gone(release);
@@ -263,7 +254,6 @@ async fn what_a_release_waits_for_is_said_with_its_reason() {
         if reason == "crash loop" {
             assert!(diagnosis.contains("log of app-web-"), "{diagnosis}");
         }
-        kubectl(&["-n", &request.release.namespace, "delete", "configmap/greeted"]);
         remove(&*target, number).await;
     }
 }
@@ -310,7 +300,6 @@ async fn volume_claims_survive_their_release() {
     let request = request(7, &chart, json!({}));
     let applied = target.apply(&request).await.unwrap();
     until_ready(&*target, &request.release, &applied.objects).await;
-    kubectl(&["-n", &request.release.namespace, "delete", "configmap/greeted"]);
     remove(&*target, 7).await;
     assert_eq!(
         read(&request.release, "persistentvolumeclaim/data")["status"]["phase"],
@@ -566,7 +555,6 @@ async fn a_release_whose_writer_was_killed_is_recovered() {
         &release.namespace,
         "delete",
         "pod/hook",
-        "configmap/greeted",
         "--ignore-not-found",
     ]);
     remove(&*target, 11).await;
@@ -668,7 +656,6 @@ async fn the_gate_refuses_before_anything_is_made() {
     ]);
     assert_eq!(objects.trim(), "configmap/kube-root-ca.crt");
     target.apply(&request(13, &web(), json!({}))).await.unwrap();
-    kubectl(&["-n", &refused.release.namespace, "delete", "configmap/greeted"]);
     remove(&*target, 13).await;
 }
 

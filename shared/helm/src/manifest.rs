@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use slipway_ports::ObjectReference;
 
 /// Annotation that makes an object a hook.
-const HOOK: &str = "helm.sh/hook";
+pub(crate) const HOOK: &str = "helm.sh/hook";
 
 /// Kinds without a namespace, for where no API server can be asked. Custom resources are taken for namespaced.
 const CLUSTER_SCOPED: &[&str] = &[

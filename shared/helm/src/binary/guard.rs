@@ -185,3 +185,132 @@ async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     tail.drain(..tail.len().saturating_sub(STDERR_LIMIT));
     tail
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt as _, time::Instant};
+
+    use super::*;
+    use crate::binary::HelmSettings;
+
+    /// A program that calls itself Helm and otherwise does what the script says.
+    async fn helm(folder: &std::path::Path, script: &str) -> Helm {
+        let path = folder.join("helm");
+        let script = format!("#!/bin/sh\nif [ \"$1\" = version ]; then echo v4.0.0; exit; fi\n{script}\n");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let settings = HelmSettings {
+            grace: Duration::from_millis(200),
+            ..HelmSettings::new(folder)
+        };
+        Helm::locate(Some(&path), settings).await.unwrap()
+    }
+
+    async fn finish(script: &str, limit: Duration) -> (Finished, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let helm = helm(folder.path(), script).await;
+        let workspace = Workspace::new(&helm).unwrap();
+        let arguments = [folder.path().as_os_str().to_owned()];
+        let finished = run(&helm, &workspace, &arguments, limit).await.unwrap();
+        (finished, folder)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Whether the process whose id stands in the file has ended.
+    fn has_ended(file: &std::path::Path) -> bool {
+        let id = fs::read_to_string(file).unwrap();
+        match fs::read_to_string(format!("/proc/{}/stat", id.trim())) {
+            Err(_) => true,
+            Ok(stat) => stat
+                .rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('Z')),
+        }
+    }
+
+    fn until(mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20), "waited too long");
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn exit_code_output_and_complaints_come_back() {
+        let (finished, _) = finish("echo out; echo bad >&2; exit 3", LONG).await;
+        assert_eq!(finished.code, Some(3));
+        assert_eq!(
+            (finished.stdout.as_slice(), finished.stderr.as_str()),
+            (&b"out\n"[..], "bad\n")
+        );
+        assert!(!finished.succeeded() && !finished.timed_out);
+    }
+
+    #[tokio::test]
+    async fn helm_sees_nothing_of_our_environment_and_nothing_on_its_input() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let (finished, _) = finish("env; cat", LONG).await;
+        let said = String::from_utf8(finished.stdout).unwrap();
+        let foreign: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, _)| name)
+            .filter(|name| {
+                !name.starts_with("HELM_")
+                    && !["PATH", "HOME", "KUBECONFIG", "PWD", "OLDPWD", "SHLVL", "_"].contains(name)
+            })
+            .collect();
+        assert_eq!(foreign, Vec::<&str>::new());
+    }
+
+    #[tokio::test]
+    async fn what_helm_leaves_running_is_ended_with_it() {
+        let (finished, folder) = finish("sleep 1000 >/dev/null 2>&1 & echo $! >\"$1/child\"", LONG).await;
+        assert!(finished.succeeded());
+        until(|| has_ended(&folder.path().join("child")));
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_helm_may_tidy_up_and_is_killed_if_it_does_not() {
+        let script = "trap 'echo stopped >&2; exit 4' TERM; while :; do sleep 0.01; done";
+        let (polite, _) = finish(script, Duration::from_secs(2)).await;
+        assert!(polite.timed_out && polite.code == Some(4) && polite.stderr.contains("stopped"));
+        let script = "trap '' TERM; echo $$ >\"$1/child\"; while :; do sleep 0.01; done";
+        let (deaf, folder) = finish(script, Duration::from_secs(2)).await;
+        assert!(deaf.timed_out && deaf.code.is_none());
+        until(|| has_ended(&folder.path().join("child")));
+    }
+
+    #[tokio::test]
+    async fn output_without_an_end_is_cut() {
+        let (finished, _) = finish("yes", LONG).await;
+        assert!(finished.overflowed && !finished.succeeded());
+        assert_eq!(finished.stdout.len(), STDOUT_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn complaints_are_kept_from_their_end() {
+        let (finished, _) = finish("yes complaint | head -c 1000000 >&2; echo last >&2; exit 1", LONG).await;
+        assert!(finished.stderr.len() <= STDERR_LIMIT && finished.stderr.ends_with("last\n"));
+    }
+
+    #[tokio::test]
+    async fn giving_up_the_wait_ends_helm() {
+        let folder = tempfile::tempdir().unwrap();
+        let helm = helm(folder.path(), "echo $$ >\"$1/child\"; sleep 1000").await;
+        let workspace = Workspace::new(&helm).unwrap();
+        let arguments = [folder.path().as_os_str().to_owned()];
+        let begun = async {
+            while !fs::read_to_string(folder.path().join("child")).is_ok_and(|id| id.ends_with('\n')) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            finished = run(&helm, &workspace, &arguments, LONG) => panic!("ended by itself: {finished:?}"),
+            () = begun => {}
+        }
+        until(|| has_ended(&folder.path().join("child")));
+    }
+}

@@ -71,6 +71,14 @@ impl Kubernetes {
         }
     }
 
+    /// Everything that the server serves below `/api` or `/apis`; none if it cannot tell.
+    pub(crate) async fn discover(&self, root: &str) -> Result<Option<Value>, TargetError> {
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let answer = self.send_accepting(Method::GET, root, "", None, accept).await;
+        let found = absent_is_none(answer, &format!("read {root}"), self)?;
+        Ok(found.filter(|list| list.get("kind").and_then(Value::as_str) == Some("APIGroupDiscoveryList")))
+    }
+
     /// Creates an object; `false` if there is one of that name.
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<bool, TargetError> {
         match self

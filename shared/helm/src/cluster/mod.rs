@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod definitions;
 mod immutable;
+mod inhabitants;
 mod inspect;
 mod namespace;
 mod observe;

@@ -4,35 +4,11 @@ use serde_json::{Value, json};
 use slipway_model::{DeploymentId, JobWait};
 use slipway_ports::{Release, ReleaseRequest, TargetError};
 
-use super::{ClusterTarget, DEPLOYMENT_LABEL, MANAGED_BY};
+use super::{ClusterTarget, DEPLOYMENT_LABEL, MANAGED_BY, inhabitants::Inhabitants};
 use crate::{
     client::encode,
     manifest::{label, text_at},
 };
-
-/// What must not live in a namespace that is taken away, as API base, plural and what every namespace has anyway.
-const INHABITANTS: &[(&str, &str, &[&str])] = &[
-    ("/api/v1", "pods", &[]),
-    ("/api/v1", "persistentvolumeclaims", &[]),
-    ("/api/v1", "services", &[]),
-    ("/api/v1", "secrets", &[]),
-    (
-        "/api/v1",
-        "configmaps",
-        &[
-            "kube-root-ca.crt",
-            "openshift-service-ca.crt",
-            "istio-ca-root-cert",
-        ],
-    ),
-    ("/api/v1", "serviceaccounts", &["default", "builder", "deployer"]),
-    ("/apis/apps/v1", "deployments", &[]),
-    ("/apis/apps/v1", "statefulsets", &[]),
-    ("/apis/apps/v1", "daemonsets", &[]),
-    ("/apis/batch/v1", "jobs", &[]),
-    ("/apis/batch/v1", "cronjobs", &[]),
-    ("/apis/networking.k8s.io/v1", "ingresses", &[]),
-];
 
 fn path(name: &str) -> String {
     format!("/api/v1/namespaces/{}", encode(name))
@@ -89,13 +65,10 @@ impl ClusterTarget {
             return Ok(None);
         }
         if namespace.pointer("/metadata/deletionTimestamp").is_none() {
-            for (base, plural, always_there) in INHABITANTS {
-                let list = format!("{base}/namespaces/{}/{plural}", encode(name));
-                let objects = self.kubernetes.list_metadata(&list, "").await?;
-                let is_other = |object: &Value| !always_there.contains(&text_at(object, "/metadata/name"));
-                if objects.iter().any(is_other) {
-                    return Ok(None);
-                }
+            match self.inhabitants(name).await? {
+                Inhabitants::None => {}
+                Inhabitants::Ending(wait) => return Ok(Some(wait)),
+                Inhabitants::Living => return Ok(None),
             }
             let uid = text_at(&namespace, "/metadata/uid");
             self.kubernetes

@@ -9,7 +9,7 @@ use super::{CONCURRENCY, ClusterTarget};
 use crate::{
     client::encode,
     collect::INSTANCE,
-    manifest::{annotation, text_at},
+    manifest::{HOOK, annotation, text_at},
 };
 
 /// Annotation that keeps an object when its release goes.
@@ -23,6 +23,7 @@ impl ClusterTarget {
     ) -> Result<Uninstalled, TargetError> {
         let release = &request.release;
         let mut objects = self.recorded_objects(release).await?;
+        let hooks = self.recorded_hooks(release).await?;
         // Helm would delete the claims that stand in the manifest.
         self.kubernetes.forget_claims(release).await?;
         self.invoke(release, "uninstall")?
@@ -43,6 +44,13 @@ impl ClusterTarget {
             .try_filter_map(|wait| std::future::ready(Ok(wait)))
             .try_collect()
             .await?;
+        let hooks: Vec<JobWait> = stream::iter(hooks)
+            .map(|hook| self.remove_hook(hook))
+            .buffered(CONCURRENCY)
+            .try_filter_map(|wait| std::future::ready(Ok(wait)))
+            .try_collect()
+            .await?;
+        remaining.extend(hooks);
         remaining.extend(self.ending_pods(release).await?);
         if let Some(deployment) = request.namespace_of.filter(|_| remaining.is_empty()) {
             remaining.extend(self.remove_namespace(release, deployment).await?);
@@ -64,19 +72,57 @@ impl ClusterTarget {
         };
         let is_own = annotation(&object, "meta.helm.sh/release-name") == Some(&release.name)
             && annotation(&object, "meta.helm.sh/release-namespace") == Some(&release.namespace);
-        let is_kept = annotation(&object, RESOURCE_POLICY)
-            .is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"));
-        if !is_own || is_kept {
+        if !is_own || is_kept(&object) {
             return Ok(None);
         }
-        if object.pointer("/metadata/deletionTimestamp").is_none() {
-            let uid = text_at(&object, "/metadata/uid");
-            let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": uid}});
-            self.kubernetes.delete(&path, &options).await?;
+        self.delete_and_look(&reference, &path, &object).await
+    }
+
+    /// The hooks of the newest revision; volume claims are never deleted.
+    async fn recorded_hooks(&self, release: &Release) -> Result<Vec<ObjectReference>, TargetError> {
+        let Some(newest) = self.kubernetes.revisions(release).await?.into_iter().next() else {
+            return Ok(Vec::new());
+        };
+        let payload = self.kubernetes.payload(release, newest.number).await?;
+        let mut hooks: Vec<ObjectReference> = payload
+            .hooks()?
+            .iter()
+            .map(|hook| hook.reference(&release.namespace))
+            .filter(|hook| hook.namespace == release.namespace && hook.kind != "PersistentVolumeClaim")
+            .collect();
+        hooks.sort();
+        hooks.dedup();
+        Ok(hooks)
+    }
+
+    /// Helm leaves the objects of hooks behind, unless their delete policy says otherwise.
+    async fn remove_hook(&self, reference: ObjectReference) -> Result<Option<JobWait>, TargetError> {
+        let Some(path) = self.kubernetes.path_of(&reference).await? else {
+            return Ok(None);
+        };
+        match self.kubernetes.get(&path).await? {
+            Some(object) if annotation(&object, HOOK).is_some() && !is_kept(&object) => {
+                self.delete_and_look(&reference, &path, &object).await
+            }
+            _ => Ok(None),
         }
-        let left = self.kubernetes.get(&path).await?;
+    }
+
+    /// Deletes an object, and says why it is not gone at once.
+    async fn delete_and_look(
+        &self,
+        reference: &ObjectReference,
+        path: &str,
+        object: &Value,
+    ) -> Result<Option<JobWait>, TargetError> {
+        let uid = text_at(object, "/metadata/uid");
+        if object.pointer("/metadata/deletionTimestamp").is_none() {
+            let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": uid}});
+            self.kubernetes.delete(path, &options).await?;
+        }
+        let left = self.kubernetes.get(path).await?;
         Ok(left
-            .filter(|left| text_at(left, "/metadata/uid") == text_at(&object, "/metadata/uid"))
+            .filter(|left| text_at(left, "/metadata/uid") == uid)
             .map(|left| still_there(reference.to_string(), &left)))
     }
 
@@ -91,6 +137,10 @@ impl ClusterTarget {
             .map(|pod| still_there(format!("Pod/{}", text_at(pod, "/metadata/name")), pod))
             .collect())
     }
+}
+
+fn is_kept(object: &Value) -> bool {
+    annotation(object, RESOURCE_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
 }
 
 /// Why an object that was deleted is still there.

@@ -1,0 +1,201 @@
+//! What lives in a namespace, of whatever kind: a namespace that is not empty is not taken away.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+use slipway_model::JobWait;
+use slipway_ports::TargetError;
+
+use super::{CONCURRENCY, ClusterTarget};
+use crate::{client::encode, manifest::text_at};
+
+/// Kinds that are only a shadow of others, by group and plural.
+const SHADOWS: &[(&str, &str)] = &[
+    ("", "endpoints"),
+    ("", "events"),
+    ("apps", "controllerrevisions"),
+    ("coordination.k8s.io", "leases"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("events.k8s.io", "events"),
+];
+
+/// Objects that every namespace gets, by plural and name.
+const ALWAYS_THERE: &[(&str, &str)] = &[
+    ("configmaps", "kube-root-ca.crt"),
+    ("configmaps", "openshift-service-ca.crt"),
+    ("configmaps", "istio-ca-root-cert"),
+    ("serviceaccounts", "default"),
+    ("serviceaccounts", "builder"),
+    ("serviceaccounts", "deployer"),
+];
+
+/// Who is there.
+#[derive(Debug, PartialEq)]
+pub(super) enum Inhabitants {
+    /// Nobody.
+    None,
+    /// Only what is on its way out; one of them.
+    Ending(JobWait),
+    /// Something that stays.
+    Living,
+}
+
+/// A kind whose objects are in namespaces.
+struct Kind {
+    base: String,
+    plural: String,
+    kind: String,
+}
+
+impl ClusterTarget {
+    /// Looks at every kind that the server knows. One that cannot be listed may hide something, so it counts.
+    pub(super) async fn inhabitants(&self, namespace: &str) -> Result<Inhabitants, TargetError> {
+        let mut kinds = Vec::new();
+        for root in ["/api", "/apis"] {
+            match self.kubernetes.discover(root).await? {
+                Some(groups) => kinds.extend(listable(&groups, root)),
+                None => return Ok(Inhabitants::Living),
+            }
+        }
+        let namespace = encode(namespace);
+        let found: Vec<Vec<(String, Value)>> = stream::iter(kinds)
+            .map(|kind| {
+                let path = format!("{}/namespaces/{namespace}/{}", kind.base, kind.plural);
+                async move {
+                    let objects = self.kubernetes.list_metadata(&path, "").await?;
+                    Ok::<_, TargetError>(
+                        objects
+                            .into_iter()
+                            .filter(|object| {
+                                let name = text_at(object, "/metadata/name");
+                                !ALWAYS_THERE.contains(&(kind.plural.as_str(), name))
+                            })
+                            .map(|object| (kind.kind.clone(), object))
+                            .collect(),
+                    )
+                }
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok(judge(&found.concat()))
+    }
+}
+
+/// The kinds of a discovery document whose objects stand in namespaces and can be listed and deleted.
+fn listable(groups: &Value, root: &str) -> Vec<Kind> {
+    let list = |value: &Value, field: &str| -> Vec<Value> {
+        value
+            .get(field)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let mut kinds = Vec::new();
+    for group in list(groups, "items") {
+        let name = text_at(&group, "/metadata/name");
+        // The first version is the one that the server prefers.
+        let Some(version) = list(&group, "versions").into_iter().next() else {
+            continue;
+        };
+        let base = [root, name, text_at(&version, "/version")]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/");
+        for resource in list(&version, "resources") {
+            let plural = text_at(&resource, "/resource");
+            let can = |verb: &str| list(&resource, "verbs").iter().any(|known| known == verb);
+            if text_at(&resource, "/scope") == "Namespaced"
+                && can("list")
+                && can("delete")
+                && !SHADOWS.contains(&(name, plural))
+            {
+                kinds.push(Kind {
+                    base: base.clone(),
+                    plural: plural.to_owned(),
+                    kind: text_at(&resource, "/responseKind/kind").to_owned(),
+                });
+            }
+        }
+    }
+    kinds
+}
+
+/// What is owned goes with its owner: if that is there, it decides, and if not, the garbage collector is coming.
+fn judge(objects: &[(String, Value)]) -> Inhabitants {
+    let uids: HashSet<&str> = objects
+        .iter()
+        .map(|(_, object)| text_at(object, "/metadata/uid"))
+        .collect();
+    let mut ending = None;
+    for (kind, object) in objects {
+        let owners: Vec<&str> = object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|owner| text_at(owner, "/uid"))
+            .collect();
+        let is_deleted = object.pointer("/metadata/deletionTimestamp").is_some();
+        if !is_deleted && owners.is_empty() {
+            return Inhabitants::Living;
+        }
+        ending.get_or_insert_with(|| JobWait {
+            object: format!("{kind}/{}", text_at(object, "/metadata/name")),
+            reason: "ending".to_owned(),
+            message: if is_deleted {
+                "it is being deleted".to_owned()
+            } else if owners.iter().any(|owner| uids.contains(owner)) {
+                "its owner is being deleted".to_owned()
+            } else {
+                "its owner is gone".to_owned()
+            },
+        });
+    }
+    ending.map_or(Inhabitants::None, Inhabitants::Ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_owned_or_deleted_is_ending_and_anything_else_lives() {
+        let pod = |metadata: Value| ("Pod".to_owned(), json!({"metadata": metadata}));
+        assert_eq!(judge(&[]), Inhabitants::None);
+        let owned = pod(json!({"name": "p", "uid": "1", "ownerReferences": [{"uid": "gone"}]}));
+        let deleted = pod(json!({"name": "d", "uid": "2", "deletionTimestamp": "now"}));
+        let told = judge(&[owned.clone(), deleted.clone()]);
+        assert!(
+            matches!(&told, Inhabitants::Ending(wait) if wait.to_string() == "Pod/p: ending (its owner is gone)")
+        );
+        let own = pod(json!({"name": "o", "uid": "gone"}));
+        assert_eq!(judge(&[deleted, owned, own]), Inhabitants::Living);
+    }
+
+    #[test]
+    fn kinds_come_in_the_preferred_version_without_shadows_and_what_has_no_namespace() {
+        let resource = |plural: &str, scope: &str, verbs: &[&str]| json!({"resource": plural, "scope": scope, "verbs": verbs, "responseKind": {"kind": plural}});
+        let all = ["list", "delete"];
+        let groups = json!({"items": [
+            {"metadata": {"name": "apps"}, "versions": [
+                {"version": "v1", "resources": [
+                    resource("deployments", "Namespaced", &all),
+                    resource("controllerrevisions", "Namespaced", &all),
+                    resource("nodes", "Cluster", &all),
+                    resource("scales", "Namespaced", &["get"]),
+                ]},
+                {"version": "v1beta1", "resources": [resource("old", "Namespaced", &all)]},
+            ]},
+        ]});
+        let shown: Vec<String> = listable(&groups, "/apis")
+            .into_iter()
+            .map(|kind| format!("{}/{}", kind.base, kind.plural))
+            .collect();
+        assert_eq!(shown, ["/apis/apps/v1/deployments"]);
+    }
+}
