@@ -4,7 +4,6 @@ mod arguments;
 mod client;
 mod commands;
 mod document;
-mod drawing;
 mod failure;
 mod output;
 mod place;

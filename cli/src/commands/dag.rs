@@ -7,12 +7,12 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway_app::ActionRegistry;
-use slipway_dag::{DeploymentInput, plan_deployment};
+use slipway_dag::{DeploymentInput, graph, plan_deployment};
 use slipway_model::{BUDUSECASES_EVENTS, ClusterId, Dag, DeploymentId, FieldError, JsonMap, Template};
 
 use crate::{
     arguments::{DagCommand, GraphFormat},
-    document, drawing,
+    document,
     failure::{Exit, Failure},
     output::{self, Format},
 };
@@ -27,9 +27,9 @@ pub(super) fn run(command: &DagCommand, format: Format) -> Result<Exit, Failure>
             let dag = load(file)?
                 .map_err(|errors| Failure::misuse(format!("{} is invalid", file.display())).at(errors))?;
             let drawing = match language {
-                GraphFormat::Dot => drawing::dot(&dag),
-                GraphFormat::Mermaid => drawing::mermaid(&dag),
-                GraphFormat::Svg => drawing::svg(&dag),
+                GraphFormat::Dot => graph::to_dot(&dag),
+                GraphFormat::Mermaid => graph::to_mermaid(&dag),
+                GraphFormat::Svg => graph::to_svg(&dag),
             };
             match format {
                 Format::Text => output::say(&drawing),

@@ -1,7 +1,7 @@
 //! What is done to deployments, and how they stand.
 
 use serde_json::{Value, json};
-use slipway_app::{DeploymentView, Started};
+use slipway_app::{DeploymentProgress, DeploymentView, Started};
 use slipway_model::{Cluster, ClusterTarget, Deployment};
 
 use super::{Session, clusters::RENDER_NOTE};
@@ -29,9 +29,26 @@ pub(super) fn status(session: &Session, deployment: Option<&str>) -> Result<Exit
     session.show(&answer, |answer| {
         let view: DeploymentView = read(answer)?;
         let cluster = cluster_of(session, &view.deployment)?;
-        Ok(details(&view, cluster.as_ref()))
+        let mut text = details(&view, cluster.as_ref());
+        if view.deployment.status.is_in_flight() {
+            text.push_str(&waits(session, deployment)?);
+        }
+        Ok(text)
     })?;
     Ok(Exit::Done)
+}
+
+/// What each component waits for, a line each.
+fn waits(session: &Session, deployment: &str) -> Result<String, Failure> {
+    let progress: DeploymentProgress = read(&session.client.get(&format!("{}/progress", path(deployment)))?)?;
+    let lines = progress.components.iter().filter_map(|one| {
+        let waits_for = one.waiting_for.as_ref()?;
+        Some(format!(
+            "\n{} waits for {waits_for}\n",
+            one.component.component_name
+        ))
+    });
+    Ok(lines.collect())
 }
 
 /// The cluster of a deployment; none when it was removed since.

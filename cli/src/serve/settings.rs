@@ -1,6 +1,6 @@
 //! What the environment says to the embedded control plane.
 
-use std::{collections::BTreeSet, env, path::PathBuf};
+use std::{collections::BTreeSet, env, path::PathBuf, time::Duration};
 
 use slipway_app::Settings;
 use slipway_model::BUDUSECASES_EVENTS;
@@ -41,6 +41,8 @@ impl Environment {
         settings.use_pipeline_orchestration = self.orchestrates()?;
         settings.chart_hosts = self.hosts()?;
         settings.topics = self.topics();
+        // A look costs nothing here, and people watch.
+        settings.watch_hold = Duration::from_secs(2);
         Ok(settings)
     }
 

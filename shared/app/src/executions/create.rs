@@ -215,8 +215,11 @@ enum StoredChunk {
     Inline(PlanChunk),
 }
 
+/// The ordinal of a node that is kept, and its outputs.
+type KeptNode = (u32, JsonMap);
+
 /// Nodes that can start, as (ordinal, whether it has an effect outside), and nodes that are kept, with their outputs.
-fn first_nodes(nodes: &[Node], kept: &BTreeMap<String, JsonMap>) -> (Vec<(u32, bool)>, Vec<(u32, JsonMap)>) {
+fn first_nodes(nodes: &[Node], kept: &BTreeMap<String, JsonMap>) -> (Vec<(u32, bool)>, Vec<KeptNode>) {
     let kept_nodes = nodes
         .iter()
         .filter_map(|node| Some((node.ordinal, kept.get(&node.id)?.clone())))

@@ -10,34 +10,27 @@ use std::{
     time::Duration,
 };
 
-use slipway_actions::{Action, Answer, Context, find};
-use slipway_engine::{Claims, Decision, StepEvent, decide, step_event, step_started_event};
+use slipway_actions::find;
+use slipway_engine::{Claims, Decision, StepEvent, decide};
 use slipway_model::{
-    CHUNK_SIZE, EffectClass, Execution, ExecutionId, ExecutionLook, Failure, FailureKind, JobEnd, JobId,
-    JobStatus, JsonMap, Message, Node, NodeKind, Outcome, PlanChunk, Queue, StepRecord, StepStatus, TenantId,
-    Timestamp,
+    CHUNK_SIZE, EffectClass, Execution, ExecutionId, FailureKind, JobEnd, JobStatus, Node, NodeKind, Outcome,
+    PlanChunk, StepRecord, StepStatus, TenantId, Timestamp,
 };
-use slipway_ports::{Guard, Put, Session};
+use slipway_ports::Session;
 
 use crate::{
-    App, AppError,
-    executions::{LONGEST_DELAY, publish},
-    jobs::{JobOrigin, NewStepJob},
-    keys,
-    steps::{BATCH, RenderContext, has_effect, send_steps, step_item, surroundings::TenantSurroundings},
+    App, AppError, keys,
+    steps::{BATCH, RenderContext, send_steps},
 };
 
 /// An invocation hands on what is left after this long.
 const INLINE_TIME: Duration = Duration::from_secs(5);
 
-/// Largest outputs of a step, as JSON.
-const OUTPUT_BYTES: usize = 256 * 1024;
-
 /// A node to look at.
-struct Work {
-    ordinal: u32,
+pub(super) struct Work {
+    pub(super) ordinal: u32,
     /// Whether all its dependencies ended satisfied; unknown if that must be derived first.
-    arrived: Option<bool>,
+    pub(super) arrived: Option<bool>,
 }
 
 /// One invocation's way through an execution.
@@ -46,9 +39,9 @@ pub(super) struct Drive<'a> {
     pub(super) header: Execution,
     pub(super) session: Box<dyn Session>,
     chunks: HashMap<u32, Arc<PlanChunk>>,
-    work: VecDeque<Work>,
-    later: Vec<(u32, bool)>,
-    looked_at: usize,
+    pub(super) work: VecDeque<Work>,
+    pub(super) later: Vec<(u32, bool)>,
+    pub(super) looked_at: usize,
     began: Timestamp,
 }
 
@@ -117,7 +110,7 @@ impl Drive<'_> {
         Ok(())
     }
 
-    fn is_spent(&self) -> bool {
+    pub(super) fn is_spent(&self) -> bool {
         self.looked_at >= BATCH || self.app.clock.now().since(self.began) >= INLINE_TIME
     }
 
@@ -237,7 +230,12 @@ impl Drive<'_> {
         Ok(StepEvent::Poke)
     }
 
-    async fn fail_before_start(&mut self, node: &Node, ok: bool, message: String) -> Result<(), AppError> {
+    pub(super) async fn fail_before_start(
+        &mut self,
+        node: &Node,
+        ok: bool,
+        message: String,
+    ) -> Result<(), AppError> {
         let now = self.app.clock.now();
         let event = StepEvent::Ready { ok, when: true };
         let claims = self.claims(EffectClass::Pure, node);
@@ -255,7 +253,7 @@ impl Drive<'_> {
         self.answer(node, None, &claim, outcome, EffectClass::Pure).await
     }
 
-    fn claims(&self, effect: EffectClass, node: &Node) -> Claims<'_> {
+    pub(super) fn claims(&self, effect: EffectClass, node: &Node) -> Claims<'_> {
         Claims {
             lease: self.app.settings.invocation + Duration::from_secs(60),
             epoch: &self.app.settings.epoch,
@@ -331,29 +329,6 @@ impl Drive<'_> {
         }
     }
 
-    /// Writes the claim, makes it durable, runs the action, and goes on with its answer.
-    async fn claim_and_run(
-        &mut self,
-        node: &Node,
-        action: &'static dyn Action,
-        version: Option<u64>,
-        claim: StepRecord,
-        effect: EffectClass,
-    ) -> Result<(), AppError> {
-        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
-        let guard = version.map_or(Guard::Absent, Guard::Version);
-        let Put::Won(version) = self.session.put(&key, step_item(&claim), guard).await? else {
-            return Ok(());
-        };
-        let started = step_started_event(&self.header, node, &claim);
-        publish(self.session.as_mut(), &self.header, &started);
-        std::mem::replace(&mut self.session, self.app.store.session())
-            .settle()
-            .await?;
-        let outcome = self.perform(node, action, &claim).await?;
-        self.answer(node, Some(version), &claim, outcome, effect).await
-    }
-
     async fn reload_header(&mut self) -> Result<(), AppError> {
         let key = keys::execution(&self.header.tenant, self.header.id);
         if let Some(stored) = self.session.get(&key).await? {
@@ -361,248 +336,4 @@ impl Drive<'_> {
         }
         Ok(())
     }
-
-    /// Renders the parameters and runs the action.
-    async fn perform(
-        &mut self,
-        node: &Node,
-        action: &'static dyn Action,
-        claim: &StepRecord,
-    ) -> Result<Outcome, AppError> {
-        let refuse = |message| {
-            Ok(Outcome::Failed {
-                message,
-                kind: FailureKind::Permanent,
-            })
-        };
-        let mut steps = BTreeMap::new();
-        for (name, ordinal) in &node.reads {
-            let outputs = self
-                .record(*ordinal)
-                .await?
-                .filter(|(record, _)| record.status == StepStatus::Completed);
-            steps.insert(name.clone(), outputs.map(|(record, _)| record.outputs));
-        }
-        let context = RenderContext::new(&self.header, steps);
-        let at = slipway_expr::Path::of("params");
-        let rendered = if action.resolves_secrets() {
-            self.app
-                .render_with_secrets(&self.header.tenant, &context, &node.params, &at)
-                .await?
-        } else {
-            context.render_without_secrets(&node.params, &at)
-        };
-        let params = match rendered {
-            Ok(params) => params,
-            Err(message) => return refuse(message),
-        };
-        let errors = action.check(&params);
-        if !errors.is_empty() {
-            return refuse(
-                errors
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            );
-        }
-        let surroundings = TenantSurroundings {
-            app: self.app,
-            tenant: &self.header.tenant,
-        };
-        let now = self.app.clock.now();
-        let attempt = Context {
-            header: &self.header,
-            node,
-            params,
-            attempt: claim.attempt,
-            now,
-            surroundings: &surroundings,
-        };
-        match action.run(attempt).await {
-            Answer::Outcome(outcome) => Ok(outcome),
-            Answer::Job(draft) => {
-                let new = NewStepJob {
-                    id: JobId::of_step(self.header.id, &node.id, claim.attempt),
-                    draft: *draft,
-                    context,
-                    origin: JobOrigin {
-                        header: &self.header,
-                        node,
-                    },
-                };
-                self.app.write_step_job(self.session.as_mut(), new).await
-            }
-        }
-    }
-
-    /// Goes on with an action's answer.
-    async fn answer(
-        &mut self,
-        node: &Node,
-        version: Option<u64>,
-        claim: &StepRecord,
-        outcome: Outcome,
-        effect: EffectClass,
-    ) -> Result<(), AppError> {
-        let outcome = match outcome {
-            Outcome::Completed(outputs) if too_large(&outputs) => Outcome::Failed {
-                message: format!("its outputs are larger than {} KiB", OUTPUT_BYTES / 1024),
-                kind: FailureKind::Permanent,
-            },
-            other => other,
-        };
-        let event = StepEvent::Answer {
-            fence: claim.fence,
-            outcome,
-        };
-        let now = self.app.clock.now();
-        match decide(
-            node,
-            Some(claim),
-            &self.header,
-            event,
-            now,
-            &self.claims(effect, node),
-        ) {
-            Ok(Decision::Write(next)) => self.write(node, version, *next).await,
-            Ok(_) => Ok(()),
-            Err(illegal) => {
-                tracing::warn!(execution = %self.header.id, error = %illegal, "dropped an answer");
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes a record under its guard and does what follows from it.
-    async fn write(&mut self, node: &Node, version: Option<u64>, next: StepRecord) -> Result<(), AppError> {
-        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
-        let guard = version.map_or(Guard::Absent, Guard::Version);
-        match self.session.put(&key, step_item(&next), guard).await? {
-            Put::Won(_) => self.after(node, &next).await,
-            // Somebody else moved it: look again at what is there now.
-            Put::Lost(_) => {
-                self.work.push_back(Work {
-                    ordinal: node.ordinal,
-                    arrived: None,
-                });
-                Ok(())
-            }
-        }
-    }
-
-    /// What follows from a record: repeated whenever its message comes again.
-    async fn after(&mut self, node: &Node, record: &StepRecord) -> Result<(), AppError> {
-        let had_effect = record.started_at != record.ended_at && record.started_at.is_some();
-        if record.status.is_terminal() {
-            if matches!(record.status, StepStatus::Failed | StepStatus::TimedOut) {
-                self.record_failure(node, record).await?;
-            }
-            if let Some(event) = step_event(&self.header, node, record) {
-                publish(self.session.as_mut(), &self.header, &event);
-            }
-            if had_effect && !self.header.callback_topics.is_empty() {
-                let look = ExecutionLook::Progress;
-                let message = Message::Execution {
-                    tenant: self.header.tenant.clone(),
-                    execution: self.header.id,
-                    look,
-                };
-                self.session.send(Queue::ExecuteStep, message, Duration::ZERO);
-            }
-            return self.follow(node, record.satisfied).await;
-        }
-        if record.status == StepStatus::AwaitingEvent {
-            let started = step_started_event(&self.header, node, record);
-            publish(self.session.as_mut(), &self.header, &started);
-            if let Some(job) = record.job_id {
-                self.app
-                    .send_job(self.session.as_mut(), &self.header.tenant, job, Duration::ZERO);
-            }
-        }
-        if let Some(at) = [record.wake_at, record.deadline].into_iter().flatten().min() {
-            self.wake(node.ordinal, at);
-        }
-        Ok(())
-    }
-
-    /// Has a step looked at later. What is further away than a message can wait is found by the sweep.
-    fn wake(&mut self, ordinal: u32, at: Timestamp) {
-        let delay = at.since(self.app.clock.now());
-        if delay <= LONGEST_DELAY {
-            let message = Message::Steps {
-                tenant: self.header.tenant.clone(),
-                execution: self.header.id,
-                ordinals: vec![ordinal],
-            };
-            self.session.send(Queue::ExecuteStep, message, delay);
-        }
-    }
-
-    async fn record_failure(&mut self, node: &Node, record: &StepRecord) -> Result<(), AppError> {
-        let failure = Failure {
-            step_id: node.id.clone(),
-            message: record.error_message.clone().unwrap_or_default(),
-        };
-        let (tenant, id) = (self.header.tenant.clone(), self.header.id);
-        let updated = self
-            .app
-            .update_header(self.session.as_mut(), &tenant, id, |header| {
-                if header.failure.is_some() {
-                    return false;
-                }
-                header.failure = Some(failure.clone());
-                true
-            })
-            .await?;
-        if let Some(header) = updated {
-            self.header = header;
-        }
-        Ok(())
-    }
-
-    /// Tells the nodes after one that it ended, and goes on with those that became ready.
-    async fn follow(&mut self, node: &Node, ok: bool) -> Result<(), AppError> {
-        for successor in &node.successors {
-            let arrived = if successor.of == 1 {
-                ok
-            } else {
-                let key = keys::join(&self.header.tenant, self.header.id, successor.ordinal);
-                let arrivals = self.session.arrive(&key, successor.slot, ok).await?;
-                if arrivals.count() < u32::from(successor.of) {
-                    continue;
-                }
-                arrivals.bad == 0
-            };
-            self.became_ready(successor.ordinal, arrived).await?;
-        }
-        Ok(())
-    }
-
-    async fn became_ready(&mut self, ordinal: u32, arrived: bool) -> Result<(), AppError> {
-        let effect = match self.node(ordinal).await? {
-            Some(node) => has_effect(&node),
-            None => false,
-        };
-        if effect || self.work.len() + self.looked_at >= BATCH || self.is_spent() {
-            self.later.push((ordinal, effect));
-        } else {
-            self.work.push_back(Work {
-                ordinal,
-                arrived: Some(arrived),
-            });
-        }
-        Ok(())
-    }
-}
-
-fn too_large(outputs: &JsonMap) -> bool {
-    // Most outputs are a handful of short texts: only what may be large is measured.
-    let may_be_large = outputs.len() > 64
-        || outputs.values().any(|value| match value {
-            serde_json::Value::String(text) => text.len() > 1024,
-            serde_json::Value::Array(_) | serde_json::Value::Object(_) => true,
-            _ => false,
-        });
-    may_be_large && serde_json::to_string(outputs).is_ok_and(|json| json.len() > OUTPUT_BYTES)
 }

@@ -3,6 +3,8 @@
 mod compensate;
 mod drive;
 mod finish;
+mod follow;
+mod perform;
 mod render;
 mod surroundings;
 

@@ -1,0 +1,194 @@
+//! Attempts: the claim, the action, and what its answer makes of the step.
+
+use std::collections::BTreeMap;
+
+use slipway_actions::{Action, Answer, Context};
+use slipway_engine::{Decision, StepEvent, decide, step_started_event};
+use slipway_model::{EffectClass, FailureKind, JobId, JsonMap, Node, Outcome, StepRecord, StepStatus};
+use slipway_ports::{Guard, Put};
+
+use crate::{
+    AppError,
+    executions::publish,
+    jobs::{JobOrigin, NewStepJob},
+    keys,
+    steps::{
+        RenderContext,
+        drive::{Drive, Work},
+        step_item,
+        surroundings::TenantSurroundings,
+    },
+};
+
+/// Largest outputs of a step, as JSON.
+const OUTPUT_BYTES: usize = 256 * 1024;
+
+impl Drive<'_> {
+    /// Writes the claim, makes it durable, runs the action, and goes on with its answer.
+    pub(super) async fn claim_and_run(
+        &mut self,
+        node: &Node,
+        action: &'static dyn Action,
+        version: Option<u64>,
+        claim: StepRecord,
+        effect: EffectClass,
+    ) -> Result<(), AppError> {
+        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let guard = version.map_or(Guard::Absent, Guard::Version);
+        let Put::Won(version) = self.session.put(&key, step_item(&claim), guard).await? else {
+            return Ok(());
+        };
+        let started = step_started_event(&self.header, node, &claim);
+        publish(self.session.as_mut(), &self.header, &started);
+        std::mem::replace(&mut self.session, self.app.store.session())
+            .settle()
+            .await?;
+        let outcome = self.perform(node, action, &claim).await?;
+        self.answer(node, Some(version), &claim, outcome, effect).await
+    }
+
+    /// Renders the parameters and runs the action.
+    pub(super) async fn perform(
+        &mut self,
+        node: &Node,
+        action: &'static dyn Action,
+        claim: &StepRecord,
+    ) -> Result<Outcome, AppError> {
+        let refuse = |message| {
+            Ok(Outcome::Failed {
+                message,
+                kind: FailureKind::Permanent,
+            })
+        };
+        let mut steps = BTreeMap::new();
+        for (name, ordinal) in &node.reads {
+            let outputs = self
+                .record(*ordinal)
+                .await?
+                .filter(|(record, _)| record.status == StepStatus::Completed);
+            steps.insert(name.clone(), outputs.map(|(record, _)| record.outputs));
+        }
+        let context = RenderContext::new(&self.header, steps);
+        let at = slipway_expr::Path::of("params");
+        let rendered = if action.resolves_secrets() {
+            self.app
+                .render_with_secrets(&self.header.tenant, &context, &node.params, &at)
+                .await?
+        } else {
+            context.render_without_secrets(&node.params, &at)
+        };
+        let params = match rendered {
+            Ok(params) => params,
+            Err(message) => return refuse(message),
+        };
+        let errors = action.check(&params);
+        if !errors.is_empty() {
+            return refuse(
+                errors
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            );
+        }
+        let surroundings = TenantSurroundings {
+            app: self.app,
+            tenant: &self.header.tenant,
+        };
+        let now = self.app.clock.now();
+        let attempt = Context {
+            header: &self.header,
+            node,
+            params,
+            attempt: claim.attempt,
+            now,
+            surroundings: &surroundings,
+        };
+        match action.run(attempt).await {
+            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Job(draft) => {
+                let new = NewStepJob {
+                    id: JobId::of_step(self.header.id, &node.id, claim.attempt),
+                    draft: *draft,
+                    context,
+                    origin: JobOrigin {
+                        header: &self.header,
+                        node,
+                    },
+                };
+                self.app.write_step_job(self.session.as_mut(), new).await
+            }
+        }
+    }
+
+    /// Goes on with an action's answer.
+    pub(super) async fn answer(
+        &mut self,
+        node: &Node,
+        version: Option<u64>,
+        claim: &StepRecord,
+        outcome: Outcome,
+        effect: EffectClass,
+    ) -> Result<(), AppError> {
+        let outcome = match outcome {
+            Outcome::Completed(outputs) if too_large(&outputs) => Outcome::Failed {
+                message: format!("its outputs are larger than {} KiB", OUTPUT_BYTES / 1024),
+                kind: FailureKind::Permanent,
+            },
+            other => other,
+        };
+        let event = StepEvent::Answer {
+            fence: claim.fence,
+            outcome,
+        };
+        let now = self.app.clock.now();
+        match decide(
+            node,
+            Some(claim),
+            &self.header,
+            event,
+            now,
+            &self.claims(effect, node),
+        ) {
+            Ok(Decision::Write(next)) => self.write(node, version, *next).await,
+            Ok(_) => Ok(()),
+            Err(illegal) => {
+                tracing::warn!(execution = %self.header.id, error = %illegal, "dropped an answer");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a record under its guard and does what follows from it.
+    pub(super) async fn write(
+        &mut self,
+        node: &Node,
+        version: Option<u64>,
+        next: StepRecord,
+    ) -> Result<(), AppError> {
+        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let guard = version.map_or(Guard::Absent, Guard::Version);
+        match self.session.put(&key, step_item(&next), guard).await? {
+            Put::Won(_) => self.after(node, &next).await,
+            // Somebody else moved it: look again at what is there now.
+            Put::Lost(_) => {
+                self.work.push_back(Work {
+                    ordinal: node.ordinal,
+                    arrived: None,
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+fn too_large(outputs: &JsonMap) -> bool {
+    // Most outputs are a handful of short texts: only what may be large is measured.
+    let may_be_large = outputs.len() > 64
+        || outputs.values().any(|value| match value {
+            serde_json::Value::String(text) => text.len() > 1024,
+            serde_json::Value::Array(_) | serde_json::Value::Object(_) => true,
+            _ => false,
+        });
+    may_be_large && serde_json::to_string(outputs).is_ok_and(|json| json.len() > OUTPUT_BYTES)
+}
