@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use slipway_model::{DeploymentStatus, ExecutionLook, Message, Queue, TenantId};
-use slipway_ports::{DUE_SHARDS, DueItem, Guard, Item, Session};
+use slipway_model::{Deployment, DeploymentId, ExecutionLook, Message, Queue, TenantId};
+use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session};
 
 use crate::{
     App, AppError,
-    deployments::deployment_item,
+    deployments::{deployment_item, look_again},
     keys::{self, DueThing},
 };
 
@@ -79,32 +79,21 @@ impl App {
         }
     }
 
-    /// A deployment that an execution works on: its state is derived again, in case an event was lost.
-    async fn look_at_deployment(
-        &self,
-        tenant: &TenantId,
-        id: slipway_model::DeploymentId,
-    ) -> Result<(), AppError> {
+    /// A deployment that changed: its state is derived again, in case an event was lost or a call cut short.
+    async fn look_at_deployment(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
         let key = keys::deployment(tenant, id);
         let Some(stored) = self.store.get(&key).await? else {
             return Ok(());
         };
-        let deployment: slipway_model::Deployment = stored.read()?;
-        if deployment.pipeline_execution_id.is_none() {
-            // The legacy path is brought up to date by those who ask.
-            return Ok(());
-        }
-        let after = self.reconcile(&deployment).await?;
-        if after.status.is_in_flight() && after.status != DeploymentStatus::Pending {
-            // Due again later, unless somebody has just changed it.
-            let item = Item {
-                body: stored.body.clone(),
-                ..deployment_item(&deployment, self.clock.now())
-            };
-            let mut session = self.store.session();
-            session.put(&key, item, Guard::Version(stored.version)).await?;
-            session.settle().await?;
-        }
-        Ok(())
+        let deployment: Deployment = stored.read()?;
+        self.reconcile(&deployment).await?;
+        // The legacy path is brought up to date by those who ask.
+        let is_watched = deployment.status.is_in_flight() && deployment.pipeline_execution_id.is_some();
+        let again = is_watched.then(|| self.clock.now()).and_then(look_again);
+        // Unless somebody has just changed it, whose change is looked at in its own time.
+        let mut session = self.store.session();
+        let item = deployment_item(&deployment).due_at(again);
+        session.put(&key, item, Guard::Version(stored.version)).await?;
+        Ok(session.settle().await?)
     }
 }

@@ -83,7 +83,7 @@ impl App {
 
         let mut session = self.store.session();
         let key = keys::deployment(tenant, deployment.id);
-        let item = records::deployment_item(&deployment, deployment.created_at);
+        let item = records::deployment_item(&deployment);
         session.put(&key, item, Guard::Absent).await?;
         let now = deployment.created_at;
         let components = components::planned(&deployment, &template, &dag, now);

@@ -33,6 +33,6 @@ pub(crate) use ending::Ending;
 pub(crate) use history::Line;
 pub(crate) use inputs::facts;
 pub(crate) use operation::wrong_state;
-pub(crate) use records::deployment_item;
+pub(crate) use records::{deployment_item, look_again};
 pub(crate) use revisions::Revision;
 pub(crate) use start::refuse_unless_pending;

@@ -10,22 +10,27 @@ use crate::{App, AppError, keys, names};
 /// The longest name of a deployment: with a component's it has to make a release name that people recognise.
 pub(crate) const LONGEST_NAME: usize = 40;
 
-/// When an execution works on a deployment, the sweeper looks at it after this long, in case a message was lost.
+/// Whatever changed a deployment may have been cut short before everything followed: the sweeper looks at it after
+/// this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// A deployment as it is stored: listed, and due while an execution works on it.
-pub(crate) fn deployment_item(deployment: &Deployment, now: Timestamp) -> Item {
+/// A deployment as it is stored: in the list of deployments.
+pub(crate) fn deployment_item(deployment: &Deployment) -> Item {
     let attributes = BTreeMap::from([
         ("status".to_owned(), deployment.status.as_str().to_owned()),
         ("template".to_owned(), deployment.template.name.clone()),
         ("cluster".to_owned(), deployment.cluster_id.to_string()),
     ]);
-    let look_again = deployment.status.is_in_flight().then(|| now.plus(LOOK_AGAIN));
-    Item::of(deployment).due_at(look_again).listed(Listing {
+    Item::of(deployment).listed(Listing {
         list: keys::list(&deployment.tenant, "deployments"),
         position: keys::position(deployment.created_at, deployment.id),
         attributes,
     })
+}
+
+/// When the sweeper looks at a deployment that has changed now.
+pub(crate) fn look_again(now: Timestamp) -> Option<Timestamp> {
+    Some(now.plus(LOOK_AGAIN))
 }
 
 impl App {
@@ -86,7 +91,7 @@ impl App {
             }
             let now = self.clock.now();
             deployment.updated_at = now;
-            let item = deployment_item(&deployment, now);
+            let item = deployment_item(&deployment).due_at(look_again(now));
             if let Put::Won(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
                 return Ok(Some((deployment, true)));
             }

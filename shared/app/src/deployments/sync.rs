@@ -34,10 +34,23 @@ impl App {
         self.view(deployment).await
     }
 
-    /// Derives components and deployment from the steps of its newest execution, and sends again what may have been
-    /// lost on the way to it.
+    /// Derives components and deployment from the steps of its newest execution, sends again what may have been lost
+    /// on the way to it, and does what follows from where it rests.
     pub(crate) async fn reconcile(&self, deployment: &Deployment) -> Result<Deployment, AppError> {
         let tenant = &deployment.tenant;
+        let is_deleted = deployment.status == DeploymentStatus::Deleted;
+        if is_deleted
+            || (deployment.status == DeploymentStatus::Stopped && deployment.pipeline_execution_id.is_none())
+        {
+            let mut session = self.store.session();
+            self.stop_components(session.as_mut(), deployment, deployment.pipeline_execution_id)
+                .await?;
+            session.settle().await?;
+        }
+        if is_deleted {
+            self.forget(deployment).await?;
+            return Ok(deployment.clone());
+        }
         let Some(id) = deployment.pipeline_execution_id else {
             return Ok(deployment.clone());
         };

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod chaos;
 mod cluster;
 mod clusters;
 mod creating;
 mod deleting;
 mod events;
+mod flaky;
 mod legacy;
 mod lists;
 mod planning;

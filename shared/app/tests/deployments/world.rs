@@ -16,7 +16,10 @@ use slipway_testkit::{
     memory::{SimpleBlobs, SimpleSecrets, SimpleStore},
 };
 
-use crate::cluster::{AnyChart, FakeCluster};
+use crate::{
+    cluster::{AnyChart, FakeCluster},
+    flaky::FlakyStore,
+};
 
 /// The catalog that is shipped.
 pub(crate) fn catalog() -> Catalog {
@@ -84,6 +87,8 @@ pub(crate) fn new_deployment(template: &str, name: &str) -> NewDeployment {
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) store: Arc<SimpleStore>,
+    /// The same store, as the control plane sees it.
+    pub(crate) flaky: Arc<FlakyStore>,
     pub(crate) secrets: Arc<SimpleSecrets>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) cluster: FakeCluster,
@@ -98,12 +103,13 @@ impl World {
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = Arc::new(SimpleStore::new(clock.clone(), 1000));
+        let flaky = Arc::new(FlakyStore::new(store.clone()));
         let secrets = Arc::new(SimpleSecrets::default());
         let cluster = FakeCluster::new(clock.clone());
         let mut settings = Settings::new("epoch");
         change(&mut settings);
         let app = App::new(Services {
-            store: store.clone(),
+            store: flaky.clone(),
             receiver: store.clone(),
             secrets: secrets.clone(),
             blobs: Arc::new(SimpleBlobs::default()),
@@ -118,6 +124,7 @@ impl World {
         let world = Self {
             app,
             store,
+            flaky,
             secrets,
             clock,
             cluster,
