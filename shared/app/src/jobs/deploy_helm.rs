@@ -137,6 +137,11 @@ impl<'a> Opening<'a> {
                 session.settle().await?;
                 Ok(Some(run))
             }
+            // A message that came twice. The invocation that works for the job also sees whether it is cancelled.
+            Taken::Busy(other) if other == self.job.id => {
+                session.settle().await?;
+                Ok(None)
+            }
             Taken::Busy(other) => {
                 self.job.waiting_for = vec![JobWait {
                     object: format!("release {release}"),
@@ -217,16 +222,18 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// Records the job. False if somebody else has changed it since it was read: an invocation that works for it
+    /// goes on, and whoever cancelled it has sent a message.
     async fn write(&mut self, session: &mut dyn Session, due_in: Duration) -> Result<bool, AppError> {
-        write(
-            self.app,
-            session,
-            &mut self.job,
-            &mut self.version,
-            &self.work,
-            due_in,
-        )
-        .await
+        let key = keys::job(&self.job.tenant, self.job.id);
+        let item = job_item(&self.job, due_in, self.app.clock.now());
+        match session.put(&key, item, Guard::Version(self.version)).await? {
+            Put::Won(next) => self.version = next,
+            Put::Lost(_) => return Ok(false),
+        }
+        let key = keys::job_work(&self.job.tenant, self.job.id);
+        session.put(&key, Item::of(&self.work), Guard::Any).await?;
+        Ok(true)
     }
 }
 

@@ -211,6 +211,9 @@ impl Run<'_> {
                 return Ok(Ok(Next::Ended));
             }
             session.settle().await?;
+            if self.job.cancel.is_some() {
+                return Ok(Ok(Next::Go));
+            }
         }
         match self.config.operation {
             HelmOperation::Deploy => self.deploy(record).await,
