@@ -125,7 +125,13 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let folder = env::args_os()
         .nth(1)
         .map_or_else(|| temporary.path().to_owned(), PathBuf::from);
-    let embedded = Embedded::open(&folder.join("data"), Options::default())?;
+    let open = || {
+        let start = Instant::now();
+        Embedded::open(&folder.join("data"), Options::default()).map(|embedded| (embedded, start.elapsed()))
+    };
+    let (_, new) = open()?;
+    let (embedded, again) = open()?;
+    println!("opening a new folder: {new:.2?}, again: {again:.2?}");
     let store = embedded.store();
     let connection = bare(&folder.join("bare.db"))?;
 
