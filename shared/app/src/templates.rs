@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use slipway_model::{DeploymentId, Template, TenantId};
+use slipway_model::{Component, DeploymentId, FieldError, Template, TenantId};
 use slipway_ports::{Guard, Item, Listing, Put};
 use utoipa::ToSchema;
 
@@ -53,8 +53,23 @@ impl App {
     }
 
     fn check_template(&self, template: Value) -> Result<Template, AppError> {
-        slipway_dag::template::check(template, &self.catalog)
-            .map_err(|errors| AppError::invalid("the template is invalid", errors))
+        let invalid = |errors| AppError::invalid("the template is invalid", errors);
+        let template = slipway_dag::template::check(template, &self.catalog).map_err(invalid)?;
+        let refused = |(index, component): (usize, &Component)| {
+            let refused = self.refused_host(&component.chart.as_ref()?.reference)?;
+            Some(FieldError::new(format!("components[{index}].chart.ref"), refused))
+        };
+        let errors: Vec<FieldError> = template
+            .components
+            .iter()
+            .enumerate()
+            .filter_map(refused)
+            .collect();
+        if errors.is_empty() {
+            Ok(template)
+        } else {
+            Err(invalid(errors))
+        }
     }
 
     /// The newest version of every template.

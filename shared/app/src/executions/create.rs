@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use slipway_model::{
-    CHUNK_SIZE, Dag, DeploymentId, Execution, ExecutionId, ExecutionLook, ExecutionStatus, JsonMap, Message,
-    Node, PlanChunk, Queue, StepRecord, StepStatus, TenantId, Timestamp,
+    CHUNK_SIZE, Dag, DagStep, DeploymentId, Execution, ExecutionId, ExecutionLook, ExecutionStatus,
+    FieldError, JsonMap, Message, Node, PlanChunk, Queue, StepRecord, StepStatus, TenantId, Timestamp,
 };
 use slipway_ports::{Guard, Item, Listing, Put, Session, Stored};
 
@@ -66,6 +66,17 @@ impl App {
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         let dag = slipway_dag::dag::check(dag, &ActionRegistry, &topics)
             .map_err(|errors| AppError::invalid("Invalid DAG", errors))?;
+        let refused = |(index, step): (usize, &DagStep)| {
+            let refused = self.refused_host(step.params.get("chart_ref")?.as_str()?)?;
+            Some(FieldError::new(
+                format!("steps[{index}].params.chart_ref"),
+                refused,
+            ))
+        };
+        let errors: Vec<FieldError> = dag.steps.iter().enumerate().filter_map(refused).collect();
+        if !errors.is_empty() {
+            return Err(AppError::invalid("Invalid DAG: Invalid Helm config", errors));
+        }
         let mut session = self.store.session();
         let id = ExecutionId(self.ids.uuid());
         let execution = self

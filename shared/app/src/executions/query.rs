@@ -29,32 +29,17 @@ impl App {
     /// Executions, newest first.
     ///
     /// # Errors
-    /// What the store says.
+    /// 400 for a bad cursor, 422 for a bad limit.
     pub async fn executions(&self, caller: &Caller, query: &ListQuery) -> Result<Page<Execution>, AppError> {
+        let (after, limit) = (query.position()?, query.page_size()?);
         let filters: Vec<Filter> = query
             .status
             .iter()
             .map(|status| ("status".to_owned(), status.clone()))
             .collect();
         let list = format!("{}/executions", caller.tenant);
-        let page = self
-            .store
-            .list(
-                &list,
-                &filters,
-                query.cursor.as_deref(),
-                query.limit.unwrap_or(50).clamp(1, 200),
-            )
-            .await?;
-        let items = page
-            .items
-            .iter()
-            .map(|stored| stored.read())
-            .collect::<Result<_, _>>()?;
-        Ok(Page {
-            items,
-            next_cursor: page.next,
-        })
+        let page = self.store.list(&list, &filters, after.as_deref(), limit).await?;
+        Page::read(&page)
     }
 
     /// One execution.

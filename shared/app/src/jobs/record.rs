@@ -222,15 +222,18 @@ impl App {
             .filter(|error| deploys || error.path != "chart_ref")
             .map(|error| slipway_model::FieldError::new(error.path, error.message))
             .collect();
-        if let Some(Ok(chart)) = config
-            .get("chart_ref")
-            .and_then(Value::as_str)
-            .map(ChartRef::parse)
-            && let Err(refused) = self.settings.chart_hosts.check(&chart)
-        {
-            errors.push(slipway_model::FieldError::new("chart_ref", refused.to_string()));
+        let reference = config.get("chart_ref").and_then(Value::as_str);
+        if let Some(refused) = reference.and_then(|reference| self.refused_host(reference)) {
+            errors.push(slipway_model::FieldError::new("chart_ref", refused));
         }
         errors
+    }
+
+    /// Why charts may not come from where a reference leads. A text that is no reference is judged elsewhere.
+    pub(crate) fn refused_host(&self, reference: &str) -> Option<String> {
+        let chart = ChartRef::parse(reference).ok()?;
+        let refused = self.settings.chart_hosts.check(&chart).err()?;
+        Some(refused.to_string())
     }
 
     /// Flags a job as cancelled and has it looked at. One that has ended stays as it is.

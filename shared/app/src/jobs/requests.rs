@@ -146,8 +146,9 @@ impl App {
     /// Jobs, newest first.
     ///
     /// # Errors
-    /// What the store says.
+    /// 400 for a bad cursor, 422 for a bad limit.
     pub async fn jobs(&self, caller: &Caller, query: &ListQuery) -> Result<Page<Job>, AppError> {
+        let (after, limit) = (query.position()?, query.page_size()?);
         let mut filters: Vec<Filter> = Vec::new();
         filters.extend(
             query
@@ -155,31 +156,18 @@ impl App {
                 .iter()
                 .map(|status| ("status".to_owned(), status.clone())),
         );
-        filters.extend(
-            query
-                .cluster
-                .iter()
-                .map(|cluster| ("cluster".to_owned(), cluster.clone())),
-        );
+        if let Some(wanted) = &query.cluster {
+            let Some(cluster) = self.find_cluster(&caller.tenant, wanted).await? else {
+                return Ok(Page {
+                    items: Vec::new(),
+                    next_cursor: None,
+                });
+            };
+            filters.push(("cluster".to_owned(), cluster.id.to_string()));
+        }
         let list = format!("{}/jobs", caller.tenant);
-        let page = self
-            .store
-            .list(
-                &list,
-                &filters,
-                query.cursor.as_deref(),
-                query.limit.unwrap_or(50).clamp(1, 200),
-            )
-            .await?;
-        let items = page
-            .items
-            .iter()
-            .map(|stored| stored.read())
-            .collect::<Result<_, _>>()?;
-        Ok(Page {
-            items,
-            next_cursor: page.next,
-        })
+        let page = self.store.list(&list, &filters, after.as_deref(), limit).await?;
+        Page::read(&page)
     }
 
     /// One job.
