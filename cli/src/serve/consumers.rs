@@ -12,11 +12,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// Charts that are worked on at the same time: each may have a Helm running.
-const HELMS: usize = 8;
-
-/// Messages of any other queue that are worked on at the same time.
-const OTHERS: usize = 64;
+/// Messages of a queue that are worked on at the same time. Jobs that look at readiness do so for seconds; how many
+/// Helms run at once is bounded where they are started.
+const AT_ONCE: usize = 64;
 
 /// How often the schedule looks for what is due or was lost.
 const SCHEDULE: Duration = Duration::from_secs(60);
@@ -30,11 +28,11 @@ pub(super) fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let queues = [
-        (Queue::PlanDag, OTHERS),
-        (Queue::ExecuteStep, OTHERS),
-        (Queue::DeployHelm, HELMS),
-        (Queue::Topic(BUDPIPELINE_EVENTS.to_owned()), OTHERS),
-        (Queue::Topic(BUDUSECASES_EVENTS.to_owned()), OTHERS),
+        (Queue::PlanDag, AT_ONCE),
+        (Queue::ExecuteStep, AT_ONCE),
+        (Queue::DeployHelm, AT_ONCE),
+        (Queue::Topic(BUDPIPELINE_EVENTS.to_owned()), AT_ONCE),
+        (Queue::Topic(BUDUSECASES_EVENTS.to_owned()), AT_ONCE),
     ];
     for (queue, concurrency) in queues {
         let consumer = Consumer {

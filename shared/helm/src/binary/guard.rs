@@ -80,6 +80,8 @@ pub(crate) async fn run(
     arguments: &[OsString],
     limit: Duration,
 ) -> io::Result<Finished> {
+    // Never closed, so that it cannot fail.
+    let _place = helm.places.acquire().await;
     let path = workspace.path();
     let memory = (helm.settings.memory_limit >> 10).to_string();
     let mut command = Command::new("/bin/sh");

@@ -4,10 +4,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{process::Command, time::timeout};
+use tokio::{process::Command, sync::Semaphore, time::timeout};
 
 use super::HelmSettings;
 
@@ -23,6 +24,8 @@ pub struct Helm {
     pub(super) path: PathBuf,
     pub(super) settings: HelmSettings,
     version: semver::Version,
+    /// A place for every Helm that may run.
+    pub(super) places: Arc<Semaphore>,
 }
 
 /// Why there is no usable Helm.
@@ -88,10 +91,12 @@ impl Helm {
         if version.major < OLDEST {
             return Err(HelmMissing::TooOld { path, version });
         }
+        let places = Arc::new(Semaphore::new(settings.processes.max(1)));
         Ok(Self {
             path,
             settings,
             version,
+            places,
         })
     }
 

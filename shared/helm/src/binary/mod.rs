@@ -23,6 +23,8 @@ pub struct HelmSettings {
     /// Time between SIGTERM at a time limit, upon which Helm marks its release failed, and SIGKILL, which leaves it
     /// pending; 10 s by default.
     pub grace: Duration,
+    /// Helms that run at the same time; 8 by default. The others wait their turn.
+    pub processes: usize,
     /// Variables that Helm sees besides its own, such as `HTTPS_PROXY`. Never secrets.
     pub environment: BTreeMap<String, String>,
 }
@@ -34,6 +36,7 @@ impl HelmSettings {
             work_directory: work_directory.into(),
             memory_limit: 4 << 30,
             grace: Duration::from_secs(10),
+            processes: 8,
             environment: BTreeMap::new(),
         }
     }
