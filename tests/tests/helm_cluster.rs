@@ -259,6 +259,42 @@ async fn what_a_release_waits_for_is_said_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_test_that_fails_is_an_error_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let pod = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: check, annotations: {helm.sh/hook: test, dev.slipway/pod: {{ .Values.pod }}}}
+spec: {restartPolicy: Never, containers: [{name: check, image: "registry.example/check:1"}]}
+"#;
+    let chart = Chart::new("tested").file("templates/pod.yaml", pod);
+    target
+        .apply(&request(15, &chart, json!({"pod": "crash"})))
+        .await
+        .unwrap();
+    let error = target
+        .test(&release(15), Duration::from_secs(60))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent, "{error}");
+    assert!(
+        error.to_string().contains("check") && error.to_string().contains("POD LOGS"),
+        "{error}"
+    );
+    target
+        .apply(&request(15, &chart, json!({"pod": "never-ready"})))
+        .await
+        .unwrap();
+    let error = target
+        .test(&release(15), Duration::from_secs(4))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::TimedOut, "{error}");
+    remove(&*target, 15).await;
+}
+
+#[tokio::test]
 async fn a_job_that_failed_for_good_ends_the_wait() {
     let folder = tempfile::tempdir().unwrap();
     let target = target(folder.path()).await;
@@ -444,10 +480,7 @@ async fn an_uninstall_says_what_remains_and_removes_what_a_failed_revision_left(
     assert_eq!(target.record(release).await.unwrap(), None);
     // It stays the same when asked again, although the release is gone.
     let again = UninstallRequest {
-        leftovers: vec![ObjectReference {
-            name: "held".into(),
-            ..gone.leftovers[0].clone()
-        }],
+        leftovers: Vec::new(),
         ..gone.clone()
     };
     assert_eq!(target.uninstall(&again).await.unwrap().remaining, remaining);

@@ -9,7 +9,8 @@ use crate::{
     gate::{Gatekeeper, PLUGIN, ReleaseGate},
 };
 
-/// Helm's own limit for a hook is this much shorter than ours for the whole, so that Helm can say what it waited for.
+/// Helm's own limit for a hook is a quarter, and at most this much, shorter than ours for the whole, so that Helm can
+/// say what it waited for.
 const EARLIER: Duration = Duration::from_secs(15);
 
 /// How many revisions Helm keeps.
@@ -88,16 +89,26 @@ impl<'a> Invocation<'a> {
     /// Adds Helm's own limit for each hook or test, somewhat shorter than the whole may take.
     #[must_use]
     pub(crate) fn with_timeout(self, limit: Duration) -> Self {
-        let seconds = limit.saturating_sub(EARLIER).as_secs().max(1);
+        let seconds = limit.saturating_sub(EARLIER.min(limit / 4)).as_secs().max(1);
         self.with(["--timeout".to_owned(), format!("{seconds}s")])
     }
 
     /// Runs it; an exit code other than zero is an error.
     pub(crate) async fn run(
-        mut self,
+        self,
         limit: Duration,
         gate: Option<&ReleaseGate>,
     ) -> Result<Finished, TargetError> {
+        let (finished, error) = self.finish(limit, gate).await?;
+        error.map_or(Ok(finished), Err)
+    }
+
+    /// As `run`, with what Helm printed also when it failed.
+    pub(crate) async fn finish(
+        mut self,
+        limit: Duration,
+        gate: Option<&ReleaseGate>,
+    ) -> Result<(Finished, Option<TargetError>), TargetError> {
         let failed = |error: &io::Error| unusable(self.operation, error);
         let mut refusal = None;
         let finished = match gate {
@@ -117,13 +128,14 @@ impl<'a> Invocation<'a> {
         };
         let finished = finished.map_err(|error| failed(&error))?;
         if finished.succeeded() {
-            return Ok(finished);
+            return Ok((finished, None));
         }
         let doing = format!("helm {} of {}", self.operation, self.release);
-        match refusal {
-            Some(reason) => Err(TargetError::permanent(format!("{doing} was refused: {reason}"))),
-            None => Err(to_error(&finished, &doing, &self.redactor)),
-        }
+        let error = match refusal {
+            Some(reason) => TargetError::permanent(format!("{doing} was refused: {reason}")),
+            None => to_error(&finished, &doing, &self.redactor),
+        };
+        Ok((finished, Some(error)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 use slipway_model::JobWait;
-use slipway_ports::TargetError;
+use slipway_ports::{ObjectReference, TargetError};
 
 use super::{CONCURRENCY, ClusterTarget};
 use crate::{client::encode, manifest::text_at};
@@ -48,38 +48,55 @@ struct Kind {
     kind: String,
 }
 
+/// An object in a namespace: what it is, and its metadata.
+pub(super) type Inhabitant = (ObjectReference, Value);
+
 impl ClusterTarget {
-    /// Looks at every kind that the server knows. One that cannot be listed may hide something, so it counts.
+    /// Who lives in a namespace. What cannot be listed may hide something, so it counts.
     pub(super) async fn inhabitants(&self, namespace: &str) -> Result<Inhabitants, TargetError> {
+        Ok(match self.objects_in(namespace).await? {
+            Some(objects) => judge(&objects),
+            None => Inhabitants::Living,
+        })
+    }
+
+    /// Every object in a namespace, of every kind that the server knows, but for those that every namespace gets; none
+    /// if the server cannot tell what it knows.
+    pub(super) async fn objects_in(&self, namespace: &str) -> Result<Option<Vec<Inhabitant>>, TargetError> {
         let mut kinds = Vec::new();
         for root in ["/api", "/apis"] {
             match self.kubernetes.discover(root).await? {
                 Some(groups) => kinds.extend(listable(&groups, root)),
-                None => return Ok(Inhabitants::Living),
+                None => return Ok(None),
             }
         }
-        let namespace = encode(namespace);
-        let found: Vec<Vec<(String, Value)>> = stream::iter(kinds)
-            .map(|kind| {
-                let path = format!("{}/namespaces/{namespace}/{}", kind.base, kind.plural);
-                async move {
-                    let objects = self.kubernetes.list_metadata(&path, "").await?;
-                    Ok::<_, TargetError>(
-                        objects
-                            .into_iter()
-                            .filter(|object| {
-                                let name = text_at(object, "/metadata/name");
-                                !ALWAYS_THERE.contains(&(kind.plural.as_str(), name))
-                            })
-                            .map(|object| (kind.kind.clone(), object))
-                            .collect(),
-                    )
-                }
-            })
+        let found: Vec<Vec<Inhabitant>> = stream::iter(kinds)
+            .map(|kind| self.objects_of(kind, namespace.to_owned()))
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
-        Ok(judge(&found.concat()))
+        Ok(Some(found.concat()))
+    }
+
+    async fn objects_of(&self, kind: Kind, namespace: String) -> Result<Vec<Inhabitant>, TargetError> {
+        let path = format!("{}/namespaces/{}/{}", kind.base, encode(&namespace), kind.plural);
+        let api_version = kind.base.trim_start_matches("/apis/").trim_start_matches("/api/");
+        let objects = self.kubernetes.list_metadata(&path, "").await?;
+        Ok(objects
+            .into_iter()
+            .filter(|object| {
+                !ALWAYS_THERE.contains(&(kind.plural.as_str(), text_at(object, "/metadata/name")))
+            })
+            .map(|object| {
+                let reference = ObjectReference {
+                    api_version: api_version.to_owned(),
+                    kind: kind.kind.clone(),
+                    namespace: namespace.clone(),
+                    name: text_at(&object, "/metadata/name").to_owned(),
+                };
+                (reference, object)
+            })
+            .collect())
     }
 }
 
@@ -124,13 +141,13 @@ fn listable(groups: &Value, root: &str) -> Vec<Kind> {
 }
 
 /// What is owned goes with its owner: if that is there, it decides, and if not, the garbage collector is coming.
-fn judge(objects: &[(String, Value)]) -> Inhabitants {
+fn judge(objects: &[Inhabitant]) -> Inhabitants {
     let uids: HashSet<&str> = objects
         .iter()
         .map(|(_, object)| text_at(object, "/metadata/uid"))
         .collect();
     let mut ending = None;
-    for (kind, object) in objects {
+    for (reference, object) in objects {
         let owners: Vec<&str> = object
             .pointer("/metadata/ownerReferences")
             .and_then(Value::as_array)
@@ -143,7 +160,7 @@ fn judge(objects: &[(String, Value)]) -> Inhabitants {
             return Inhabitants::Living;
         }
         ending.get_or_insert_with(|| JobWait {
-            object: format!("{kind}/{}", text_at(object, "/metadata/name")),
+            object: reference.to_string(),
             reason: "ending".to_owned(),
             message: if is_deleted {
                 "it is being deleted".to_owned()
@@ -165,7 +182,15 @@ mod tests {
 
     #[test]
     fn what_is_owned_or_deleted_is_ending_and_anything_else_lives() {
-        let pod = |metadata: Value| ("Pod".to_owned(), json!({"metadata": metadata}));
+        let pod = |metadata: Value| {
+            let reference = ObjectReference {
+                api_version: "v1".to_owned(),
+                kind: "Pod".to_owned(),
+                namespace: "ns".to_owned(),
+                name: text_at(&metadata, "/name").to_owned(),
+            };
+            (reference, json!({"metadata": metadata}))
+        };
         assert_eq!(judge(&[]), Inhabitants::None);
         let owned = pod(json!({"name": "p", "uid": "1", "ownerReferences": [{"uid": "gone"}]}));
         let deleted = pod(json!({"name": "d", "uid": "2", "deletionTimestamp": "now"}));

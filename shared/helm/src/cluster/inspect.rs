@@ -17,6 +17,9 @@ use crate::{
 /// Most bytes of a test's log.
 const TEST_LOG: usize = 16 << 10;
 
+/// Most bytes of an error message.
+const MESSAGE: usize = 4 << 10;
+
 /// Most bytes of a release's logs, and lines per container.
 const LOGS: usize = 64 << 10;
 const LINES: usize = 100;
@@ -61,25 +64,21 @@ impl ClusterTarget {
         release: &Release,
         time_limit: Duration,
     ) -> Result<String, TargetError> {
-        let finished = self
+        let (finished, error) = self
             .invoke(release, "test")?
             .with_release()
             .with(["--logs"])
             .with_timeout(time_limit)
-            .run(time_limit, None)
-            .await;
-        match finished {
-            Ok(finished) => {
-                let said = String::from_utf8_lossy(&finished.stdout);
-                Ok(tail(test_report(&said), TEST_LOG).to_owned())
-            }
-            Err(mut error) => {
+            .finish(time_limit, None)
+            .await?;
+        let said = String::from_utf8_lossy(&finished.stdout);
+        let report = test_report(&said);
+        match error {
+            None => Ok(tail(report, TEST_LOG).to_owned()),
+            Some(mut error) => {
                 // Helm names the pod that failed; its last lines say why.
-                let logs = self.release_logs(release).await.unwrap_or_default();
-                let room = (4usize << 10).saturating_sub(error.0.message.len() + 2);
-                if !logs.is_empty() {
-                    let _ = write!(error.0.message, "\n{}", tail(&logs, room));
-                }
+                let room = MESSAGE.saturating_sub(error.0.message.len() + 1);
+                let _ = write!(error.0.message, "\n{}", tail(report.trim_end(), room));
                 Err(error)
             }
         }

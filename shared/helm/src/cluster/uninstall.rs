@@ -1,5 +1,7 @@
 //! Uninstalling, until nothing remains.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use slipway_model::JobWait;
@@ -24,20 +26,22 @@ impl ClusterTarget {
         let release = &request.release;
         let mut objects = self.recorded_objects(release).await?;
         let hooks = self.recorded_hooks(release).await?;
-        // Helm would delete the claims that stand in the manifest.
-        self.kubernetes.forget_claims(release).await?;
-        self.invoke(release, "uninstall")?
-            .with_release()
-            .with(["--ignore-not-found"])
-            .with_timeout(request.time_limit)
-            .run(request.time_limit, None)
-            .await?;
-        for leftover in &request.leftovers {
-            if !objects.contains(leftover) {
-                objects.push(leftover.clone());
-            }
+        // Asked again, there is often only the end to be waited for, which needs no Helm.
+        if !self.kubernetes.revisions(release).await?.is_empty() {
+            // Helm would delete the claims that stand in the manifest.
+            self.kubernetes.forget_claims(release).await?;
+            self.invoke(release, "uninstall")?
+                .with_release()
+                .with(["--ignore-not-found"])
+                .with_timeout(request.time_limit)
+                .run(request.time_limit, None)
+                .await?;
         }
+        objects.extend(request.leftovers.iter().cloned());
+        objects.extend(self.labelled_objects(release).await?);
         objects.retain(|object| object.kind != "PersistentVolumeClaim");
+        objects.sort();
+        objects.dedup();
         let mut remaining: Vec<JobWait> = stream::iter(objects)
             .map(|object| self.remove(release, object))
             .buffered(CONCURRENCY)
@@ -52,6 +56,9 @@ impl ClusterTarget {
             .await?;
         remaining.extend(hooks);
         remaining.extend(self.ending_pods(release).await?);
+        // Found once as it was recorded and once in the version that the server prefers.
+        let mut told = BTreeSet::new();
+        remaining.retain(|wait| told.insert(wait.object.clone()));
         if let Some(deployment) = request.namespace_of.filter(|_| remaining.is_empty()) {
             remaining.extend(self.remove_namespace(release, deployment).await?);
         }
@@ -70,12 +77,20 @@ impl ClusterTarget {
         let Some(object) = self.kubernetes.get(&path).await? else {
             return Ok(None);
         };
-        let is_own = annotation(&object, "meta.helm.sh/release-name") == Some(&release.name)
-            && annotation(&object, "meta.helm.sh/release-namespace") == Some(&release.namespace);
-        if !is_own || is_kept(&object) {
+        if !is_own(&object, release) || is_kept(&object) {
             return Ok(None);
         }
         self.delete_and_look(&reference, &path, &object).await
+    }
+
+    /// What Helm says in its annotations belongs to the release, whichever revision made it.
+    async fn labelled_objects(&self, release: &Release) -> Result<Vec<ObjectReference>, TargetError> {
+        let objects = self.objects_in(&release.namespace).await?.unwrap_or_default();
+        Ok(objects
+            .into_iter()
+            .filter(|(_, object)| is_own(object, release))
+            .map(|(reference, _)| reference)
+            .collect())
     }
 
     /// The hooks of the newest revision; volume claims are never deleted.
@@ -137,6 +152,11 @@ impl ClusterTarget {
             .map(|pod| still_there(format!("Pod/{}", text_at(pod, "/metadata/name")), pod))
             .collect())
     }
+}
+
+fn is_own(object: &Value, release: &Release) -> bool {
+    annotation(object, "meta.helm.sh/release-name") == Some(&release.name)
+        && annotation(object, "meta.helm.sh/release-namespace") == Some(&release.namespace)
 }
 
 fn is_kept(object: &Value) -> bool {
