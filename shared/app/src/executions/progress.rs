@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use slipway_engine::{eta_seconds, percent};
 use slipway_model::{
     CHUNK_SIZE, Event, EventType, Execution, ExecutionId, ExecutionLook, ExecutionProgress, ExecutionStatus,
@@ -197,18 +198,22 @@ impl App {
         let key = keys::progress(tenant, id);
         let now = self.clock.now();
         let stored = session.get(&key).await?;
-        let (guard, last): (Guard, Option<Timestamp>) = match &stored {
+        let (guard, last): (Guard, Option<Published>) = match &stored {
             None => (Guard::Absent, None),
             Some(stored) => (Guard::Version(stored.version), Some(stored.read()?)),
         };
         if let Some(last) = last {
-            // `last` may lie ahead: then a message that was delayed until then is on its way.
-            if last > now {
+            if last.next.is_some_and(|next| next > now) {
+                // A message that was delayed until then is on its way.
                 return Ok(());
             }
-            let next = last.plus(PROGRESS_PAUSE);
-            if now < next {
-                session.put(&key, Item::of(&next), guard).await?;
+            let next = last.at.plus(PROGRESS_PAUSE);
+            if last.next.is_none() && now < next {
+                let delayed = Published {
+                    next: Some(next),
+                    ..last
+                };
+                session.put(&key, Item::of(&delayed), guard).await?;
                 let look = ExecutionLook::Progress;
                 let message = Message::Execution {
                     tenant: tenant.clone(),
@@ -221,11 +226,21 @@ impl App {
             }
         }
         let progress = self.progress_of_header(&header, false).await?;
-        session.put(&key, Item::of(&now), guard).await?;
+        let published = Published { at: now, next: None };
+        session.put(&key, Item::of(&published), guard).await?;
         publish(session.as_mut(), &header, &progress_event(&header, &progress));
         session.settle().await?;
         Ok(())
     }
+}
+
+/// When progress of an execution was published.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    at: Timestamp,
+    /// When it is published again, once something has happened since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<Timestamp>,
 }
 
 fn progress_event(header: &Execution, progress: &ExecutionProgress) -> Event {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use slipway_app::{DeploymentView, ListQuery};
-use slipway_model::{ComponentStatus, DeploymentStatus, ExecutionStatus, JobType, Queue, StepStatus};
+use slipway_model::{
+    ComponentStatus, DeploymentStatus, ExecutionLook, ExecutionStatus, JobType, Message, Queue, StepStatus,
+};
 
 use crate::world::{World, admin, problem};
 
@@ -289,4 +291,22 @@ async fn a_bad_chart_reference_fails_gracefully() {
             .items
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn an_execution_that_waits_for_a_person_sends_nothing_meanwhile() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "steps": [
+        {"id": "a", "action": "pass"}, {"id": "b", "action": "approval", "depends_on": ["a"]}]});
+    let execution = world.app.create_execution(&admin(), dag).await.unwrap().id;
+    for _ in 0..3 {
+        let message = Message::Execution {
+            tenant: admin().tenant,
+            execution,
+            look: ExecutionLook::Progress,
+        };
+        world.app.handle(&Queue::ExecuteStep, message).await.unwrap();
+    }
+    world.settle().await;
+    assert_eq!(world.store.next_message_at(), None);
 }

@@ -232,10 +232,15 @@ impl World {
     /// Everything that can be received without waiting longer than a minute for it.
     pub(crate) async fn settle(&self) {
         let queues = Self::queues();
+        let mut last = String::new();
         for _ in 0..10_000 {
             let mut handled = 0;
             for queue in &queues {
-                handled += self.deliver(queue).await;
+                let some = self.deliver(queue).await;
+                if some > 0 {
+                    last = format!("{some} on {queue:?}");
+                }
+                handled += some;
             }
             if handled > 0 {
                 continue;
@@ -247,7 +252,7 @@ impl World {
                 _ => return,
             }
         }
-        panic!("the messages never end");
+        panic!("the messages never end: {last}");
     }
 
     /// Hands an event of an execution to its consumer.
