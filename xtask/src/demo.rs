@@ -154,7 +154,11 @@ fn show(
         }
     }
     if !options.exit {
-        writeln!(out, "\nopen {} in a browser; Ctrl-C ends the demo", place.url)?;
+        writeln!(
+            out,
+            "\nthe control plane stays up at {}; Ctrl-C ends it",
+            place.url
+        )?;
         while !interrupted.load(Ordering::Relaxed) {
             server.check()?;
             wait::pause(Duration::from_millis(100));

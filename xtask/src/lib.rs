@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod demo;
 pub mod image;
 pub mod net;
+pub mod nightly;
 pub mod process;
 pub mod registry;
 pub mod run;

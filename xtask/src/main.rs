@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{bench, cluster, demo, test_run};
+use xtask::{bench, cluster, demo, nightly, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Run everything that CI runs, many times over where that finds more.
+    Nightly,
     /// A Kubernetes cluster on this machine: a real control plane, and nodes that KWOK plays.
     Cluster {
         #[command(subcommand)]
