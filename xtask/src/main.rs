@@ -138,6 +138,13 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench {
             command: BenchCommand::Engine { write },
         } => bench::engine(write, &mut io::stdout())?,
+        Command::Nightly => {
+            return Ok(if nightly::run()? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Command::Demo(arguments) => {
             let target = match (arguments.cluster, arguments.kubeconfig) {
                 (Some(_), _) => demo::Target::DevelopmentCluster,
