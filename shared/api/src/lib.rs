@@ -6,6 +6,7 @@
 mod authentication;
 mod body;
 mod guards;
+mod leftover;
 mod lists;
 mod openapi;
 mod problem;
@@ -75,5 +76,6 @@ pub fn router(api: &Api, resources: &[Resource]) -> Router {
         .fallback(guards::nothing_here)
         .layer(middleware::from_fn(problem::only_problems))
         .layer(middleware::from_fn(guards::catch_panics))
+        .layer(middleware::from_fn(leftover::take_leftover))
         .with_state(api.clone())
 }
