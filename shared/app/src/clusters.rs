@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{Cluster, ClusterHealth, ClusterId, ClusterTarget, DeploymentId, FieldError, TenantId};
+use slipway_model::{Cluster, ClusterHealth, ClusterId, ClusterTarget, FieldError, TenantId};
 use slipway_ports::{Guard, Item, Listing, Put, SecretString, Stored, Target, TargetError};
 use utoipa::ToSchema;
 
@@ -119,7 +119,7 @@ impl App {
 
     fn check_cluster(&self, new: &NewCluster) -> Result<Checked, AppError> {
         let mut errors = Vec::new();
-        if let Err(message) = names::check_label(&new.name, 63) {
+        if let Err(message) = names::check_name(&new.name, 63) {
             errors.push(FieldError::new("name", message));
         }
         if let Some(url) = &new.ingress_url
@@ -284,11 +284,9 @@ impl App {
 
     async fn refuse_used_cluster(&self, tenant: &TenantId, cluster: &Cluster) -> Result<(), AppError> {
         let partition = keys::cluster(tenant, cluster.id).partition;
-        let users = self.store.query(&partition, keys::CLUSTER_USES, None, 1).await?;
-        let Some(user) = users.items.first() else {
+        let Some(user) = self.user_of(tenant, &partition, keys::CLUSTER_USES).await? else {
             return Ok(());
         };
-        let user: DeploymentId = user.read()?;
         Err(AppError::conflict(format!(
             "cluster '{}' is used by deployment {user}; delete the deployment first",
             cluster.name

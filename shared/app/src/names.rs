@@ -21,6 +21,15 @@ pub(crate) fn check_label(name: &str, limit: usize) -> Result<(), String> {
     }
 }
 
+/// As [`check_label`], and not in the form of an id: what is named that way could not be found by its name.
+pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), String> {
+    check_label(name, limit)?;
+    match name.parse::<uuid::Uuid>() {
+        Ok(_) => Err(format!("'{name}' looks like an id; choose a name that does not")),
+        Err(_) => Ok(()),
+    }
+}
+
 /// A text as error messages may repeat it: short and without control characters.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
@@ -57,6 +66,13 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a_b", "a.b", "ä", "a/b", &"a".repeat(41)] {
             assert!(check_label(bad, 40).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_is_no_id() {
+        assert!(check_name("agent-00000000", 40).is_ok());
+        assert!(check_name("8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b", 40).is_err());
+        assert!(check_name("8f14e45fceea467fa0e62f6f0f1f4a1b", 40).is_err());
     }
 
     #[test]

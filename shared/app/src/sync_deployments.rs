@@ -86,6 +86,10 @@ impl App {
             return Ok(());
         };
         let deployment: Deployment = stored.read()?;
+        if self.unmake_nameless(&deployment).await? {
+            tracing::info!(deployment = %id, "took a deployment away whose creation was cut short");
+            return Ok(());
+        }
         self.reconcile(&deployment).await?;
         // The legacy path is brought up to date by those who ask.
         let is_watched = deployment.status.is_in_flight() && deployment.pipeline_execution_id.is_some();

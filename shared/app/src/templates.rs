@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use slipway_model::{Component, DeploymentId, FieldError, Template, TenantId};
+use slipway_model::{Component, FieldError, Template, TenantId};
 use slipway_ports::{Guard, Item, Listing, Put};
 use utoipa::ToSchema;
 
@@ -178,14 +178,10 @@ impl App {
     ) -> Result<(), AppError> {
         let text = version.to_string();
         let partition = keys::template_head(tenant, name).partition;
-        let users = self
-            .store
-            .query(&partition, &keys::template_uses(&text), None, 1)
-            .await?;
-        let Some(user) = users.items.first() else {
+        let uses = keys::template_uses(&text);
+        let Some(user) = self.user_of(tenant, &partition, &uses).await? else {
             return Ok(());
         };
-        let user: DeploymentId = user.read()?;
         Err(AppError::conflict(format!(
             "template '{name}' version {version} is used by deployment {user}; delete the deployment first"
         )))

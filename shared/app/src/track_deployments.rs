@@ -101,7 +101,19 @@ impl News {
         }
     }
 
+    /// The line in the history. What a notification says stands there in its own words.
     fn message(&self) -> String {
+        let text = |key: &str| self.outputs.get(key).and_then(Value::as_str);
+        if let (EventType::StepCompleted, Some(said), true) = (
+            self.event_type,
+            text("message"),
+            self.outputs.contains_key("delivered"),
+        ) {
+            return match text("error") {
+                Some(error) => format!("{said} (not delivered: {error})"),
+                None => said.to_owned(),
+            };
+        }
         let step = self.step.as_deref().unwrap_or("?");
         let message = match (self.event_type, self.status.as_str()) {
             (EventType::StepStarted, _) if self.attempt > 1 => {

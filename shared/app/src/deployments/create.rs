@@ -10,7 +10,7 @@ use slipway_model::{
 use slipway_ports::{Guard, Item, Put, Session, Stored};
 use utoipa::ToSchema;
 
-use super::{DeploymentView, components, records};
+use super::{DeploymentView, components, records, uses::CREATION};
 use crate::{App, AppError, Caller, Role, keys, names};
 
 /// A deployment to create.
@@ -83,7 +83,9 @@ impl App {
 
         let mut session = self.store.session();
         let key = keys::deployment(tenant, deployment.id);
-        let item = records::deployment_item(&deployment);
+        // Should this be cut short, the sweeper takes away what nobody was told of.
+        let cut_short = deployment.created_at.plus(CREATION);
+        let item = records::deployment_item(&deployment).due_at(Some(cut_short));
         session.put(&key, item, Guard::Absent).await?;
         let now = deployment.created_at;
         let components = components::planned(&deployment, &template, &dag, now);
@@ -93,18 +95,8 @@ impl App {
         }
         // The name comes last: whoever finds it finds the deployment.
         if let Err(taken) = self.take_name(session.as_mut(), &deployment).await {
-            session.delete(&key, Guard::Any).await?;
-            for component in &components {
-                let key = keys::component(tenant, deployment.id, &component.component_name);
-                session.delete(&key, Guard::Any).await?;
-            }
-            let templates = BTreeSet::from([(template.name.clone(), template.version.to_string())]);
-            self.release_inputs(session.as_mut(), tenant, deployment.id, &templates, &clusters)
-                .await?;
             session.settle().await?;
-            for reference in deployment.secret_parameters.values() {
-                self.secrets.delete(tenant, reference).await?;
-            }
+            self.unmake(&deployment).await?;
             return Err(taken);
         }
         let message = format!("created from template {} {}", template.name, template.version);
@@ -121,7 +113,7 @@ impl App {
         let tenant = &caller.tenant;
         let mut errors = Vec::new();
         if let Some(name) = &new.name
-            && let Err(message) = names::check_label(name, records::LONGEST_NAME)
+            && let Err(message) = names::check_name(name, records::LONGEST_NAME)
         {
             errors.push(FieldError::new("name", message));
         }
@@ -240,6 +232,35 @@ impl App {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Takes a deployment away that was written and never got its name.
+    async fn unmake(&self, deployment: &Deployment) -> Result<(), AppError> {
+        self.forget(deployment).await?;
+        let tenant = &deployment.tenant;
+        let mut session = self.store.session();
+        for component in self.components_of(deployment).await? {
+            let key = keys::component(tenant, deployment.id, &component.component_name);
+            session.delete(&key, Guard::Any).await?;
+        }
+        session
+            .delete(&keys::deployment(tenant, deployment.id), Guard::Any)
+            .await?;
+        Ok(session.settle().await?)
+    }
+
+    /// Takes a deployment away whose creation was cut short before it had its name. Whether it was.
+    pub(crate) async fn unmake_nameless(&self, deployment: &Deployment) -> Result<bool, AppError> {
+        let key = keys::name(&deployment.tenant, "deployment", &deployment.name);
+        let holder = match self.store.get(&key).await? {
+            Some(holder) => Some(holder.read::<DeploymentId>()?),
+            None => None,
+        };
+        let is_cut_short = deployment.status == DeploymentStatus::Pending && holder != Some(deployment.id);
+        if is_cut_short {
+            self.unmake(deployment).await?;
+        }
+        Ok(is_cut_short)
     }
 
     async fn take_name(&self, session: &mut dyn Session, deployment: &Deployment) -> Result<(), AppError> {

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::{App, AppError, names};
 use slipway_dag::{DeploymentInput, plan_deployment};
 use slipway_model::{
-    BUDUSECASES_EVENTS, ClusterId, ComponentDeployment, Dag, Deployment, DeploymentId, FieldError, JsonMap,
-    Template, TenantId,
+    BUDUSECASES_EVENTS, ClusterId, ComponentDeployment, Dag, Deployment, FieldError, JsonMap, Template,
+    TenantId,
 };
-use slipway_ports::{Guard, Item, Session};
-
-use crate::{App, AppError, keys, names};
 
 /// What a caller chose, checked against the template.
 pub(crate) struct Choices {
@@ -134,68 +132,6 @@ impl App {
             values: &deployment.values,
             callback_topics: &deployment.callback_topics,
         })
-    }
-
-    /// Notes that a deployment uses its template and clusters, then looks whether they are still there: whoever
-    /// deletes one of them meanwhile either sees the note or is seen here.
-    ///
-    /// # Errors
-    /// 409 when one of them is gone.
-    pub(crate) async fn use_inputs(
-        &self,
-        tenant: &TenantId,
-        user: DeploymentId,
-        template: &Template,
-        clusters: &BTreeSet<ClusterId>,
-    ) -> Result<(), AppError> {
-        let mut session = self.store.session();
-        let version = template.version.to_string();
-        let template_use = keys::template_use(tenant, &template.name, &version, user);
-        session.put(&template_use, Item::of(&user), Guard::Any).await?;
-        for cluster in clusters {
-            let key = keys::cluster_use(tenant, *cluster, user);
-            session.put(&key, Item::of(&user), Guard::Any).await?;
-        }
-        session.settle().await?;
-        let name = &template.name;
-        if self
-            .load_template(tenant, name, &template.version)
-            .await?
-            .is_none()
-        {
-            return Err(AppError::conflict(format!(
-                "template '{name}' version {version} was deleted just now"
-            )));
-        }
-        for cluster in clusters {
-            if self.store.get(&keys::cluster(tenant, *cluster)).await?.is_none() {
-                return Err(AppError::conflict(format!(
-                    "cluster {cluster} was deleted just now"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the notes of [`use_inputs`](Self::use_inputs) back.
-    pub(crate) async fn release_inputs(
-        &self,
-        session: &mut dyn Session,
-        tenant: &TenantId,
-        user: DeploymentId,
-        templates: &BTreeSet<(String, String)>,
-        clusters: &BTreeSet<ClusterId>,
-    ) -> Result<(), AppError> {
-        for (name, version) in templates {
-            let key = keys::template_use(tenant, name, version, user);
-            session.delete(&key, Guard::Any).await?;
-        }
-        for cluster in clusters {
-            session
-                .delete(&keys::cluster_use(tenant, *cluster, user), Guard::Any)
-                .await?;
-        }
-        Ok(())
     }
 
     /// Stores the values of secret parameters; returns their names in the secrets store. `place` differs for each

@@ -17,6 +17,7 @@ mod start;
 mod stop;
 mod sync;
 mod upgrade;
+mod uses;
 mod view;
 
 pub use create::NewDeployment;

@@ -1,7 +1,9 @@
 //! Creating deployments.
 
+use std::time::Duration;
+
 use serde_json::json;
-use slipway_app::{NewDeployment, Role};
+use slipway_app::{ListQuery, NewDeployment, Role};
 use slipway_model::{ComponentStatus, DeploymentStatus};
 use slipway_ports::{ExposeSecret, Secrets};
 
@@ -204,4 +206,43 @@ async fn a_viewer_creates_nothing() {
         .create_deployment(&viewer, new_deployment("agent", "x"))
         .await;
     assert_eq!(problem(created).status, 403);
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_an_id_is_refused() {
+    let world = World::new().await;
+    let new = new_deployment("agent", "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b");
+    let refused = problem(world.app.create_deployment(&admin(), new).await);
+    assert_eq!((refused.status, refused.errors[0].path.as_str()), (422, "name"));
+}
+
+#[tokio::test]
+async fn a_creation_that_was_cut_short_leaves_nothing_behind() {
+    let world = World::new().await;
+    for seed in 0..60 {
+        world.flaky.fail(seed, 60);
+        drop(
+            world
+                .app
+                .create_deployment(&admin(), new_deployment("agent", "again"))
+                .await,
+        );
+    }
+    world.flaky.fail(0, 0);
+    world.clock.advance(Duration::from_secs(601));
+    world.app.sync_deployments().await.unwrap();
+    let listed = world
+        .app
+        .deployments(&admin(), &ListQuery::default())
+        .await
+        .unwrap();
+    let named = world.view("again").await.deployment;
+    assert_eq!(listed.items, [named.clone()], "one of them got the name");
+    world
+        .app
+        .delete_deployment(&admin(), &named.id.to_string())
+        .await
+        .unwrap();
+    world.app.delete_template(&admin(), "agent", None).await.unwrap();
+    world.app.delete_cluster(&admin(), "dev").await.unwrap();
 }

@@ -39,6 +39,13 @@ async fn a_mixed_deployment_comes_up_in_order() {
         assert_eq!(job.job_type, expected);
         assert_eq!(job.source, "budpipeline");
     }
+    let lines = world
+        .app
+        .deployment_events(&admin(), &id, None, 1000)
+        .await
+        .unwrap();
+    let said = "Use case 'my-agent' deployed successfully";
+    assert!(lines.iter().any(|line| line.message == said), "{lines:?}");
     let progress = world.app.deployment_progress(&admin(), &id).await.unwrap();
     assert_eq!(
         (progress.percent, progress.status),
