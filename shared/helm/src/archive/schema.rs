@@ -10,8 +10,7 @@ const REFERENCES: &[&str] = &["$ref", "$dynamicRef", "$recursiveRef", "$schema"]
 /// The meta schemas that Helm's validator has built in.
 const META_SCHEMAS: &[&str] = &["http://json-schema.org/", "https://json-schema.org/"];
 
-/// Refuses a schema with a reference that does not begin with `#`, wherever it stands, also under `$id`, which would
-/// turn a local reference into a remote one.
+/// Refuses a schema with a reference that does not begin with `#`, wherever it stands.
 pub(super) fn refuse_remote_references(path: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
     let schema: Value = serde_json::from_slice(bytes)
         .map_err(|error| ArchiveError::NotAChart(format!("its {path} is not valid JSON: {error}")))?;

@@ -1,7 +1,5 @@
 //! Charts from a real registry, from a repository, and bundled ones.
 
-mod helm;
-
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
@@ -9,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use helm::{Chart, helm};
+use crate::support::{Chart, helm};
 use slipway_helm::{BundledCharts, Charts, HelmSettings, check_archive};
 use slipway_model::TenantId;
 use slipway_ports::{ChartError, ChartSource as _, SecretString, Secrets as _};
@@ -104,7 +102,7 @@ async fn charts_come_from_a_registry_by_version_constraint_and_by_digest() {
     refused(&none);
     let absent = format!("oci://{}/{path}/other", registry.address());
     refused(&charts.pull(&local(), &absent, Some("1.0.0")).await.unwrap_err());
-    assert!(helm::left_behind(folder.path()).is_empty());
+    assert!(crate::support::left_behind(folder.path()).is_empty());
 }
 
 /// Pushes a packed chart with Helm itself; the digest of what the registry keeps.

@@ -1,8 +1,5 @@
 //! What the tests of Helm share: the binary, charts made on the spot, targets, requests.
 
-// Each test program uses its own part of it.
-#![allow(dead_code)]
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -130,6 +127,10 @@ pub(crate) async fn cluster_target(
 }
 
 /// A request to install or upgrade, for the deployment of that number in a namespace of its own.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are used"
+)]
 pub(crate) fn request(number: u32, chart: &Chart, values: Value) -> ReleaseRequest {
     let deployment = deployment(number);
     ReleaseRequest {

@@ -1,7 +1,5 @@
 //! The `render` target with a real Helm, and the guard that Helm runs under.
 
-mod helm;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helm::{Chart, LOOP, deployment, kept, left_behind, release, render_target, request};
+use crate::support::{Chart, LOOP, deployment, kept, left_behind, release, render_target, request};
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
 use slipway_ports::{FailureClass, ReleaseStatus, UninstallRequest};
@@ -272,7 +270,10 @@ async fn helm_does_not_outlive_a_process_that_is_killed() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "helm_does_not_outlive_a_process_that_is_killed"])
+        .args([
+            "--exact",
+            "render::helm_does_not_outlive_a_process_that_is_killed",
+        ])
         .env(VICTIM, folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,0 +1,124 @@
+//! What the tests on a real API server share.
+
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use slipway_ports::{ObjectReference, Release, Target};
+
+use crate::support::{Chart, cluster_target, kubeconfig};
+
+/// How long one look may wait for a change, and how many looks there are at most.
+pub(crate) const HOLD: Duration = Duration::from_secs(3);
+pub(crate) const LOOKS: usize = 20;
+
+/// A Deployment, its Service, a configuration, a secret, a hook and a test.
+pub(crate) const WEB: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .Release.Name }}-web
+  labels: &labels {app.kubernetes.io/instance: {{ .Release.Name }}, app: web}
+spec:
+  replicas: {{ .Values.replicas | default 1 }}
+  selector: {matchLabels: *labels}
+  template:
+    metadata:
+      labels: *labels
+      annotations: {dev.slipway/pod: {{ .Values.pod | default "run" }}, dev.slipway/ready-after: 300ms}
+    spec:
+      containers:
+        - name: web
+          image: registry.example/web:{{ .Values.tag | default "1" }}
+          resources: {requests: {nvidia.com/gpu: {{ .Values.gpus | default 0 }}}, limits: {nvidia.com/gpu: {{ .Values.gpus | default 0 }}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: {{ .Release.Name }}-web, labels: {app.kubernetes.io/instance: {{ .Release.Name }}}}
+spec: {selector: {app: web}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: facts}
+data: {upgrade: "{{ .Release.IsUpgrade }}", size: "3", system: "{{ (lookup "v1" "Namespace" "" "kube-system").metadata.name }}"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {key: {{ .Values.key | default "none" | quote }}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: greeted, annotations: {helm.sh/hook: post-install}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: {{ .Release.Name }}-check, annotations: {helm.sh/hook: test}}
+spec: {restartPolicy: Never, containers: [{name: check, image: "registry.example/check:1"}]}
+"#;
+
+pub(crate) fn web() -> Chart {
+    Chart::new("web").file("templates/all.yaml", WEB)
+}
+
+pub(crate) async fn target(folder: &Path) -> Arc<dyn Target> {
+    cluster_target(folder, None, None).await
+}
+
+pub(crate) fn kubectl(arguments: &[&str]) -> String {
+    let output = Command::new(xtask::tools::kubectl().unwrap())
+        .arg("--kubeconfig")
+        .arg(kubeconfig())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) fn read(release: &Release, what: &str) -> Value {
+    serde_json::from_str(&kubectl(&["-n", &release.namespace, "get", what, "-o", "json"])).unwrap()
+}
+
+/// Watches until everything is ready.
+pub(crate) async fn until_ready(target: &dyn Target, release: &Release, objects: &[ObjectReference]) {
+    for _ in 0..LOOKS {
+        let observation = target.observe(release, objects, HOLD).await.unwrap();
+        assert_eq!(observation.failed, None);
+        if observation.ready {
+            return;
+        }
+    }
+    panic!("{release} does not become ready");
+}
+
+/// Watches until something waits for that reason.
+pub(crate) async fn until_waiting(
+    target: &dyn Target,
+    release: &Release,
+    objects: &[ObjectReference],
+    reason: &str,
+) -> (String, String) {
+    let mut seen = Vec::new();
+    for _ in 0..LOOKS {
+        let observation = target.observe(release, objects, HOLD).await.unwrap();
+        assert!(!observation.ready);
+        match observation.waiting.first() {
+            Some(wait) if wait.reason == reason => return (wait.to_string(), observation.diagnosis),
+            other => seen.push(format!("{other:?}")),
+        }
+    }
+    panic!("never waits for {reason}: {seen:#?}");
+}
+
+pub(crate) fn until_gone(release: &Release) {
+    kubectl(&[
+        "wait",
+        "--for=delete",
+        "--timeout=60s",
+        &format!("namespace/{}", release.namespace),
+    ]);
+}

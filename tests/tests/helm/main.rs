@@ -1,0 +1,11 @@
+//! Helm and what it does: without a cluster, with registries, on a real API server.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod charts;
+mod cluster;
+mod releases;
+mod removal;
+mod render;
+mod support;
+mod waiting;

@@ -1,0 +1,317 @@
+//! Releases on a real API server: applied, upgraded, rolled back, and refused.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use slipway_model::{CrdPolicy, ImmutablePolicy};
+use slipway_ports::{FailureClass, ReleaseStatus};
+
+use crate::{
+    cluster::{kubectl, read, target, until_gone, until_ready, web},
+    support::{Chart, cluster_target, deployment, kubeconfig, release, remove, request},
+};
+
+#[tokio::test]
+async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let first = request(1, &web(), json!({"key": "hunter22"}));
+    let release = &first.release;
+    let checked = target.check(&first).await.unwrap();
+    assert!(
+        checked.manifest.contains("system: \"kube-system\""),
+        "{}",
+        checked.manifest
+    );
+    assert!(checked.manifest.contains("name: greeted") && !checked.manifest.contains("hunter22"));
+    let absent = kubectl(&["get", "namespace", &release.namespace, "--ignore-not-found"]);
+    assert_eq!(absent, "", "a check changes nothing");
+
+    let applied = target.apply(&first).await.unwrap();
+    assert!(applied.namespace_created && applied.revision == 1);
+    assert_eq!(applied.objects.len(), 4);
+    let (mut found, mut foretold) = (applied.objects.clone(), checked.objects);
+    found.sort();
+    foretold.sort();
+    assert_eq!(found, foretold);
+    let own = deployment(1).to_string();
+    let namespace = read(release, &format!("namespace/{}", release.namespace));
+    assert_eq!(
+        namespace["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+        "slipway"
+    );
+    assert_eq!(
+        namespace["metadata"]["labels"]["slipway.dev/deployment-id"],
+        own.as_str()
+    );
+    let configuration = read(release, "configmap/facts");
+    assert_eq!(
+        configuration["metadata"]["labels"]["slipway.dev/deployment-id"],
+        own.as_str()
+    );
+    assert_eq!(
+        configuration["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+        "Helm"
+    );
+    kubectl(&["-n", &release.namespace, "get", "configmap/greeted"]);
+    let record = target.record(release).await.unwrap().unwrap();
+    assert_eq!(
+        (record.status, record.ever_deployed),
+        (ReleaseStatus::Deployed, true)
+    );
+    assert_eq!(record.labels["slipway-job"], "job-1");
+    assert_eq!(record.labels["app.kubernetes.io/managed-by"], "slipway");
+    assert_eq!(record.chart, "web-1.0.0");
+
+    until_ready(&*target, release, &applied.objects).await;
+    let outputs: BTreeMap<String, _> = serde_json::from_value(json!({
+        "size": {"from": "config_map", "name": "facts", "key": "size", "type": "integer"},
+        "ready": {"from": "status", "api_version": "apps/v1", "kind": "Deployment", "name": "app-web",
+            "field": "readyReplicas", "type": "integer"},
+        "url": {"from": "service", "port": "http"},
+    }))
+    .unwrap();
+    let collected = target
+        .collect(release, &applied.objects, &outputs, None)
+        .await
+        .unwrap();
+    let url = format!("http://app-web.{}.svc:8080", release.namespace);
+    assert_eq!(collected.endpoint_url, url);
+    assert_eq!(collected.services, ["app-web"]);
+    assert_eq!(
+        Value::from(collected.outputs),
+        json!({"size": 3, "ready": 1, "url": url})
+    );
+    assert!(target.logs(release).await.unwrap().contains("(web)"));
+    let tested = target.test(release, Duration::from_secs(60)).await.unwrap();
+    assert!(tested.contains("Succeeded"), "{tested}");
+
+    let second = request(1, &web(), json!({"replicas": 2}));
+    let upgraded = target.apply(&second).await.unwrap();
+    assert!(upgraded.revision == 2 && upgraded.namespace_created);
+    assert_eq!(read(release, "configmap/facts")["data"]["upgrade"], "true");
+    let labels = BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]);
+    let back = target
+        .rollback(release, None, &labels, Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(back.revision, 3);
+    let record = target.record(release).await.unwrap().unwrap();
+    assert_eq!(record.labels["slipway-job"], "back");
+    assert_eq!(read(release, "deployment/app-web")["spec"]["replicas"], 1);
+    remove(&*target, 1).await;
+    assert_eq!(target.record(release).await.unwrap(), None);
+    until_gone(release);
+}
+
+#[tokio::test]
+async fn an_immutable_field_stops_an_upgrade_or_recreates_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let set = r#"
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: {{ .Values.service }}
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db, app.kubernetes.io/instance: {{ .Release.Name }}}}
+    spec: {containers: [{name: db, image: "registry.example/db:1"}]}
+"#;
+    let chart = Chart::new("db").file("templates/set.yaml", set);
+    let applied = target
+        .apply(&request(8, &chart, json!({"service": "one"})))
+        .await
+        .unwrap();
+    until_ready(&*target, &release(8), &applied.objects).await;
+    let mut second = request(8, &chart, json!({"service": "two"}));
+    let error = target.apply(&second).await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(
+        error.to_string().ends_with("set immutable: recreate to allow it"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("StatefulSet/db"), "{error}");
+    let record = target.record(&release(8)).await.unwrap().unwrap();
+    assert_eq!(
+        (record.revision, record.status, record.ever_deployed),
+        (2, ReleaseStatus::Failed, true)
+    );
+    second.immutable = ImmutablePolicy::Recreate;
+    let applied = target.apply(&second).await.unwrap();
+    assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "two");
+    until_ready(&*target, &release(8), &applied.objects).await;
+    remove(&*target, 8).await;
+}
+
+#[tokio::test]
+async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let plural = format!("things{}", std::process::id());
+    let definition = |description: &str| {
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {plural}.test.slipway.dev}}\nspec:\n  group: test.slipway.dev\n  scope: Namespaced\n  names: {{kind: {kind}, plural: {plural}}}\n  versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, description: {description}, x-kubernetes-preserve-unknown-fields: true}}}}}}]\n",
+            kind = plural.replacen('t', "T", 1),
+        )
+    };
+    let thing = format!(
+        "apiVersion: test.slipway.dev/v1\nkind: {}\nmetadata: {{name: one}}\nspec: {{known: {{{{ .Capabilities.APIVersions.Has \"test.slipway.dev/v1\" }}}}}}\n",
+        plural.replacen('t', "T", 1)
+    );
+    let chart = |description: &str| {
+        Chart::new("things")
+            .file("crds/things.yaml", &definition(description))
+            .file("templates/thing.yaml", &thing)
+    };
+    let described = || {
+        let found = kubectl(&["get", "crd", &format!("{plural}.test.slipway.dev"), "-o", "json"]);
+        let found: Value = serde_json::from_str(&found).unwrap();
+        found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"].clone()
+    };
+    let mut first = request(9, &chart("first"), json!({}));
+    first.crds = CrdPolicy::Skip;
+    let error = target.check(&first).await.unwrap_err();
+    assert!(error.to_string().contains("no matches for kind"), "{error}");
+    first.crds = CrdPolicy::Create;
+    let checked = target.check(&first).await.unwrap();
+    assert!(
+        checked.manifest.contains("known: true") && checked.manifest.contains("CustomResourceDefinition")
+    );
+    let applied = target.apply(&first).await.unwrap();
+    assert_eq!(applied.objects, checked.objects);
+    until_ready(&*target, &first.release, &applied.objects).await;
+    let mut second = request(9, &chart("second"), json!({}));
+    target.apply(&second).await.unwrap();
+    assert_eq!(described(), "first");
+    second.crds = CrdPolicy::Apply;
+    target.apply(&second).await.unwrap();
+    assert_eq!(described(), "second");
+    remove(&*target, 9).await;
+    kubectl(&["delete", "crd", &format!("{plural}.test.slipway.dev")]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_applied_says_why_and_whether_a_repeat_can_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let mut homeless = request(12, &web(), json!({}));
+    homeless.create_namespace = false;
+    let error = target.apply(&homeless).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("create it, or set create_namespace"),
+        "{error}"
+    );
+    let mut system = request(12, &web(), json!({}));
+    system.release.namespace = "kube-public".to_owned();
+    let error = target.apply(&system).await.unwrap_err();
+    assert!(error.to_string().contains("belongs to Kubernetes"), "{error}");
+
+    let noise: String = (0..90_000)
+        .map(|n: u64| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        .collect();
+    let large = web().file("files/noise.txt", &noise);
+    let error = target.check(&request(12, &large, json!({}))).await.unwrap_err();
+    assert!(
+        error.to_string().contains("KiB") && error.class() == FailureClass::Permanent,
+        "{error}"
+    );
+
+    let foreign = request(12, &web(), json!({}));
+    let namespace = &foreign.release.namespace;
+    kubectl(&["create", "namespace", namespace]);
+    kubectl(&["-n", namespace, "create", "configmap", "facts"]);
+    let error = target.apply(&foreign).await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(
+        error.to_string().contains("ConfigMap \"facts\"") && error.to_string().contains("ownership"),
+        "{error}"
+    );
+    kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+}
+
+#[tokio::test]
+async fn the_gate_refuses_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate: slipway_helm::Gate = Arc::new(|cluster, release, manifest| {
+        assert_eq!(cluster.name, "test");
+        if manifest.contains("name: greeted") && manifest.contains("hunter22") {
+            return Err(format!("{release}: ConfigMap/greeted is not allowed"));
+        }
+        Ok(())
+    });
+    let target = cluster_target(folder.path(), None, Some(gate)).await;
+    let refused = request(13, &web(), json!({"key": "hunter22"}));
+    for error in [
+        target.check(&refused).await.unwrap_err(),
+        target.apply(&refused).await.unwrap_err(),
+    ] {
+        assert_eq!(error.class(), FailureClass::Permanent);
+        assert!(
+            error.to_string().ends_with("ConfigMap/greeted is not allowed"),
+            "{error}"
+        );
+    }
+    assert_eq!(target.record(&refused.release).await.unwrap(), None);
+    let objects = kubectl(&[
+        "-n",
+        &refused.release.namespace,
+        "get",
+        "configmap,service,deployment",
+        "-o",
+        "name",
+    ]);
+    assert_eq!(objects.trim(), "configmap/kube-root-ca.crt");
+    target.apply(&request(13, &web(), json!({}))).await.unwrap();
+    remove(&*target, 13).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_said_soon_and_one_that_does_tells_its_capacity() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = fs::read_to_string(kubeconfig()).unwrap();
+    let target = target(folder.path()).await;
+    let health = target.health().await;
+    assert!(
+        health.healthy && health.ready_nodes >= 3 && health.ready_nodes == health.nodes,
+        "{health:?}"
+    );
+    assert_eq!(health.uid, Some(target.identity().await.unwrap()));
+    assert!(health.allocatable.unwrap().gpus >= 8);
+    assert!(health.version.unwrap().starts_with("v1."));
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let server = kubeconfig
+        .split_whitespace()
+        .find_map(|word| word.trim_matches(['"', ',']).strip_prefix("https://"))
+        .unwrap()
+        .to_owned();
+    let start = Instant::now();
+    let closed = kubeconfig.replace(&server, &format!("127.0.0.1:{port}"));
+    let absent = cluster_target(folder.path(), Some(closed), None).await;
+    let health = absent.health().await;
+    assert!(
+        !health.healthy && health.message.contains(&port.to_string()),
+        "{}",
+        health.message
+    );
+    let error = absent.record(&release(14)).await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(
+        error.to_string().to_lowercase().contains("connection refused"),
+        "{error}"
+    );
+    let error = absent.check(&request(14, &web(), json!({}))).await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Transient, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}

@@ -1,0 +1,130 @@
+//! What releases wait for, and what ends the wait.
+
+use std::time::Duration;
+
+use serde_json::json;
+use slipway_ports::FailureClass;
+
+use crate::{
+    cluster::{HOLD, LOOKS, target, until_waiting, web},
+    support::{Chart, release, remove, request},
+};
+
+#[tokio::test]
+async fn what_a_release_waits_for_is_said_with_its_reason() {
+    let cases = [
+        (
+            2,
+            json!({"pod": "image-pull"}),
+            "image pull",
+            "registry.example/web:1",
+            "ErrImagePull",
+        ),
+        (
+            3,
+            json!({"pod": "crash"}),
+            "crash loop",
+            "exited with 3",
+            "log of app-web-",
+        ),
+        (
+            4,
+            json!({"gpus": 99}),
+            "unschedulable",
+            "nvidia.com/gpu",
+            "FailedScheduling",
+        ),
+        (5, json!({"pod": "never-ready"}), "starting", "not ready yet", ""),
+    ];
+    let mut running = tokio::task::JoinSet::new();
+    for (number, values, reason, said, diagnosed) in cases {
+        running.spawn(async move {
+            let folder = tempfile::tempdir().unwrap();
+            let target = target(folder.path()).await;
+            let request = request(number, &web(), values);
+            let applied = target.apply(&request).await.unwrap();
+            let (wait, diagnosis) = until_waiting(&*target, &request.release, &applied.objects, reason).await;
+            assert!(
+                wait.starts_with("Deployment/app-web: ") && wait.contains(said),
+                "{wait}"
+            );
+            assert!(
+                diagnosis.len() <= 4096 && diagnosis.contains(diagnosed),
+                "{diagnosis}"
+            );
+            remove(&*target, number).await;
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_test_that_fails_is_an_error_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let pod = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: check, annotations: {helm.sh/hook: test, dev.slipway/pod: {{ .Values.pod }}}}
+spec: {restartPolicy: Never, containers: [{name: check, image: "registry.example/check:1"}]}
+"#;
+    let chart = Chart::new("tested").file("templates/pod.yaml", pod);
+    target
+        .apply(&request(15, &chart, json!({"pod": "crash"})))
+        .await
+        .unwrap();
+    let error = target
+        .test(&release(15), Duration::from_secs(60))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent, "{error}");
+    assert!(
+        error.to_string().contains("check") && error.to_string().contains("POD LOGS"),
+        "{error}"
+    );
+    target
+        .apply(&request(15, &chart, json!({"pod": "never-ready"})))
+        .await
+        .unwrap();
+    let error = target
+        .test(&release(15), Duration::from_secs(4))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::TimedOut, "{error}");
+    remove(&*target, 15).await;
+}
+
+#[tokio::test]
+async fn a_job_that_failed_for_good_ends_the_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let job = r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {name: load}
+spec:
+  backoffLimit: 0
+  template:
+    metadata: {annotations: {dev.slipway/pod: crash}}
+    spec: {restartPolicy: Never, containers: [{name: load, image: "registry.example/load:1"}]}
+"#;
+    let request = request(6, &Chart::new("load").file("templates/job.yaml", job), json!({}));
+    let applied = target.apply(&request).await.unwrap();
+    let mut looks = 0..LOOKS;
+    let failed = loop {
+        assert!(looks.next().is_some(), "the job does not fail");
+        let observation = target
+            .observe(&request.release, &applied.objects, HOLD)
+            .await
+            .unwrap();
+        assert!(!observation.ready);
+        if let Some(failed) = observation.failed {
+            break failed;
+        }
+    };
+    assert_eq!(failed.object, "Job/load");
+    assert!(failed.message.contains("BackoffLimitExceeded"), "{failed}");
+    remove(&*target, 6).await;
+}
