@@ -177,7 +177,7 @@ impl Kubernetes {
     #[track_caller]
     #[must_use]
     pub fn releases(&self, namespace: &str) -> Vec<(String, String)> {
-        let listed = self.helm(&["list", "--all", "--namespace", namespace]);
+        let listed = self.helm(&["list", "--namespace", namespace]);
         let mut releases: Vec<_> = listed.as_array().unwrap().iter().map(release_of).collect();
         releases.sort();
         releases

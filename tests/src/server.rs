@@ -173,7 +173,7 @@ impl Server {
         }
         let status = status.unwrap();
         assert!(status.success(), "the control plane ended with {status}");
-        assert_eq!(self.helms(), [""; 0], "processes are left");
+        self.expect_no_helms();
     }
 
     /// The processes that it started and that still run.

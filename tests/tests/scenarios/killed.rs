@@ -1,0 +1,195 @@
+//! `kill -9` at random moments.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use slipway_tests::{
+    Chance, Chart, Kubernetes, Options, Receiver, Registry, Server, Template, statuses, text,
+};
+use xtask::wait;
+
+/// Where the random numbers begin. A failure prints it with the number of the kill.
+const SEED: u64 = 20_260_206;
+
+/// Longest time that a control plane lives before it is killed, in milliseconds: some of them do not get to look at
+/// anything, others get to finish.
+const LIFE: u64 = 900;
+
+/// What one round is about, and what it must end in.
+struct Round<'a> {
+    server: &'a mut Server,
+    chance: &'a mut Chance,
+    receiver: &'a Receiver,
+    /// Deployment, and the path of its webhook.
+    name: String,
+}
+
+impl Round<'_> {
+    fn webhook(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// A run beside the deployment that tells somebody outside.
+    fn tell(&self) -> String {
+        let url = self.receiver.url(&self.webhook());
+        self.server.execute(&json!({"name": "tell", "steps": [
+            {"id": "before", "action": "pass", "params": {"word": "up"}},
+            {"id": "tell", "action": "notification", "depends_on": ["before"],
+             "params": {"channel": "webhook", "url": url, "message": "{{ steps.before.outputs.word }}"}},
+            {"id": "after", "action": "pass", "depends_on": ["tell"]},
+        ]}))
+    }
+
+    /// Kills it some times and starts it again. What it says after each start must be so.
+    fn kill(&mut self, times: usize, check: &dyn Fn(&Value)) {
+        for time in 0..times {
+            let life = self.chance.below(LIFE);
+            xtask::run::say(&format!(
+                "seed {SEED}: kill {time} of {} after {life} ms",
+                self.name
+            ));
+            // A moment cannot be waited for otherwise: that nothing marks it is the point.
+            wait::pause(Duration::from_millis(life));
+            self.server.kill9();
+            self.server.expect_no_helms();
+            self.server.restart();
+            check(&self.server.deployment(&self.name));
+        }
+    }
+
+    fn expect_told(&self, execution: &str) {
+        let progress = self.server.ended(execution, 60);
+        assert_eq!(progress["status"], "COMPLETED", "{progress:#}");
+        let calls = self.receiver.received(&self.webhook());
+        let mut keys: Vec<&str> = calls.iter().map(|call| call.key()).collect();
+        assert!(!keys.is_empty(), "the webhook was never called");
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "one key per intent: {calls:?}");
+        assert!(calls.iter().all(|call| call.body["message"] == "up"), "{calls:?}");
+    }
+}
+
+fn template(name: &str, chart: &str) -> Template {
+    let seen = json!({
+        "shown": {"a": "{{ steps.a.outputs.endpoint_url }}", "b": "{{ steps.b.outputs.endpoint_url }}"},
+        "color": "{{ parameters.color }}",
+    });
+    Template::named(name)
+        .helm("a", chart, &json!({"color": "{{ parameters.color }}"}))
+        .helm("b", chart, &json!({"readyAfter": "400ms"}))
+        .helm("c", chart, &seen)
+        .set(
+            "parameters",
+            &json!({"color": {"type": "string", "default": "green"}}),
+        )
+}
+
+#[test]
+fn a_rendered_deployment_comes_up_whenever_its_control_plane_is_killed() {
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let mut server = Options::default().registry(&registry).start();
+    let mut chance = Chance::of(SEED);
+    server.add_render();
+    let chart = Chart::tiny().push(&registry);
+    server.publish(&template("killed", &chart));
+    for round in 0..5 {
+        let name = format!("killed-{round}");
+        let _ = server.create_with(&json!({"name": name, "template": "killed", "cluster": "local"}));
+        let mut round = Round {
+            server: &mut server,
+            chance: &mut chance,
+            receiver: &receiver,
+            name: name.clone(),
+        };
+        let told = round.tell();
+        round.server.begin(&name);
+        round.kill(5, &|deployment| {
+            let status = deployment["status"].as_str().unwrap();
+            assert!(["DEPLOYING", "RUNNING"].contains(&status), "{deployment:#}");
+        });
+        let running = round.server.running(&name, 60);
+        assert!(
+            statuses(&running).values().all(|status| status == "RUNNING"),
+            "{running:#}"
+        );
+        round.expect_told(&told);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed() {
+    let kubernetes = Kubernetes::shared();
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let mut server = Options::default().registry(&registry).start();
+    let mut chance = Chance::of(SEED + 1);
+    server.add_kubernetes(&kubernetes);
+    let chart = Chart::tiny().push(&registry);
+    server.publish(&template("struck", &chart));
+    for round in 0..3 {
+        let name = format!("struck-{round}");
+        let created = server.create_with(&json!({"name": name, "template": "struck", "cluster": "dev"}));
+        let namespace = text(&created, "namespace");
+        kubernetes.remove_later(&namespace);
+        let mut round = Round {
+            server: &mut server,
+            chance: &mut chance,
+            receiver: &receiver,
+            name: name.clone(),
+        };
+        let truthful = |deployment: &Value| {
+            let releases = kubernetes.releases(&namespace);
+            for (component, status) in statuses(deployment) {
+                let release = (format!("{name}-{component}"), "deployed".to_owned());
+                // What runs stays, so that looking at it later is no race; an upgrade begins where it was deployed.
+                let claims = status == "RUNNING" && deployment["status"] != "UPGRADING";
+                assert!(
+                    !claims || releases.contains(&release),
+                    "{component} is said to run: {releases:?}"
+                );
+            }
+        };
+        let told = round.tell();
+        round.server.begin(&name);
+        round.kill(6, &truthful);
+        let _ = round.server.running(&name, 120);
+        truthful(&round.server.deployment(&name));
+        expect_deployed(&kubernetes, &namespace, &name, 1);
+        round.expect_told(&told);
+
+        // A second intent, killed as well.
+        let change = json!({"parameters": {"color": "blue"}});
+        let _ = round
+            .server
+            .post(&format!("/deployments/{name}/upgrade"), &change)
+            .expect(202);
+        round.kill(3, &truthful);
+        let _ = round.server.running(&name, 120);
+        expect_deployed(&kubernetes, &namespace, &name, 2);
+        let values = kubernetes.helm(&["get", "values", &format!("{name}-c"), "--namespace", &namespace]);
+        assert_eq!(values["color"], "blue");
+    }
+    server.stop();
+}
+
+/// Each release has as many revisions that were ever deployed as there were intents, and its pods are ready.
+fn expect_deployed(kubernetes: &Kubernetes, namespace: &str, name: &str, intents: usize) {
+    for component in ["a", "b", "c"] {
+        let release = format!("{name}-{component}");
+        let revisions = kubernetes.revisions(namespace, &release);
+        let deployed = revisions
+            .iter()
+            .filter(|status| ["deployed", "superseded"].contains(&status.as_str()));
+        assert_eq!(deployed.count(), intents, "{release}: {revisions:?}");
+        assert_eq!(
+            revisions.last().map(String::as_str),
+            Some("deployed"),
+            "{release}: {revisions:?}"
+        );
+    }
+    for deployment in kubernetes.objects("deployments", namespace) {
+        assert_eq!(deployment["status"]["readyReplicas"], 1, "{deployment:#}");
+    }
+}
