@@ -10,7 +10,7 @@ use slipway_ports::Receiver;
 
 use crate::{
     flaky::Chance,
-    world::{World, admin},
+    world::{World, admin, mixed},
 };
 
 /// How many seeds are played unless `SLIPWAY_CHAOS_SEEDS` says otherwise.
@@ -33,6 +33,10 @@ async fn what_rests_in_the_end_is_true() {
 
 async fn play(seed: u64) -> DeploymentStatus {
     let world = World::new().await;
+    let on_failure = ["fail", "continue", "rollback"][usize::try_from(seed % 3).unwrap()];
+    let mut template = mixed("1.1.0");
+    template["settings"] = json!({"on_failure": on_failure});
+    world.app.publish_template(&admin(), template).await.unwrap();
     let id = world.created("agent").await.deployment.id.to_string();
     let chance = Chance::new(seed);
     world.flaky.fail(seed, chance.below(40));

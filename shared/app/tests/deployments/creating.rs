@@ -237,7 +237,11 @@ async fn a_creation_that_was_cut_short_leaves_nothing_behind() {
         .await
         .unwrap();
     let named = world.view("again").await.deployment;
-    assert_eq!(listed.items, [named.clone()], "one of them got the name");
+    assert_eq!(
+        listed.items,
+        std::slice::from_ref(&named),
+        "one of them got the name"
+    );
     world
         .app
         .delete_deployment(&admin(), &named.id.to_string())

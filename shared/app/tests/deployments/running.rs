@@ -6,7 +6,7 @@ use slipway_model::{
     ComponentStatus, DeploymentStatus, ExecutionLook, ExecutionStatus, JobType, Message, Queue, StepStatus,
 };
 
-use crate::world::{World, admin, problem};
+use crate::world::{World, admin, mixed, problem};
 
 async fn statuses(world: &World, id: &str) -> Vec<ComponentStatus> {
     let DeploymentView { components, .. } = world.view(id).await;
@@ -316,4 +316,31 @@ async fn an_execution_that_waits_for_a_person_sends_nothing_meanwhile() {
     }
     world.settle().await;
     assert_eq!(world.store.next_message_at(), None);
+}
+
+#[tokio::test]
+async fn what_a_failed_execution_undid_is_stopped_and_done_again_by_a_retry() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let id = world.created("agent").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    use ComponentStatus::{Failed, Running, Stopped};
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    assert_eq!(statuses(&world, &id).await, [Stopped, Stopped, Failed]);
+    assert!(world.cluster.cloud().installed.is_empty());
+    world.cluster.cloud().broken.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(
+        (deployment.status, deployment.error_message),
+        (DeploymentStatus::Running, None)
+    );
+    assert_eq!(statuses(&world, &id).await, [Running; 3]);
+    assert_eq!(world.cluster.cloud().installed.len(), 3);
 }
