@@ -41,7 +41,7 @@ impl News {
         };
         let status = text("status").unwrap_or_default().to_owned();
         let event_type = match event.event_type.as_str() {
-            // The documents' other word for the end of an execution.
+            // Another word for the end of an execution, which its status tells apart.
             "execution_completed" => match status.as_str() {
                 "COMPLETED" => Ok(EventType::WorkflowCompleted),
                 "FAILED" | "TIMED_OUT" => Ok(EventType::WorkflowFailed),
