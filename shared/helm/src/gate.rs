@@ -12,14 +12,14 @@ use std::{
 };
 
 use slipway_model::Cluster;
-use slipway_ports::Release;
+use slipway_ports::{Release, TargetError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::unix::pipe,
     process::Command,
 };
 
-use crate::binary::Workspace;
+use crate::{binary::Workspace, manifest::Document};
 
 /// Name of the plugin.
 pub(crate) const PLUGIN: &str = "slipway-gate";
@@ -36,7 +36,26 @@ pub(crate) struct ReleaseGate {
 }
 
 impl ReleaseGate {
-    pub(crate) fn judge(&self, release: &Release, manifest: &str) -> Result<(), String> {
+    /// Judges objects that do not come through Helm's own rendering; `what` names them in the error.
+    pub(crate) fn judge_documents(
+        &self,
+        release: &Release,
+        documents: &[Document],
+        what: &str,
+    ) -> Result<(), TargetError> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let whole: String = documents
+            .iter()
+            .map(|document| format!("---\n{}", document.text()))
+            .collect();
+        self.judge(release, &whole).map_err(|reason| {
+            TargetError::permanent(format!("the {what} of {release} were refused: {reason}"))
+        })
+    }
+
+    fn judge(&self, release: &Release, manifest: &str) -> Result<(), String> {
         (self.gate)(&self.cluster, release, manifest)
     }
 }

@@ -5,6 +5,7 @@ use std::{ffi::OsString, io, time::Duration};
 use slipway_ports::{Release, ReleaseRequest, TargetError};
 
 use crate::{
+    archive::{CheckedArchive, check_archive},
     binary::{Finished, Helm, Redactor, Workspace, run, to_error},
     gate::{Gatekeeper, PLUGIN, ReleaseGate},
 };
@@ -164,6 +165,13 @@ pub(crate) fn refuse_odd_names(release: &Release) -> Result<(), TargetError> {
         )));
     }
     Ok(())
+}
+
+/// The chart of a request, looked at once more: what was pulled before may have been kept elsewhere meanwhile.
+pub(crate) fn checked_chart(request: &ReleaseRequest) -> Result<CheckedArchive, TargetError> {
+    check_archive(&request.chart).map_err(|error| {
+        TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
+    })
 }
 
 /// `--labels` for the release record; our own mark goes along.

@@ -10,9 +10,8 @@ use tokio::time::timeout;
 
 use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
-    archive::check_archive,
     client::PatchKind,
-    invocation::{HISTORY, labels_argument},
+    invocation::{HISTORY, checked_chart, labels_argument},
 };
 
 /// How many objects with immutable fields one apply makes way for.
@@ -29,9 +28,7 @@ impl ClusterTarget {
         request: &ReleaseRequest,
     ) -> Result<AppliedRelease, TargetError> {
         let release = &request.release;
-        let chart = check_archive(&request.chart).map_err(|error| {
-            TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
-        })?;
+        let chart = checked_chart(request)?;
         let namespace_created = self.ensure_namespace(request).await?;
         self.apply_definitions(release, &chart.crds, request.crds).await?;
         let mut recreated: Vec<ObjectReference> = Vec::new();

@@ -5,7 +5,7 @@ use slipway_ports::{CheckedRelease, ReleaseRequest, TargetError};
 
 use super::ClusterTarget;
 use crate::{
-    archive::check_archive,
+    invocation::checked_chart,
     manifest::{self, Document, inventory, preview, text_at},
     release::{LARGEST_RECORD, Payload, stored_size},
 };
@@ -17,9 +17,7 @@ impl ClusterTarget {
         &self,
         request: &ReleaseRequest,
     ) -> Result<CheckedRelease, TargetError> {
-        let chart = check_archive(&request.chart).map_err(|error| {
-            TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
-        })?;
+        let chart = checked_chart(request)?;
         let release = &request.release;
         let outcome = self
             .invoke(release, "upgrade")?

@@ -53,13 +53,7 @@ impl ClusterTarget {
             }
         }
         if let Some(gate) = &self.gate {
-            let whole: String = documents
-                .iter()
-                .map(|document| format!("---\n{}", document.text()))
-                .collect();
-            gate.judge(release, &whole).map_err(|reason| {
-                TargetError::permanent(format!("the definitions of {release} were refused: {reason}"))
-            })?;
+            gate.judge_documents(release, &documents, "definitions")?;
         }
         stream::iter(documents.clone())
             .map(|document| self.apply_definition(document, policy))

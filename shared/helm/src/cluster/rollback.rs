@@ -7,7 +7,7 @@ use slipway_ports::{AppliedRelease, Release, ReleaseStatus, TargetError};
 use super::{ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     invocation::{HISTORY, labels_argument},
-    manifest::{Document, label},
+    manifest::label,
     release::rollback_target,
 };
 
@@ -32,15 +32,7 @@ impl ClusterTarget {
             let payload = self.kubernetes.payload(release, target).await?;
             let mut documents = payload.documents()?;
             documents.extend(payload.hooks()?);
-            let whole: String = documents
-                .iter()
-                .map(|document: &Document| format!("---\n{}", document.text()))
-                .collect();
-            gate.judge(release, &whole).map_err(|reason| {
-                TargetError::permanent(format!(
-                    "rolling {release} back to revision {target} was refused: {reason}"
-                ))
-            })?;
+            gate.judge_documents(release, &documents, &format!("objects of revision {target}"))?;
         }
         let before = known.first().map_or(0, |(number, _)| *number);
         let deployment = self.deployment_of(release).await?;

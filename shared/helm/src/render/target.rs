@@ -11,11 +11,11 @@ use slipway_ports::{
 
 use super::disk::{Disk, Record};
 use crate::{
-    archive::{CheckedArchive, check_archive},
+    archive::CheckedArchive,
     binary::Helm,
     collect::{Found, collect, wanted},
     gate::ReleaseGate,
-    invocation::{Invocation, labels_argument},
+    invocation::{Invocation, checked_chart, labels_argument},
     manifest::{self, Document, annotation, inventory, preview},
     release::{rollback_target, word},
 };
@@ -71,17 +71,8 @@ impl RenderTarget {
             for file in &chart.crds {
                 definitions.extend(read(file)?);
             }
-            if let Some(gate) = self.gate.as_ref().filter(|_| !definitions.is_empty()) {
-                let whole: String = definitions
-                    .iter()
-                    .map(|document| format!("---\n{}", document.text()))
-                    .collect();
-                gate.judge(&request.release, &whole).map_err(|reason| {
-                    TargetError::permanent(format!(
-                        "the definitions of {} were refused: {reason}",
-                        request.release
-                    ))
-                })?;
+            if let Some(gate) = &self.gate {
+                gate.judge_documents(&request.release, &definitions, "definitions")?;
             }
             documents.extend(definitions);
         }
@@ -210,7 +201,7 @@ impl Target for RenderTarget {
     }
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
-        let chart = checked(request)?;
+        let chart = checked_chart(request)?;
         let upgrade = !self.disk.history(&request.release)?.is_empty();
         let documents = self.render(request, &chart, upgrade).await?;
         let whole: String = documents.iter().map(Document::text).collect();
@@ -222,7 +213,7 @@ impl Target for RenderTarget {
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
-        let chart = checked(request)?;
+        let chart = checked_chart(request)?;
         let release = &request.release;
         let namespace_created = self.disk.ensure_namespace(release, request.deployment)?;
         let history = self.disk.history(release)?;
@@ -394,10 +385,4 @@ impl Target for RenderTarget {
     async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
         Ok(format!("{NO_CLUSTER}, so there are no logs\n"))
     }
-}
-
-fn checked(request: &ReleaseRequest) -> Result<CheckedArchive, TargetError> {
-    check_archive(&request.chart).map_err(|error| {
-        TargetError::permanent(format!("the chart cannot be used: {}", crate::chain(&error)))
-    })
 }
