@@ -15,6 +15,11 @@ const SEED: u64 = 20_260_206;
 /// anything, others get to finish.
 const LIFE: u64 = 900;
 
+/// As many rounds, or several times as many where `SLIPWAY_KILL_FACTOR` says so.
+fn rounds(some: u32) -> u32 {
+    some * std::env::var("SLIPWAY_KILL_FACTOR").map_or(1, |factor| factor.parse().unwrap())
+}
+
 /// What one round is about, and what it must end in.
 struct Round<'a> {
     server: &'a mut Server,
@@ -93,7 +98,7 @@ fn a_rendered_deployment_comes_up_whenever_its_control_plane_is_killed() {
     server.add_render();
     let chart = Chart::tiny().push(&registry);
     server.publish(&template("killed", &chart));
-    for round in 0..5 {
+    for round in 0..rounds(5) {
         let name = format!("killed-{round}");
         let _ = server.create_with(&json!({"name": name, "template": "killed", "cluster": "local"}));
         let mut round = Round {
@@ -128,7 +133,7 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
     server.add_kubernetes(&kubernetes);
     let chart = Chart::tiny().push(&registry);
     server.publish(&template("struck", &chart));
-    for round in 0..3 {
+    for round in 0..rounds(3) {
         let name = format!("struck-{round}");
         let created = server.create_with(&json!({"name": name, "template": "struck", "cluster": "dev"}));
         let namespace = text(&created, "namespace");
