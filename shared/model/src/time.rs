@@ -21,13 +21,13 @@ impl Timestamp {
         self.0
     }
 
-    /// Later by `duration`; saturates.
+    /// Later by `duration`; the end of the calendar at the latest, because nothing after it can be written.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        let sum = self
+            .0
+            .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+        Self(sum.min(jiff::Timestamp::MAX.as_second() * 1000))
     }
 
     /// Time since `earlier`; zero if that is in the future.
@@ -61,6 +61,15 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sum_is_too_late_to_be_written_and_read() {
+        for seconds in [400_000_000_000, u64::MAX] {
+            let late = Timestamp::from_millis(0).plus(Duration::from_secs(seconds));
+            let json = serde_json::to_string(&late).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), late, "{json}");
+        }
+    }
 
     #[test]
     fn json_keeps_the_milliseconds() {
