@@ -6,16 +6,29 @@ use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JsonMap};
 use slipway_policy::{ConfigCheck, check_values};
 use slipway_ports::{
-    ChartError, Observation, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
+    ChartError, Observation, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, TargetError,
+    UninstallRequest,
 };
 
 use super::{
     deploy_helm::{Next, Run, superseded},
     work::PinnedChart,
 };
-use crate::{AppError, steps::at_values};
+use crate::{
+    AppError,
+    steps::{Rendered, at_values, hide},
+};
 
 type Phase = Result<Result<Next, TargetError>, AppError>;
+
+/// What Helm gets, and the secrets in it.
+type Request = (ReleaseRequest, Vec<SecretString>);
+
+/// Charts may put a value into an error; no secret gets further than this.
+fn without_secrets(mut error: TargetError, resolved: &[SecretString]) -> TargetError {
+    error.0.message = hide(&error.0.message, resolved);
+    error
+}
 
 /// Helm is stopped this long before the invocation must end.
 const MARGIN: Duration = Duration::from_secs(45);
@@ -42,7 +55,7 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
-        let request = match self.request().await? {
+        let (request, resolved) = match self.request().await? {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
@@ -56,7 +69,7 @@ impl Run<'_> {
                 self.job.phase = JobPhase::Apply;
                 Ok(Ok(Next::Go))
             }
-            Err(error) => Ok(Err(error)),
+            Err(error) => Ok(Err(without_secrets(error, &resolved))),
         }
     }
 
@@ -149,8 +162,8 @@ impl Run<'_> {
             .max(Duration::from_secs(30))
     }
 
-    /// What Helm gets. Values are rendered here, with their secrets, and kept nowhere.
-    async fn request(&self) -> Result<Result<ReleaseRequest, TargetError>, AppError> {
+    /// What Helm gets, and the secrets in it. Values are rendered here and kept nowhere.
+    async fn request(&self) -> Result<Result<Request, TargetError>, AppError> {
         let Some(chart) = &self.work.chart else {
             return Ok(Err(TargetError::transient("the chart has not been fetched yet")));
         };
@@ -158,15 +171,21 @@ impl Run<'_> {
             let message = format!("the copy of chart {} {} is gone", chart.name, chart.version);
             return Ok(Err(TargetError::permanent(message)));
         };
-        let values: JsonMap = match &self.work.context {
-            None => self.config.values.clone(),
+        let Rendered {
+            params: values,
+            resolved,
+        } = match &self.work.context {
+            None => Rendered {
+                params: self.config.values.clone(),
+                resolved: Vec::new(),
+            },
             Some(context) => {
                 let rendered = self
                     .app
                     .render_with_secrets(&self.job.tenant, context, &self.config.values, &at_values())
                     .await?;
                 match rendered {
-                    Ok(values) => values,
+                    Ok(rendered) => rendered,
                     Err(message) => return Ok(Err(TargetError::permanent(message))),
                 }
             }
@@ -179,7 +198,7 @@ impl Run<'_> {
                 list.join("; ")
             ))));
         }
-        Ok(Ok(ReleaseRequest {
+        let request = ReleaseRequest {
             release: self.lease.release.clone(),
             chart: archive,
             values,
@@ -189,7 +208,8 @@ impl Run<'_> {
             crds: self.config.crds,
             immutable: self.config.immutable,
             time_limit: self.helm_time(),
-        }))
+        };
+        Ok(Ok((request, resolved)))
     }
 
     /// Has Helm change the cluster, unless this job already did.
@@ -252,7 +272,7 @@ impl Run<'_> {
                 return Ok(Err(error));
             }
         }
-        let request = match self.request().await? {
+        let (request, resolved) = match self.request().await? {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
@@ -261,7 +281,7 @@ impl Run<'_> {
                 self.applied(applied.revision, applied.objects);
                 Ok(Next::Go)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(without_secrets(error, &resolved)),
         })
     }
 

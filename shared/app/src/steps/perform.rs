@@ -13,9 +13,9 @@ use crate::{
     jobs::{JobOrigin, NewStepJob},
     keys,
     steps::{
-        RenderContext,
+        RenderContext, Rendered,
         drive::{Drive, Work},
-        step_item,
+        hide, step_item,
         surroundings::TenantSurroundings,
     },
 };
@@ -70,26 +70,26 @@ impl Drive<'_> {
         }
         let context = RenderContext::new(&self.header, steps);
         let at = slipway_expr::Path::of("params");
-        let rendered = if action.resolves_secrets() {
+        let rendered: Result<(JsonMap, Resolved), String> = if action.resolves_secrets() {
             self.app
                 .render_with_secrets(&self.header.tenant, &context, &node.params, &at)
                 .await?
         } else {
-            context.render_without_secrets(&node.params, &at)
+            context
+                .render_without_secrets(&node.params, &at)
+                .map(|params| Rendered {
+                    params,
+                    resolved: Vec::new(),
+                })
         };
-        let params = match rendered {
-            Ok(params) => params,
+        let Rendered { params, resolved } = match rendered {
+            Ok(rendered) => rendered,
             Err(message) => return refuse(message),
         };
         let errors = action.check(&params);
         if !errors.is_empty() {
-            return refuse(
-                errors
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            );
+            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return refuse(hide(&list.join("; "), &resolved));
         }
         let surroundings = TenantSurroundings {
             app: self.app,
@@ -105,7 +105,19 @@ impl Drive<'_> {
             surroundings: &surroundings,
         };
         match action.run(attempt).await {
-            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Outcome(Outcome::Failed { message, kind }) => Ok(Outcome::Failed {
+                message: hide(&message, &resolved),
+                kind,
+            }),
+            Answer::Outcome(Outcome::Completed(mut outputs)) => {
+                secrets.hide_in(&mut outputs);
+                Ok(Outcome::Completed(outputs))
+            }
+            Answer::Outcome(Outcome::Failed { message, kind }) => Ok(Outcome::Failed {
+                message: secrets.hide(message),
+                kind,
+            }),
+            Answer::Outcome(waits) => Ok(waits),
             Answer::Job(draft) => {
                 let new = NewStepJob {
                     id: JobId::of_step(self.header.id, &node.id, claim.attempt),

@@ -9,7 +9,7 @@ use slipway_expr::{
     render_value_partial,
 };
 use slipway_model::{Execution, JsonMap, TenantId};
-use slipway_ports::ExposeSecret;
+use slipway_ports::{ExposeSecret, SecretString};
 
 use crate::{App, AppError};
 
@@ -79,6 +79,29 @@ impl RenderContext {
     }
 }
 
+/// Parameters with their secrets resolved. Kept nowhere.
+pub(crate) struct Rendered {
+    /// The parameters.
+    pub(crate) params: JsonMap,
+    /// What must not be told.
+    pub(crate) resolved: Vec<SecretString>,
+}
+
+/// A text without the secrets that stand in it.
+pub(crate) fn hide(text: &str, resolved: &[SecretString]) -> String {
+    resolved
+        .iter()
+        .map(ExposeSecret::expose_secret)
+        // A text of a few characters stands everywhere by chance, and nobody can hide it.
+        .filter(|secret| secret.len() >= 4)
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "«secret»"))
+}
+
+/// Where the secrets that expressions name are kept: apart from kubeconfigs and the like, which no expression may read.
+fn expression_secret(name: &str) -> String {
+    format!("expressions/{name}")
+}
+
 impl App {
     /// Renders everything; resolves the secrets that are read. The result holds secrets.
     ///
@@ -90,10 +113,12 @@ impl App {
         context: &RenderContext,
         params: &JsonMap,
         at: &Path,
-    ) -> Result<Result<JsonMap, String>, AppError> {
+    ) -> Result<Result<Rendered, String>, AppError> {
         let params = Value::Object(params.clone());
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut parameters = context.parameters.clone();
+        let mut texts = Resolved::default();
+        let mut resolved = Vec::new();
         for (_, read) in collect_references(&params, at, Scope::VALUES).references {
             match read.reference {
                 Reference::Secret { name } => {
@@ -105,7 +130,9 @@ impl App {
                     };
                     match self.secrets.get(tenant, stored).await? {
                         Some(secret) => {
+                            texts.learn(secret.expose_secret());
                             parameters.insert(name, Value::String(secret.expose_secret().to_owned()));
+                            resolved.push(secret);
                         }
                         None => return Ok(Err(format!("the value of secret parameter '{name}' is gone"))),
                     }
@@ -115,20 +142,71 @@ impl App {
         }
         let mut secrets = JsonMap::new();
         for name in names {
-            match self.secrets.get(tenant, &name).await? {
+            match self.secrets.get(tenant, &expression_secret(&name)).await? {
                 Some(secret) => {
+                    texts.learn(secret.expose_secret());
                     secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
+                    resolved.push(secret);
                 }
                 None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
             }
         }
-        let resolved = RenderContext {
+        let context = RenderContext {
             parameters,
             ..context.clone()
         };
-        let context = resolved.context().secrets(&secrets);
+        let context = context.context().secrets(&secrets);
         let rendered = render_value(&params, at, Scope::VALUES, &context, Limits::default());
-        Ok(rendered.map(object).map_err(|error| error.to_string()))
+        Ok(match rendered {
+            Ok(value) => Ok(Rendered {
+                params: object(value),
+                resolved,
+            }),
+            Err(error) => Err(hide(&error.to_string(), &resolved)),
+        })
+    }
+}
+
+/// Secrets that were resolved: what comes back from where they were sent may repeat them, and is written down.
+#[derive(Default)]
+pub(crate) struct Resolved(Vec<String>);
+
+impl Resolved {
+    /// Shorter texts stand in many words by chance.
+    const SHORTEST: usize = 4;
+
+    fn learn(&mut self, secret: &str) {
+        let escaped = Value::from(secret).to_string();
+        for text in [secret, secret.trim(), &escaped[1..escaped.len() - 1]] {
+            if text.len() >= Self::SHORTEST && !self.0.iter().any(|known| known == text) {
+                self.0.push(text.to_owned());
+            }
+        }
+        // Longer ones first, so that one that contains another goes as a whole.
+        self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    }
+
+    /// The text without the secrets.
+    pub(crate) fn hide(&self, text: String) -> String {
+        self.0
+            .iter()
+            .fold(text, |text, secret| text.replace(secret.as_str(), "(hidden)"))
+    }
+
+    /// Takes the secrets out of every text of an object.
+    pub(crate) fn hide_in(&self, map: &mut JsonMap) {
+        if !self.0.is_empty() {
+            map.values_mut().for_each(|value| self.hide_in_value(value));
+        }
+    }
+
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.hide(std::mem::take(text)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(map) => self.hide_in(map),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 }
 
@@ -142,4 +220,21 @@ fn object(value: Value) -> JsonMap {
 /// The place of chart values in errors.
 pub(crate) fn at_values() -> Path {
     Path::of("values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_resolved_is_told_to_nobody() {
+        let resolved = [SecretString::from("hunter22"), SecretString::from("a")];
+        let told = hide("cannot log in as a with hunter22 (hunter22)", &resolved);
+        assert_eq!(told, "cannot log in as a with «secret» («secret»)");
+    }
+
+    #[test]
+    fn an_expression_reaches_no_kubeconfig() {
+        assert_ne!(expression_secret("cluster/x/kubeconfig"), "cluster/x/kubeconfig");
+    }
 }
