@@ -117,7 +117,6 @@ impl App {
         let params = Value::Object(params.clone());
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut parameters = context.parameters.clone();
-        let mut texts = Resolved::default();
         let mut resolved = Vec::new();
         for (_, read) in collect_references(&params, at, Scope::VALUES).references {
             match read.reference {
@@ -130,7 +129,6 @@ impl App {
                     };
                     match self.secrets.get(tenant, stored).await? {
                         Some(secret) => {
-                            texts.learn(secret.expose_secret());
                             parameters.insert(name, Value::String(secret.expose_secret().to_owned()));
                             resolved.push(secret);
                         }
@@ -142,9 +140,11 @@ impl App {
         }
         let mut secrets = JsonMap::new();
         for name in names {
-            match self.secrets.get(tenant, &expression_secret(&name)).await? {
+            // A secret parameter may be read under either name.
+            let own = context.secret_parameters.get(&name);
+            let stored = own.cloned().unwrap_or_else(|| expression_secret(&name));
+            match self.secrets.get(tenant, &stored).await? {
                 Some(secret) => {
-                    texts.learn(secret.expose_secret());
                     secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
                     resolved.push(secret);
                 }
@@ -164,49 +164,6 @@ impl App {
             }),
             Err(error) => Err(hide(&error.to_string(), &resolved)),
         })
-    }
-}
-
-/// Secrets that were resolved: what comes back from where they were sent may repeat them, and is written down.
-#[derive(Default)]
-pub(crate) struct Resolved(Vec<String>);
-
-impl Resolved {
-    /// Shorter texts stand in many words by chance.
-    const SHORTEST: usize = 4;
-
-    fn learn(&mut self, secret: &str) {
-        let escaped = Value::from(secret).to_string();
-        for text in [secret, secret.trim(), &escaped[1..escaped.len() - 1]] {
-            if text.len() >= Self::SHORTEST && !self.0.iter().any(|known| known == text) {
-                self.0.push(text.to_owned());
-            }
-        }
-        // Longer ones first, so that one that contains another goes as a whole.
-        self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    }
-
-    /// The text without the secrets.
-    pub(crate) fn hide(&self, text: String) -> String {
-        self.0
-            .iter()
-            .fold(text, |text, secret| text.replace(secret.as_str(), "(hidden)"))
-    }
-
-    /// Takes the secrets out of every text of an object.
-    pub(crate) fn hide_in(&self, map: &mut JsonMap) {
-        if !self.0.is_empty() {
-            map.values_mut().for_each(|value| self.hide_in_value(value));
-        }
-    }
-
-    fn hide_in_value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.hide(std::mem::take(text)),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
-            Value::Object(map) => self.hide_in(map),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
     }
 }
 
