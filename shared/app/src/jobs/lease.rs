@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{HelmOperation, Job, JobId, TenantId, Timestamp};
+use slipway_model::{DeploymentId, HelmOperation, Job, JobId, TenantId, Timestamp};
 use slipway_ports::{Guard, Item, Put, Release, Session};
 
 use super::work::HeldLease;
@@ -26,6 +26,9 @@ struct Owner {
 struct Wanted {
     tenant: TenantId,
     job: JobId,
+    /// The deployment that the job works for; only the jobs of one owner supersede each other.
+    #[serde(default)]
+    owner: Option<DeploymentId>,
     generation: u64,
     created_at: Timestamp,
 }
@@ -60,6 +63,7 @@ impl App {
         let mine = Wanted {
             tenant: job.tenant.clone(),
             job: job.id,
+            owner: job.deployment_id,
             generation: job.generation,
             created_at: job.created_at,
         };
@@ -72,7 +76,13 @@ impl App {
                 if current.job == job.id {
                     return Ok(None);
                 }
-                if current.rank() > mine.rank() {
+                if current.owner != mine.owner {
+                    // Whose release it is, is not a matter of age: the later one waits its turn, and finds out then.
+                    let other = self.load_job(&current.tenant, current.job).await?;
+                    if other.is_some_and(|other| !other.status.is_terminal()) {
+                        return Ok(None);
+                    }
+                } else if current.rank() > mine.rank() {
                     // A test waits its turn, whoever is newer.
                     return Ok((operation != HelmOperation::Test).then_some(current.job));
                 }
