@@ -68,7 +68,7 @@ pub struct ParameterDefinition {
     pub name: &'static str,
     /// For people.
     pub label: &'static str,
-    /// `string`, `integer`, `boolean`, `json` or `cluster_ref`.
+    /// `string`, `integer`, `boolean`, `duration` (seconds, or text such as `10m`), `json` or `cluster_ref`.
     #[serde(rename = "type")]
     pub parameter_type: &'static str,
     /// For people.

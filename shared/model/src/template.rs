@@ -211,10 +211,18 @@ pub struct Parameter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// Least number, or least length of a string.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_written"
+    )]
     pub min: Option<f64>,
     /// Greatest number, or greatest length of a string.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_written"
+    )]
     pub max: Option<f64>,
     /// The values that are allowed.
     #[serde(default, rename = "enum", skip_serializing_if = "Option::is_none")]
@@ -228,6 +236,21 @@ pub struct Parameter {
     /// Whether its value goes to the secrets store and is resolved only where it is used.
     #[serde(default, skip_serializing_if = "is_false")]
     pub secret: bool,
+}
+
+/// A limit that is a whole number is shown as one: `128`, as people write it, and not `128.0`.
+fn as_written<S: serde::Serializer>(limit: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    // Up to here every whole number has a floating-point number of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match *limit {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole, and inside the exact range"
+        )]
+        Some(limit) if limit.fract() == 0.0 && limit.abs() <= EXACT => serializer.serialize_i64(limit as i64),
+        Some(limit) => serializer.serialize_f64(limit),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// The types of parameters.
@@ -316,4 +339,23 @@ pub enum ImmutablePolicy {
     Stop,
     /// The object is deleted and created again; never a volume claim.
     Recreate,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_shown_as_they_were_written() {
+        for limits in [
+            json!({"type": "integer", "min": 128, "max": 2048}),
+            json!({"type": "number", "min": -0.5, "max": 1e300}),
+        ] {
+            let parameter: Parameter = serde_json::from_value(limits.clone()).unwrap();
+            // A `Value` tells 128 from 128.0.
+            assert_eq!(serde_json::to_value(&parameter).unwrap(), limits);
+        }
+    }
 }
