@@ -44,6 +44,14 @@ async fn creations_answer_201_with_an_address_that_leads_to_what_was_created() {
 }
 
 #[tokio::test]
+async fn a_created_execution_says_its_id_by_the_name_that_others_refer_to_it_by() {
+    let dag = json!({"name": "x", "steps": [{"id": "a", "action": "pass"}]});
+    let created = call(&router(), "POST", "/executions", Some(&dag)).await;
+    assert!(created.json()["execution_id"].is_string(), "{created:?}");
+    assert_eq!(created.json()["execution_id"], created.json()["id"]);
+}
+
+#[tokio::test]
 async fn a_deployment_is_found_by_name_and_by_id_and_starts_with_a_202() {
     let router = router();
     let id = deployment(&router, "mine").await;

@@ -5,9 +5,11 @@ use axum::{
     extract::{Path, Query, State},
     response::IntoResponse,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use slipway_app::{Approval, Caller, Page};
-use slipway_model::{Dag, Execution, ExecutionProgress, ExecutionStatus, Problem, ProblemType, StepProgress};
+use slipway_model::{
+    Dag, Execution, ExecutionId, ExecutionProgress, ExecutionStatus, Problem, ProblemType, StepProgress,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -23,6 +25,15 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(approve))
 }
 
+/// An execution that was created.
+#[derive(Debug, Serialize, ToSchema)]
+struct CreatedExecution {
+    /// The execution's id, by the name that everything that refers to it uses.
+    execution_id: ExecutionId,
+    #[serde(flatten)]
+    execution: Execution,
+}
+
 /// Run a DAG
 #[utoipa::path(
     post,
@@ -30,20 +41,26 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     tag = "executions",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes repeating the call safe for 24 hours")),
     request_body(content((Dag = "application/json"), (Dag = "application/yaml"))),
-    responses((status = 201, body = Execution, headers(("Location" = String, description = "The new execution"))))
+    responses((status = 201, body = CreatedExecution, headers(("Location" = String, description = "The new execution"))))
 )]
 async fn create(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     sent: Sent<4>,
-) -> Result<Created<Execution>, Failed> {
+) -> Result<Created<CreatedExecution>, Failed> {
     let dag = sent.json_or_yaml()?;
     let once = sent.idempotent("POST /executions")?;
     let execution = api
         .app
         .create_once(&caller, once, api.app.create_execution(&caller, dag))
         .await?;
-    Ok(created(format!("/api/v1/executions/{}", execution.id), execution))
+    Ok(created(
+        format!("/api/v1/executions/{}", execution.id),
+        CreatedExecution {
+            execution_id: execution.id,
+            execution,
+        },
+    ))
 }
 
 /// Executions, newest first
