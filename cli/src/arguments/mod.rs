@@ -73,26 +73,40 @@ pub(crate) enum Command {
     /// Run a DAG
     Run(RunArguments),
     /// Show what a start or upgrade would do
+    #[command(after_help = "Example:\n  slipway plan my-agent --output json")]
     Plan(DeploymentArguments),
     /// Show a deployment and its components, or all deployments
+    #[command(after_help = "Examples:\n  slipway status\n  slipway status my-agent --output json")]
     Status(StatusArguments),
     /// Watch a deployment until it is no longer in flight
+    #[command(
+        after_help = "Example:\n  slipway watch my-agent\n\nExit status: 0 running, 1 failed, 2 misuse."
+    )]
     Watch(DeploymentArguments),
     /// Show a deployment's history
+    #[command(after_help = "Examples:\n  slipway events my-agent\n  slipway events my-agent --follow")]
     Events(EventsArguments),
     /// Show the last lines of a deployment's pods
+    #[command(after_help = "Examples:\n  slipway logs my-agent\n  slipway logs my-agent vector_db")]
     Logs(LogsArguments),
     /// Bring a deployment up
+    #[command(after_help = "Example:\n  slipway start my-agent --watch")]
     Start(ActArguments),
     /// Stop a deployment that comes up
+    #[command(after_help = "Example:\n  slipway stop my-agent --watch")]
     Stop(ActArguments),
     /// Go on where a deployment failed or was stopped
+    #[command(after_help = "Example:\n  slipway retry my-agent --watch")]
     Retry(ActArguments),
     /// Change version, parameters, values or selections of a deployment
     Upgrade(UpgradeArguments),
     /// Bring back what a deployment ran before
+    #[command(
+        after_help = "Examples:\n  slipway rollback my-agent --watch\n  slipway rollback my-agent --to 6c079ba2-30bd-493e-b097-d56fee884a6d"
+    )]
     Rollback(RollbackArguments),
     /// Uninstall a deployment, in reverse order
+    #[command(after_help = "Example:\n  slipway delete my-agent --watch")]
     Delete(ActArguments),
     /// Register, look at and forget clusters
     #[command(subcommand)]
@@ -101,10 +115,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dag(DagCommand),
     /// List what can fill the slots of templates
+    #[command(after_help = "Example:\n  slipway catalog --output json")]
     Catalog,
     /// List what steps can do
+    #[command(after_help = "Example:\n  slipway actions --output json")]
     Actions,
     /// Approve or reject a step that waits for a person
+    #[command(
+        after_help = "Examples:\n  slipway approve 6c079ba2-30bd-493e-b097-d56fee884a6d release --comment 'looks good'\n  slipway approve 6c079ba2-30bd-493e-b097-d56fee884a6d release --reject"
+    )]
     Approve(ApproveArguments),
     /// Print completions for a shell
     #[command(
@@ -181,6 +200,24 @@ mod tests {
         assert!(!parse(&["--render", "--kubeconfig", "f"]));
         assert!(!parse(&["--render", "--context", "x"]));
         assert!(!parse(&["--eks", "e"]));
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if command.get_subcommands().next().is_some() {
+                command.get_subcommands().for_each(check);
+                return;
+            }
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            assert!(
+                help.contains("slipway"),
+                "`{name} --help` has no example: '{help}'"
+            );
+        }
+        check(&Arguments::command());
     }
 
     #[test]

@@ -8,7 +8,11 @@ use super::key_value;
 
 /// Where the embedded control plane listens.
 #[derive(Debug, Args)]
-#[command(after_help = "It listens on loopback only and prints
+#[command(after_help = "Examples:
+  slipway serve
+  slipway serve --data ./state --listen 127.0.0.1:0
+
+It listens on loopback only and prints
 
   address: http://127.0.0.1:7117
   token:   …
@@ -27,25 +31,30 @@ pub(crate) struct ServeArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {
     /// Check template files, without a control plane
+    #[command(after_help = "Example:\n  slipway template validate templates/*.yaml")]
     Validate {
         /// YAML or JSON files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Publish a template file
+    #[command(after_help = "Example:\n  slipway template publish templates/agent-rag.yaml")]
     Publish {
         /// YAML or JSON file
         file: PathBuf,
     },
     /// List published templates
+    #[command(after_help = "Example:\n  slipway template list")]
     List,
     /// Show a published template
+    #[command(after_help = "Example:\n  slipway template show agent-rag@1.0.0")]
     Show {
         /// In its newest version unless one is named
         #[arg(value_name = "NAME[@VERSION]")]
         template: String,
     },
     /// Delete a template, or one version of it
+    #[command(after_help = "Example:\n  slipway template delete agent-rag@1.0.0")]
     Delete {
         /// All versions unless one is named
         #[arg(value_name = "NAME[@VERSION]")]
@@ -81,13 +90,16 @@ pub(crate) enum ClusterCommand {
   slipway cluster add prod --eks prod-1 --region eu-central-1")]
     Add(AddArguments),
     /// List registered clusters
+    #[command(after_help = "Example:\n  slipway cluster list")]
     List,
     /// Show whether a cluster answers and what it has free
+    #[command(after_help = "Example:\n  slipway cluster health dev")]
     Health {
         /// Name or id
         cluster: String,
     },
     /// Forget a cluster; nothing on it is touched
+    #[command(after_help = "Example:\n  slipway cluster remove dev")]
     Remove {
         /// Name or id
         cluster: String,
@@ -131,6 +143,9 @@ pub(crate) struct TargetArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DagCommand {
     /// Check a DAG or a template
+    #[command(
+        after_help = "Examples:\n  slipway dag check pipeline.json\n  slipway dag check templates/agent-rag.yaml"
+    )]
     Check {
         /// JSON or YAML file
         file: PathBuf,

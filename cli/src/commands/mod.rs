@@ -77,12 +77,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
         Command::Dag(command) => return dag::run(command, arguments.output),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Arguments::command(),
-                "slipway",
-                &mut std::io::stdout(),
-            );
+            // Into memory first: the generator panics when its reader has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "slipway", &mut script);
+            output::say(&String::from_utf8_lossy(&script));
             return Ok(Exit::Done);
         }
         _ => {}
