@@ -23,9 +23,15 @@ pub(super) fn events(session: &Session, arguments: &EventsArguments) -> Result<E
         if entries.is_empty() {
             return Ok("nothing has happened yet".to_owned());
         }
-        Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
+        Ok(lines(entries))
     })?;
     Ok(Exit::Done)
+}
+
+/// One line per entry, by the time when it happened: the history itself has them as they became known.
+fn lines(mut entries: Vec<HistoryEntry>) -> String {
+    entries.sort_by_key(|entry| entry.at);
+    entries.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Streams until the control plane ends. One that ends its streams early (on AWS) is asked again.
@@ -113,16 +119,31 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_entry_is_one_line() {
-        let entry = HistoryEntry {
+    fn entry(millis: i64, entry_type: &str) -> HistoryEntry {
+        HistoryEntry {
             id: "1".to_owned(),
-            at: Timestamp::from_millis(1_700_000_000_123),
-            entry_type: "step_completed".to_owned(),
+            at: Timestamp::from_millis(millis),
+            entry_type: entry_type.to_owned(),
             execution_id: None,
             step_id: Some("llm".to_owned()),
             message: String::new(),
-        };
-        assert_eq!(line(&entry), "2023-11-14T22:13:20Z  step_completed llm");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_one_line() {
+        assert_eq!(
+            line(&entry(1_700_000_000_123, "step_completed")),
+            "2023-11-14T22:13:20Z  step_completed llm"
+        );
+    }
+
+    #[test]
+    fn a_step_is_listed_as_started_before_it_is_listed_as_completed() {
+        let listed = lines(vec![entry(2, "step_completed"), entry(1, "step_started")]);
+        assert!(
+            listed.find("started").unwrap() < listed.find("completed").unwrap(),
+            "{listed}"
+        );
     }
 }
