@@ -22,7 +22,11 @@ pub(crate) fn path(deployment: &str) -> String {
 pub(super) fn status(session: &Session, deployment: Option<&str>) -> Result<Exit, Failure> {
     let Some(deployment) = deployment else {
         let items = Value::Array(session.client.get_all("/deployments")?);
-        session.show(&items, |items| Ok(list(&read::<Vec<Deployment>>(items)?)))?;
+        session.show(&items, |items| {
+            let deployments: Vec<Deployment> = read(items)?;
+            let clusters: Vec<Cluster> = read(&Value::Array(session.client.get_all("/clusters")?))?;
+            Ok(list(&deployments, &clusters))
+        })?;
         return Ok(Exit::Done);
     };
     let answer = session.client.get(&path(deployment))?;
@@ -63,13 +67,25 @@ pub(crate) fn cluster_of(session: &Session, deployment: &Deployment) -> Result<O
     }
 }
 
-fn list(deployments: &[Deployment]) -> String {
-    let mut table = Table::new(["NAME", "STATUS", "TEMPLATE", "NAMESPACE", "CREATED", "ID"]);
+fn list(deployments: &[Deployment], clusters: &[Cluster]) -> String {
+    let mut table = Table::new([
+        "NAME",
+        "STATUS",
+        "TEMPLATE",
+        "CLUSTER",
+        "NAMESPACE",
+        "CREATED",
+        "ID",
+    ]);
     for deployment in deployments {
+        let on = clusters
+            .iter()
+            .find(|cluster| cluster.id == deployment.cluster_id);
         table.row([
             deployment.name.clone(),
             deployment.status.as_str().to_owned(),
             format!("{}@{}", deployment.template.name, deployment.template.version),
+            on.map_or_else(|| "-".to_owned(), whereabouts),
             deployment.namespace.clone(),
             time(deployment.created_at),
             deployment.id.to_string(),
@@ -79,6 +95,14 @@ fn list(deployments: &[Deployment]) -> String {
         return "no deployments; create one with `slipway deploy TEMPLATE`".to_owned();
     }
     table.to_string()
+}
+
+/// A cluster's name, and that nothing runs there where nothing does.
+fn whereabouts(cluster: &Cluster) -> String {
+    match cluster.target {
+        ClusterTarget::Render => format!("{} (render)", cluster.name),
+        ClusterTarget::Kubeconfig { .. } | ClusterTarget::Eks { .. } => cluster.name.clone(),
+    }
 }
 
 /// A deployment and its components, for people.
