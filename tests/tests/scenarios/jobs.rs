@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use slipway_tests::{Chart, Kubernetes, Options, Registry, Server, text};
 
-fn helm_job(cluster: &str, config: Value) -> Value {
+fn helm_job(cluster: &str, config: &Value) -> Value {
     json!({"name": "by hand", "job_type": "helm_deploy", "cluster_id": cluster, "config": config})
 }
 
@@ -29,7 +29,7 @@ fn a_helm_job_installs_its_release() {
     kubernetes.remove_later(&namespace);
     let config = json!({"chart_ref": chart, "chart_version": "1.0.0", "release_name": "mine", "namespace": namespace,
                         "values": {"color": "red"}});
-    let id = make(&server, &helm_job("dev", config));
+    let id = make(&server, &helm_job("dev", &config));
     assert_eq!(
         server.get(&format!("/jobs/{id}")).expect(200)["status"],
         "PENDING"
@@ -67,7 +67,7 @@ fn a_helm_job_installs_its_release() {
 
     // And away.
     let config = json!({"operation": "uninstall", "release_name": "mine", "namespace": namespace});
-    let away = make(&server, &helm_job("dev", config));
+    let away = make(&server, &helm_job("dev", &config));
     execute(&server, &away);
     assert_eq!(server.job_ended(&away, 60)["status"], "SUCCEEDED");
     assert_eq!(kubernetes.releases(&namespace), []);
@@ -103,7 +103,7 @@ fn what_cannot_be_executed_says_why() {
     }
     let refuse = |config: Value| {
         let refused = server
-            .post("/jobs", &helm_job("local", config))
+            .post("/jobs", &helm_job("local", &config))
             .expect_problem(422);
         assert!(
             text(&refused, "detail").contains("Invalid Helm config"),
@@ -132,7 +132,7 @@ fn what_cannot_be_executed_says_why() {
 
     // What was fine when it was made may not be so when it is executed: it is checked again.
     let chart = Chart::tiny().push(&registry);
-    let id = make(&server, &helm_job("local", json!({"chart_ref": chart})));
+    let id = make(&server, &helm_job("local", &json!({"chart_ref": chart})));
     server.stop();
     server.restart_with(Options::default());
     let refused = server
@@ -160,7 +160,7 @@ fn a_cancelled_job_takes_away_what_it_installed() {
     kubernetes.remove_later(&namespace);
     let config = json!({"chart_ref": chart, "release_name": "stuck", "namespace": namespace,
                         "values": {"behaviour": "image-pull"}});
-    let id = make(&server, &helm_job("dev", config));
+    let id = make(&server, &helm_job("dev", &config));
     execute(&server, &id);
     server.wait(60, "the job says what it waits for", |client| {
         let job = client.get(&format!("/jobs/{id}")).expect(200);
@@ -201,7 +201,7 @@ fn jobs_for_one_release_take_turns() {
         let values = json!({"round": round, "color": format!("c{round}")});
         helm_job(
             cluster,
-            json!({"chart_ref": chart, "release_name": "shared", "namespace": namespace, "values": values}),
+            &json!({"chart_ref": chart, "release_name": "shared", "namespace": namespace, "values": values}),
         )
     };
     let ids: Vec<String> = (0..4)
