@@ -15,7 +15,7 @@ use crate::{
     steps::{
         RenderContext, Rendered,
         drive::{Drive, Work},
-        hide, step_item,
+        hide, hide_in, step_item,
         surroundings::TenantSurroundings,
     },
 };
@@ -70,7 +70,7 @@ impl Drive<'_> {
         }
         let context = RenderContext::new(&self.header, steps);
         let at = slipway_expr::Path::of("params");
-        let rendered: Result<(JsonMap, Resolved), String> = if action.resolves_secrets() {
+        let rendered = if action.resolves_secrets() {
             self.app
                 .render_with_secrets(&self.header.tenant, &context, &node.params, &at)
                 .await?
@@ -79,7 +79,7 @@ impl Drive<'_> {
                 .render_without_secrets(&node.params, &at)
                 .map(|params| Rendered {
                     params,
-                    resolved: Vec::new(),
+                    resolved: Resolved::default(),
                 })
         };
         let Rendered { params, resolved } = match rendered {
@@ -89,7 +89,7 @@ impl Drive<'_> {
         let errors = action.check(&params);
         if !errors.is_empty() {
             let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return refuse(hide(&list.join("; "), &resolved));
+            return refuse(resolved.hide(&list.join("; ")));
         }
         let surroundings = TenantSurroundings {
             app: self.app,
@@ -106,17 +106,14 @@ impl Drive<'_> {
         };
         match action.run(attempt).await {
             Answer::Outcome(Outcome::Failed { message, kind }) => Ok(Outcome::Failed {
-                message: hide(&message, &resolved),
+                message: resolved.hide(&message),
                 kind,
             }),
             Answer::Outcome(Outcome::Completed(mut outputs)) => {
-                secrets.hide_in(&mut outputs);
+                // A notification repeats what it said, and a server may answer with what it was sent.
+                outputs.values_mut().for_each(|value| hide_in(value, &resolved));
                 Ok(Outcome::Completed(outputs))
             }
-            Answer::Outcome(Outcome::Failed { message, kind }) => Ok(Outcome::Failed {
-                message: secrets.hide(message),
-                kind,
-            }),
             Answer::Outcome(waits) => Ok(waits),
             Answer::Job(draft) => {
                 let new = NewStepJob {

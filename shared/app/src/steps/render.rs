@@ -84,17 +84,50 @@ pub(crate) struct Rendered {
     /// The parameters.
     pub(crate) params: JsonMap,
     /// What must not be told.
-    pub(crate) resolved: Vec<SecretString>,
+    pub(crate) resolved: Resolved,
 }
 
-/// A text without the secrets that stand in it.
-pub(crate) fn hide(text: &str, resolved: &[SecretString]) -> String {
-    resolved
-        .iter()
-        .map(ExposeSecret::expose_secret)
-        // A text of a few characters stands everywhere by chance, and nobody can hide it.
-        .filter(|secret| secret.len() >= 4)
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "«secret»"))
+/// Secrets that were resolved: what comes back from where they were sent may repeat them, and is written down.
+#[derive(Default)]
+pub(crate) struct Resolved(Vec<SecretString>);
+
+impl Resolved {
+    /// A shorter text stands in many words by chance, and nobody can hide it.
+    const SHORTEST: usize = 4;
+
+    fn learn(&mut self, secret: &str) {
+        let escaped = Value::from(secret).to_string();
+        for text in [secret, secret.trim(), &escaped[1..escaped.len() - 1]] {
+            if text.len() >= Self::SHORTEST && !self.0.iter().any(|known| known.expose_secret() == text) {
+                self.0.push(SecretString::from(text));
+            }
+        }
+        // Longer ones first, so that one that contains another goes as a whole.
+        self.0
+            .sort_by_key(|text| std::cmp::Reverse(text.expose_secret().len()));
+    }
+
+    /// The text without the secrets.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"))
+    }
+
+    /// Takes the secrets out of every text of an object.
+    pub(crate) fn hide_in(&self, map: &mut JsonMap) {
+        if !self.0.is_empty() {
+            map.values_mut().for_each(|value| self.hide_in_value(value));
+        }
+    }
+
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.hide(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(map) => self.hide_in(map),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
 }
 
 /// Where the secrets that expressions name are kept: apart from kubeconfigs and the like, which no expression may read.
@@ -117,7 +150,7 @@ impl App {
         let params = Value::Object(params.clone());
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut parameters = context.parameters.clone();
-        let mut resolved = Vec::new();
+        let mut resolved = Resolved::default();
         for (_, read) in collect_references(&params, at, Scope::VALUES).references {
             match read.reference {
                 Reference::Secret { name } => {
@@ -129,8 +162,8 @@ impl App {
                     };
                     match self.secrets.get(tenant, stored).await? {
                         Some(secret) => {
+                            resolved.learn(secret.expose_secret());
                             parameters.insert(name, Value::String(secret.expose_secret().to_owned()));
-                            resolved.push(secret);
                         }
                         None => return Ok(Err(format!("the value of secret parameter '{name}' is gone"))),
                     }
@@ -145,8 +178,8 @@ impl App {
             let stored = own.cloned().unwrap_or_else(|| expression_secret(&name));
             match self.secrets.get(tenant, &stored).await? {
                 Some(secret) => {
+                    resolved.learn(secret.expose_secret());
                     secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
-                    resolved.push(secret);
                 }
                 None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
             }
@@ -162,7 +195,7 @@ impl App {
                 params: object(value),
                 resolved,
             }),
-            Err(error) => Err(hide(&error.to_string(), &resolved)),
+            Err(error) => Err(resolved.hide(&error.to_string())),
         })
     }
 }
@@ -185,9 +218,20 @@ mod tests {
 
     #[test]
     fn what_was_resolved_is_told_to_nobody() {
-        let resolved = [SecretString::from("hunter22"), SecretString::from("a")];
-        let told = hide("cannot log in as a with hunter22 (hunter22)", &resolved);
-        assert_eq!(told, "cannot log in as a with «secret» («secret»)");
+        let mut resolved = Resolved::default();
+        for secret in ["hunter22", "a", "line\nbreak"] {
+            resolved.learn(secret);
+        }
+        assert_eq!(
+            resolved.hide("no access as a with hunter22"),
+            "no access as a with (hidden)"
+        );
+        let mut outputs = object(serde_json::json!({"body": [{"echo": "hunter22"}, "line\\nbreak"]}));
+        resolved.hide_in(&mut outputs);
+        assert_eq!(
+            Value::Object(outputs),
+            serde_json::json!({"body": [{"echo": "(hidden)"}, "(hidden)"]})
+        );
     }
 
     #[test]
