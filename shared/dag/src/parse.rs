@@ -15,6 +15,9 @@ pub const MAX_DAG_BYTES: usize = 4 << 20;
 /// How deep lists and maps may nest.
 pub const MAX_DEPTH: usize = 64;
 
+/// What is said of aliases that explode.
+const ALIASES: &str = "its aliases expand to more than is allowed";
+
 /// A text that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
@@ -98,7 +101,8 @@ fn parse_json(text: &str, limit: usize) -> Result<Value, ParseError> {
 fn parse_yaml(text: &str, limit: usize) -> Result<Value, ParseError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
+            // Two more than we allow, so that what is too deep is refused below, in our words.
+            max_depth: MAX_DEPTH + 2,
             max_documents: 1,
             max_aliases: 1000,
             max_anchors: 1000,
@@ -121,16 +125,29 @@ fn parse_yaml(text: &str, limit: usize) -> Result<Value, ParseError> {
     })
     .map_err(|error| {
         let location = error.location();
-        let message = error.without_snippet().to_string();
-        let message = message
-            .rfind(" at line ")
-            .map_or(message.as_str(), |end| &message[..end]);
         ParseError::Text {
             line: location.map_or(1, |location| location.line()),
             column: location.map_or(1, |location| location.column()),
-            message: message.to_owned(),
+            message: reason(&error),
         }
     })
+}
+
+/// What is wrong, without the place; limits in our words.
+fn reason(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as Yaml;
+    match error {
+        Yaml::AliasError { error, .. } | Yaml::WithSnippet { error, .. } => reason(error),
+        Yaml::AliasReplayLimitExceeded { .. }
+        | Yaml::AliasExpansionLimitExceeded { .. }
+        | Yaml::AliasReplayStackDepthExceeded { .. }
+        | Yaml::AliasReplayCounterOverflow { .. } => ALIASES.to_owned(),
+        other => {
+            let message = other.to_string();
+            let end = message.rfind(" at line ").unwrap_or(message.len());
+            message[..end].to_owned()
+        }
+    }
 }
 
 /// What the document may still expand to.
@@ -152,7 +169,7 @@ impl Budget {
                 self.left.set(left);
                 Ok(())
             }
-            None => Err(E::custom("its aliases expand to more than is allowed")),
+            None => Err(E::custom(ALIASES)),
         }
     }
 }
@@ -320,7 +337,12 @@ mod tests {
     fn limits_hold() {
         let nested = |depth: usize, open: &str, close: &str| open.repeat(depth) + &close.repeat(depth);
         assert!(read(&nested(64, "[", "]")).is_ok());
-        assert!(refusal(&nested(65, "[", "]")).contains("64"));
+        for deep in [65, 66, 70] {
+            for text in [nested(deep, "[", "]"), nested(deep, "- ", "")] {
+                let error = refusal(&text);
+                assert!(error.contains("more than 64 deep"), "{deep}: {error}");
+            }
+        }
         assert!(read(&nested(20_000, "[", "]")).is_err());
         assert!(read(&nested(20_000, "- ", "")).is_err());
         let deep: String = (0..65)
@@ -339,7 +361,8 @@ mod tests {
             let below = vec![format!("*a{}", level - 1); 10].join(", ");
             laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
-        assert!(read(&laughs).is_err());
+        let error = refusal(&laughs);
+        assert!(error.contains("expand"), "{error}");
         let heavy = format!(
             "a: &a {}\nb: [{}]",
             "x".repeat(100_000),
