@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JsonMap};
 use slipway_policy::{ConfigCheck, check_values};
 use slipway_ports::{
-    ChartError, Observation, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, TargetError,
-    UninstallRequest,
+    ChartError, Observation, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
 };
 
 use super::{
@@ -16,18 +15,37 @@ use super::{
 };
 use crate::{
     AppError,
-    steps::{Rendered, at_values, hide},
+    steps::{Rendered, Resolved, at_values},
 };
 
 type Phase = Result<Result<Next, TargetError>, AppError>;
 
 /// What Helm gets, and the secrets in it.
-type Request = (ReleaseRequest, Vec<SecretString>);
+type Request = (ReleaseRequest, Resolved);
 
 /// Charts may put a value into an error; no secret gets further than this.
-fn without_secrets(mut error: TargetError, resolved: &[SecretString]) -> TargetError {
-    error.0.message = hide(&error.0.message, resolved);
+fn without_secrets(mut error: TargetError, resolved: &Resolved) -> TargetError {
+    error.0.message = resolved.hide(&error.0.message);
     error
+}
+
+/// Most objects that a job says it waits for.
+const MOST_WAITS: usize = 20;
+
+/// Largest part of a job's records that a cluster decides about, as JSON.
+const LARGEST_FIND: usize = 100 * 1024;
+
+/// Refuses what no store could hold.
+fn fits(what: &str, found: &Value) -> Result<(), TargetError> {
+    let size = found.to_string().len();
+    if size <= LARGEST_FIND {
+        return Ok(());
+    }
+    Err(TargetError::permanent(format!(
+        "{what} are {} KiB, more than the {} KiB that are kept of a release",
+        size / 1024,
+        LARGEST_FIND / 1024
+    )))
 }
 
 /// Helm is stopped this long before the invocation must end.
@@ -61,6 +79,9 @@ impl Run<'_> {
         };
         match self.target.check(&request).await {
             Ok(checked) => {
+                if let Err(error) = fits("the list of its objects", &json!(checked.objects)) {
+                    return Ok(Err(error));
+                }
                 self.work.objects = checked.objects;
                 // What a later plan is compared with.
                 self.job
@@ -177,7 +198,7 @@ impl Run<'_> {
         } = match &self.work.context {
             None => Rendered {
                 params: self.config.values.clone(),
-                resolved: Vec::new(),
+                resolved: Resolved::default(),
             },
             Some(context) => {
                 let rendered = self
@@ -315,6 +336,7 @@ impl Run<'_> {
             return Ok(self.ended(JobStatus::Succeeded, None));
         }
         self.job.waiting_for = gone.remaining;
+        self.job.waiting_for.truncate(MOST_WAITS);
         let limit = Duration::from_secs(self.config.timeout);
         if self
             .job
@@ -400,6 +422,7 @@ impl Run<'_> {
             return Next::Go;
         }
         self.job.waiting_for = seen.waiting;
+        self.job.waiting_for.truncate(MOST_WAITS);
         if let Some(failed) = seen.failed {
             let message = self.with_diagnosis(format!("{failed}"));
             return self.stop(JobStatus::Failed, message, self.config.delete_on_failure);
@@ -439,6 +462,7 @@ impl Run<'_> {
         result.insert("endpoint_url".to_owned(), json!(collected.endpoint_url));
         result.insert("services".to_owned(), json!(collected.services));
         result.extend(collected.outputs);
+        fits("its services and outputs", &json!(result))?;
         self.job.result = result;
         Ok(self.ended(JobStatus::Succeeded, None))
     }
@@ -455,6 +479,7 @@ impl Run<'_> {
             return Ok(self.give_up(&format!("; still there after cleaning up: {}", list.join("; "))));
         }
         self.job.waiting_for = gone.remaining;
+        self.job.waiting_for.truncate(MOST_WAITS);
         Ok(Next::Later(Duration::from_millis(500)))
     }
 }

@@ -14,7 +14,7 @@ use slipway_actions::find;
 use slipway_model::{EffectClass, Execution, Message, Node, NodeKind, Queue, StepRecord};
 use slipway_ports::{Item, Session};
 
-pub(crate) use render::{RenderContext, Rendered, Resolved, at_values, hide_in};
+pub(crate) use render::{RenderContext, Rendered, Resolved, at_values};
 
 /// Nodes that one message names, and that one invocation goes through, at most.
 pub(crate) const BATCH: usize = 64;

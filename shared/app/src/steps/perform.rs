@@ -13,9 +13,9 @@ use crate::{
     jobs::{JobOrigin, NewStepJob},
     keys,
     steps::{
-        RenderContext, Rendered,
+        RenderContext, Rendered, Resolved,
         drive::{Drive, Work},
-        hide, hide_in, step_item,
+        step_item,
         surroundings::TenantSurroundings,
     },
 };
@@ -111,7 +111,7 @@ impl Drive<'_> {
             }),
             Answer::Outcome(Outcome::Completed(mut outputs)) => {
                 // A notification repeats what it said, and a server may answer with what it was sent.
-                outputs.values_mut().for_each(|value| hide_in(value, &resolved));
+                resolved.hide_in(&mut outputs);
                 Ok(Outcome::Completed(outputs))
             }
             Answer::Outcome(waits) => Ok(waits),
