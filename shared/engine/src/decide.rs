@@ -12,6 +12,9 @@ use crate::{Closing, closing};
 /// Longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 
+/// Characters that are kept of the message of an earlier attempt.
+const LONGEST_OLD_MESSAGE: usize = 1000;
+
 /// How much longer than its limit a step waits for its job. The job has the same limit, and when it passes it says
 /// what it waited for and tidies up; the step's own limit is for a job that nobody works on any more.
 const JOB_GRACE: Duration = Duration::from_secs(120);
@@ -383,7 +386,7 @@ impl Step<'_> {
                 .last()
                 .map_or(record.started_at.unwrap_or(self.now), |last| last.ended_at),
             ended_at: self.now,
-            error_message: message.clone(),
+            error_message: shortened(&message),
             job_id: record.job_id,
         });
         next.status = StepStatus::Retrying;
@@ -414,6 +417,14 @@ impl Step<'_> {
         next.wake_at = None;
         next.ended_at = Some(self.now);
         next
+    }
+}
+
+/// What is kept of an earlier attempt's message: twenty of them have to fit into a record. Its job has all of it.
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_OLD_MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{App, AppError, Caller, Role, keys, registry::ActionRegistry, steps::
 /// Bodies above this go to the blob store, with a margin below what an item can hold.
 const INLINE_BYTES: usize = 300 * 1024;
 
+/// Largest parameters and outputs, as JSON: what a run adds to them has to fit into one item with them.
+const LARGEST_HEADER: usize = 150 * 1024;
+
 /// Longest delay of a message.
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
@@ -73,6 +76,17 @@ impl App {
                 refused,
             ))
         };
+        let size = |map: &JsonMap| Value::Object(map.clone()).to_string().len();
+        if size(&dag.parameters) + size(&dag.outputs) > LARGEST_HEADER {
+            let limit = LARGEST_HEADER / 1024;
+            let message = format!(
+                "parameters and outputs are larger than {limit} KiB together: pass large data by reference"
+            );
+            return Err(AppError::invalid(
+                "Invalid DAG",
+                vec![FieldError::new("parameters", message)],
+            ));
+        }
         let errors: Vec<FieldError> = dag.steps.iter().enumerate().filter_map(refused).collect();
         if !errors.is_empty() {
             return Err(AppError::invalid("Invalid DAG: Invalid Helm config", errors));
@@ -263,9 +277,11 @@ fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
     }
 }
 
-/// The item of a header: due at its deadline while it runs, and listed.
+/// The item of a header: due at its deadline while it runs, at once when it was cancelled, and listed.
 pub(crate) fn execution_item(header: &Execution) -> Item {
-    let due = (!header.status.is_terminal()).then_some(header.deadline);
+    let cancelled_at = header.cancel.as_ref().map(|cancel| cancel.at);
+    let due = (!header.status.is_terminal())
+        .then_some(cancelled_at.map_or(header.deadline, |at| at.min(header.deadline)));
     let status = serde_json::to_value(header.status)
         .ok()
         .and_then(|status| status.as_str().map(str::to_owned));

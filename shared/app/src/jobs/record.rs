@@ -17,6 +17,9 @@ use crate::{
     steps::{RenderContext, at_values},
 };
 
+/// Largest item of a new job: what its phases find out has to fit beside it.
+const LARGEST_NEW: usize = 200 * 1024;
+
 /// A job that a step makes.
 pub(crate) struct NewStepJob<'a> {
     pub(crate) id: JobId,
@@ -188,10 +191,20 @@ impl App {
             context: Some(context),
             ..JobWork::default()
         };
-        session
-            .put(&keys::job_work(&job.tenant, id), Item::of(&work), Guard::Absent)
-            .await?;
+        let work = Item::of(&work);
         let item = job_item(&job, Duration::from_secs(120), now);
+        let largest = work.body.len().max(item.body.len());
+        if largest > LARGEST_NEW {
+            return refuse(format!(
+                "its values and what they read are {} KiB, more than the {} KiB that a job can hold: pass large \
+                 data by reference",
+                largest / 1024,
+                LARGEST_NEW / 1024
+            ));
+        }
+        session
+            .put(&keys::job_work(&job.tenant, id), work, Guard::Absent)
+            .await?;
         session
             .put(&keys::job(&job.tenant, id), item, Guard::Absent)
             .await?;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use slipway_engine::{execution_event, final_status};
 use slipway_expr::Path;
-use slipway_model::{ExecutionStatus, Failure, OnFailure, StepStatus};
+use slipway_model::{ExecutionStatus, Failure, JsonMap, OnFailure, StepStatus};
 use slipway_ports::{Guard, Put};
 
 use crate::{
@@ -13,6 +14,9 @@ use crate::{
     keys,
     steps::{RenderContext, drive::Drive},
 };
+
+/// Largest outputs of an execution, as JSON: they stand in its header, beside its parameters.
+const LARGEST_OUTPUTS: usize = 128 * 1024;
 
 impl Drive<'_> {
     /// Ends the execution: every node before the end has ended. The first guarded write wins.
@@ -30,11 +34,14 @@ impl Drive<'_> {
             if self.header.status == ExecutionStatus::Completed
                 && let Err(message) = self.render_outputs().await?
             {
-                self.header.status = ExecutionStatus::Failed;
-                self.header.failure = Some(Failure {
-                    step_id: "outputs".to_owned(),
-                    message,
-                });
+                self.fail_outputs(message);
+            }
+            if self.header.status == ExecutionStatus::Completed
+                && json!(self.header.outputs).to_string().len() > LARGEST_OUTPUTS
+            {
+                self.header.outputs = JsonMap::new();
+                let limit = LARGEST_OUTPUTS / 1024;
+                self.fail_outputs(format!("the outputs are larger than {limit} KiB"));
             }
             self.header.ended_at = Some(self.app.clock.now());
             let failed = matches!(
@@ -54,6 +61,14 @@ impl Drive<'_> {
         }
         self.publish_end();
         Ok(())
+    }
+
+    fn fail_outputs(&mut self, message: String) {
+        self.header.status = ExecutionStatus::Failed;
+        self.header.failure = Some(Failure {
+            step_id: "outputs".to_owned(),
+            message,
+        });
     }
 
     /// Says how the execution ended, as often as somebody asks.
