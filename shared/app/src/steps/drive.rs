@@ -13,8 +13,8 @@ use std::{
 use slipway_actions::find;
 use slipway_engine::{Claims, Decision, StepEvent, decide};
 use slipway_model::{
-    CHUNK_SIZE, EffectClass, Execution, ExecutionId, FailureKind, JobEnd, JobStatus, Node, NodeKind, Outcome,
-    PlanChunk, StepRecord, StepStatus, TenantId, Timestamp,
+    CHUNK_SIZE, Cancellation, EffectClass, Execution, ExecutionId, FailureKind, JobEnd, JobStatus, Node,
+    NodeKind, Outcome, PlanChunk, RunCondition, StepRecord, StepStatus, TenantId, Timestamp,
 };
 use slipway_ports::Session;
 
@@ -202,8 +202,14 @@ impl Drive<'_> {
     }
 
     fn condition(&self, node: &Node, ok: bool) -> Result<bool, String> {
+        // What is skipped for how its dependencies ended is not asked.
+        let would_run = match node.run {
+            RunCondition::Success => ok,
+            RunCondition::Failure => !ok,
+            RunCondition::Always => true,
+        };
         match &node.when {
-            Some(when) if ok => RenderContext::new(&self.header, BTreeMap::new()).condition(when),
+            Some(when) if would_run => RenderContext::new(&self.header, BTreeMap::new()).condition(when),
             _ => Ok(true),
         }
     }
@@ -304,11 +310,16 @@ impl Drive<'_> {
             Decision::CancelJob(job) => {
                 let reason = match &self.header.cancel {
                     Some(cancel) => cancel.clone(),
-                    None => slipway_model::Cancellation {
-                        at: now,
-                        reason: "its job was ended with it".to_owned(),
-                        uninstall: node.params.get("delete_on_failure") != Some(&false.into()),
-                    },
+                    None => {
+                        // As the job has it: in the step's parameters it may still be an expression.
+                        let stored = self.app.load_job(&self.header.tenant, job).await?;
+                        let keeps = stored.is_some_and(|job| job.config["delete_on_failure"] == false);
+                        Cancellation {
+                            at: now,
+                            reason: "its job was ended with it".to_owned(),
+                            uninstall: !keeps,
+                        }
+                    }
                 };
                 self.app
                     .request_job_cancel(self.session.as_mut(), &self.header.tenant, job, reason)
@@ -329,7 +340,7 @@ impl Drive<'_> {
         }
     }
 
-    async fn reload_header(&mut self) -> Result<(), AppError> {
+    pub(super) async fn reload_header(&mut self) -> Result<(), AppError> {
         let key = keys::execution(&self.header.tenant, self.header.id);
         if let Some(stored) = self.session.get(&key).await? {
             self.header = stored.read()?;

@@ -1,6 +1,6 @@
 //! What follows from a record: its event, its arrivals at the nodes after it, and what became ready.
 
-use slipway_engine::{step_event, step_started_event};
+use slipway_engine::{Closing, closing, step_event, step_started_event};
 use slipway_model::{ExecutionLook, Failure, Message, Node, Queue, StepRecord, StepStatus, Timestamp};
 
 use std::time::Duration;
@@ -45,6 +45,17 @@ impl Drive<'_> {
                 self.app
                     .send_job(self.session.as_mut(), &self.header.tenant, job, Duration::ZERO);
             }
+        }
+        // Whoever cancelled since this header was read has looked for steps to end, and did not see this one.
+        self.reload_header().await?;
+        if matches!(
+            closing(&self.header),
+            Some(Closing::Cancelled | Closing::TimedOut)
+        ) {
+            self.work.push_back(Work {
+                ordinal: node.ordinal,
+                arrived: None,
+            });
         }
         if let Some(at) = [record.wake_at, record.deadline].into_iter().flatten().min() {
             self.wake(node.ordinal, at);
