@@ -85,6 +85,12 @@ impl<'a> Opening<'a> {
     async fn begin(&mut self, mut session: Box<dyn Session>) -> Result<Option<Run<'a>>, AppError> {
         let app = self.app;
         let now = app.clock.now();
+        // Before its configuration is read: jobs of every type can be cancelled.
+        if let (Some(cancel), false) = (&self.job.cancel, self.work.apply_began) {
+            let message = cancel.reason.clone();
+            self.end(session, JobStatus::Cancelled, message).await?;
+            return Ok(None);
+        }
         let config: HelmJobConfig = match serde_json::from_value(self.job.config.clone()) {
             Ok(config) => config,
             Err(error) => {
@@ -93,11 +99,6 @@ impl<'a> Opening<'a> {
                 return Ok(None);
             }
         };
-        if let (Some(cancel), false) = (&self.job.cancel, self.work.apply_began) {
-            let message = cancel.reason.clone();
-            self.end(session, JobStatus::Cancelled, message).await?;
-            return Ok(None);
-        }
         if self.job.status == JobStatus::Pending {
             self.job.status = JobStatus::Running;
             self.job.started_at = Some(now);
@@ -195,7 +196,11 @@ impl<'a> Opening<'a> {
     }
 
     async fn pause(&mut self, mut session: Box<dyn Session>, delay: Duration) -> Result<(), AppError> {
-        if self.write(session.as_mut(), delay).await? {
+        // Due only if the message is lost: else every sweep would add a message of its own to those that wait.
+        if self
+            .write(session.as_mut(), delay + Duration::from_secs(90))
+            .await?
+        {
             self.app
                 .send_job(session.as_mut(), &self.job.tenant, self.job.id, delay);
         }
