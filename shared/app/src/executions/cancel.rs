@@ -1,9 +1,9 @@
 //! Cancelling: a flag on the header, then a look at everything that runs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use slipway_model::{
-    Cancellation, Execution, ExecutionId, ExecutionLook, Message, Queue, StepRecord, TenantId,
+    CHUNK_SIZE, Cancellation, Execution, ExecutionId, ExecutionLook, Message, Queue, StepRecord, TenantId,
 };
 use slipway_ports::{Guard, Put, Session};
 
@@ -129,40 +129,74 @@ impl App {
             session.settle().await?;
             return Ok(());
         }
-        self.poke_running(session.as_mut(), &header).await?;
+        if !self.poke_running(session.as_mut(), &header).await? {
+            // Nothing is on its way, and yet it has not ended: a message was lost.
+            self.send_frontier(session.as_mut(), &header).await?;
+        }
         session.settle().await?;
         Ok(())
     }
 
-    /// Sends again whatever is due in an execution and may have been lost: steps that run or wait, and what a
-    /// finished step leads to.
+    /// Sends again whatever is due in an execution and may have been lost: steps that run or wait, what a finished
+    /// step leads to, and steps that wait for nothing and have not begun.
     pub(crate) async fn repair_execution(&self, tenant: &TenantId, id: ExecutionId) -> Result<(), AppError> {
         let Some(header) = self.load_execution(tenant, id).await? else {
             return Ok(());
         };
         let mut session = self.store.session();
-        // A finished step that is looked at repeats what follows from it; so does the end of the execution.
-        self.poke_running(session.as_mut(), &header).await?;
-        let mut finished = Vec::new();
-        each_chunk(self, &header, |_, records| {
-            finished.extend(
-                records
-                    .iter()
-                    .filter(|(_, record)| record.status.is_terminal())
-                    .map(|(n, _)| *n),
-            );
-            Ok(())
-        })
-        .await?;
-        if finished.is_empty() {
-            finished.push(0);
+        if header.status.is_terminal() {
+            // Whatever is looked at says how it ended.
+            crate::steps::send_steps(session.as_mut(), &header, Vec::new(), vec![0]);
+        } else {
+            self.poke_running(session.as_mut(), &header).await?;
+            self.send_frontier(session.as_mut(), &header).await?;
         }
-        crate::steps::send_steps(session.as_mut(), &header, Vec::new(), finished);
         session.settle().await?;
         Ok(())
     }
 
-    async fn poke_running(&self, session: &mut dyn Session, header: &Execution) -> Result<(), AppError> {
+    /// Has finished steps looked at that may have told a later one nothing, so that they repeat what follows from
+    /// them, and steps that could have begun from the start. What has begun was told by all before it.
+    async fn send_frontier(&self, session: &mut dyn Session, header: &Execution) -> Result<(), AppError> {
+        let mut known: BTreeMap<u32, bool> = BTreeMap::new();
+        each_chunk(self, header, |_, records| {
+            known.extend(
+                records
+                    .iter()
+                    .map(|(ordinal, record)| (*ordinal, record.status.is_terminal())),
+            );
+            Ok(())
+        })
+        .await?;
+        let mut frontier: Vec<(u32, bool)> = Vec::new();
+        for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
+            let key = keys::plan(&header.tenant, header.id, first);
+            let Some(stored) = self.store.get(&key).await? else {
+                continue;
+            };
+            for node in self.read_chunk(&stored).await?.nodes {
+                let send = match known.get(&node.ordinal) {
+                    Some(ended) => {
+                        *ended
+                            && node
+                                .successors
+                                .iter()
+                                .any(|next| !known.contains_key(&next.ordinal))
+                    }
+                    None => node.dependencies.is_empty(),
+                };
+                if send {
+                    let is_new = !known.contains_key(&node.ordinal);
+                    frontier.push((node.ordinal, is_new && crate::steps::has_effect(&node)));
+                }
+            }
+        }
+        crate::steps::send_steps(session, header, frontier, Vec::new());
+        Ok(())
+    }
+
+    /// Has every step that has begun and not ended looked at. Whether there is one.
+    async fn poke_running(&self, session: &mut dyn Session, header: &Execution) -> Result<bool, AppError> {
         let mut open: Vec<(u32, bool)> = Vec::new();
         each_chunk(self, header, |_, records: &[(u32, StepRecord)]| {
             open.extend(
@@ -174,7 +208,8 @@ impl App {
             Ok(())
         })
         .await?;
+        let any = !open.is_empty();
         crate::steps::send_steps(session, header, open, Vec::new());
-        Ok(())
+        Ok(any)
     }
 }

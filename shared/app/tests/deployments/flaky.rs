@@ -1,6 +1,7 @@
 //! A store that fails between any two calls, as a crash or a throttled table does.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -34,9 +35,13 @@ impl Chance {
     }
 }
 
+/// What somebody else does right before an item is written: the item's sort key, and what is done.
+type Meanwhile = Arc<Mutex<Option<(String, Pin<Box<dyn Future<Output = ()> + Send>>)>>>;
+
 /// Fails `per_mille` of all calls.
 pub(crate) struct FlakyStore {
     inner: Arc<SimpleStore>,
+    meanwhile: Meanwhile,
     chance: Arc<Chance>,
     per_mille: Arc<AtomicU64>,
 }
@@ -45,6 +50,7 @@ impl FlakyStore {
     pub(crate) fn new(inner: Arc<SimpleStore>) -> Self {
         Self {
             inner,
+            meanwhile: Arc::default(),
             chance: Arc::new(Chance::new(0)),
             per_mille: Arc::default(),
         }
@@ -53,6 +59,11 @@ impl FlakyStore {
     pub(crate) fn fail(&self, seed: u64, per_mille: u64) {
         *self.chance.0.lock().unwrap() = seed;
         self.per_mille.store(per_mille, Ordering::Relaxed);
+    }
+
+    /// Has that done once, right before an item with that sort key is written.
+    pub(crate) fn before_put(&self, sort: &str, then: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some((sort.to_owned(), Box::pin(then)));
     }
 
     fn call(&self) -> Result<(), StoreError> {
@@ -105,6 +116,7 @@ impl Store for FlakyStore {
     fn session(&self) -> Box<dyn Session> {
         Box::new(FlakySession {
             inner: self.inner.session(),
+            meanwhile: self.meanwhile.clone(),
             chance: self.chance.clone(),
             per_mille: self.per_mille.clone(),
         })
@@ -113,6 +125,7 @@ impl Store for FlakyStore {
 
 struct FlakySession {
     inner: Box<dyn Session>,
+    meanwhile: Meanwhile,
     chance: Arc<Chance>,
     per_mille: Arc<AtomicU64>,
 }
@@ -126,6 +139,14 @@ impl Session for FlakySession {
 
     async fn put(&mut self, key: &Key, item: Item, guard: Guard) -> Result<Put, StoreError> {
         call(&self.chance, &self.per_mille)?;
+        let then = self
+            .meanwhile
+            .lock()
+            .unwrap()
+            .take_if(|(sort, _)| *sort == key.sort);
+        if let Some((_, then)) = then {
+            then.await;
+        }
         let put = self.inner.put(key, item, guard).await;
         // Written, and the answer lost.
         call(&self.chance, &self.per_mille)?;

@@ -8,6 +8,7 @@ mod clusters;
 mod creating;
 mod deleting;
 mod events;
+mod executions;
 mod flaky;
 mod legacy;
 mod lists;

@@ -1,0 +1,218 @@
+//! Executions of DAGs that callers post, where something unusual happens.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use slipway_app::NewJob;
+use slipway_model::{
+    ExecutionProgress, ExecutionStatus, JobStatus, Message, Queue, StepProgress, StepStatus,
+};
+use slipway_ports::{Receiver, Secrets};
+use slipway_testkit::memory::SimpleStore;
+
+use crate::world::{World, admin};
+
+async fn run(world: &World, dag: Value) -> String {
+    let execution = world.app.create_execution(&admin(), dag).await.unwrap();
+    execution.id.to_string()
+}
+
+async fn progress(world: &World, execution: &str) -> ExecutionProgress {
+    let (app, caller) = (&world.app, admin());
+    app.execution_progress(&caller, execution, true).await.unwrap()
+}
+
+async fn step(world: &World, execution: &str, id: &str) -> StepProgress {
+    let steps = progress(world, execution).await.steps.unwrap();
+    steps.into_iter().find(|step| step.step_id == id).unwrap()
+}
+
+/// Takes away what is on the queue of steps, as a crash between writing and sending does.
+async fn lose(store: &SimpleStore) -> Vec<Message> {
+    let (queue, mut lost) = (Queue::ExecuteStep, Vec::new());
+    loop {
+        let got = store
+            .receive(&queue, 10, Duration::ZERO, Duration::from_secs(60))
+            .await
+            .unwrap();
+        if got.is_empty() {
+            return lost;
+        }
+        for delivery in got {
+            lost.push(Message::from_body(&queue, &delivery.body).unwrap());
+            store.acknowledge(&queue, &delivery.receipt).await.unwrap();
+        }
+    }
+}
+
+fn chart(id: &str, more: Value) -> Value {
+    let mut params = json!({"cluster_id": "dev", "chart_ref": "charts/x", "release_name": id});
+    params
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    json!({"id": id, "action": "helm_deploy", "params": params})
+}
+
+#[tokio::test]
+async fn a_false_condition_skips_what_runs_on_failures_too() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "parameters": {"tell": false}, "steps": [
+        {"id": "fails", "action": "http_request", "params": {"url": "http://nobody"}},
+        {"id": "untold", "action": "pass", "depends_on": ["fails"], "run": "failure", "when": "parameters.tell"},
+        {"id": "never", "action": "pass", "depends_on": ["fails"], "run": "always", "when": "parameters.tell"},
+        {"id": "told", "action": "pass", "depends_on": ["fails"], "run": "failure", "when": "not parameters.tell"},
+    ]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    for (name, status) in [
+        ("fails", StepStatus::Failed),
+        ("untold", StepStatus::Skipped),
+        ("never", StepStatus::Skipped),
+        ("told", StepStatus::Completed),
+    ] {
+        assert_eq!(step(&world, &id, name).await.status, status, "{name}");
+    }
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::Failed);
+}
+
+#[tokio::test]
+async fn what_a_notification_says_is_kept_without_its_secrets() {
+    let world = World::new().await;
+    let (tenant, secret) = (admin().tenant, "hunter22".to_owned());
+    world
+        .secrets
+        .put(&tenant, "expressions/token", secret.into())
+        .await
+        .unwrap();
+    let dag = json!({"name": "x", "steps": [{"id": "tell", "action": "notification",
+        "params": {"message": "log in with {{ secrets.token }} now"}}]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    let told = step(&world, &id, "tell").await;
+    assert_eq!(told.status, StepStatus::Completed);
+    let message = told.outputs["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("log in with ") && message.ends_with(" now"),
+        "{message}"
+    );
+    assert!(!message.contains("hunter22"), "{message}");
+    for item in world.store.items() {
+        assert!(!item.body.contains("hunter22"), "{item:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_reaches_a_step_that_is_just_being_written() {
+    let world = World::new().await;
+    let id = run(&world, json!({"name": "x", "steps": [chart("late", json!({}))]})).await;
+    let (app, store, execution) = (world.app.clone(), Arc::clone(&world.store), id.clone());
+    world.flaky.before_put("s00000", async move {
+        app.cancel_execution(&admin(), &execution, "enough")
+            .await
+            .unwrap();
+        // The look at everything that runs comes before there is anything to see.
+        for message in lose(&store).await {
+            app.handle(&Queue::ExecuteStep, message).await.unwrap();
+        }
+    });
+    let queue = Queue::ExecuteStep;
+    world.deliver(&queue).await;
+    lose(&world.store).await;
+    world.settle().await;
+    assert_eq!(step(&world, &id, "late").await.status, StepStatus::Cancelled);
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::Cancelled);
+    assert_eq!(world.cluster.cloud().log, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn an_execution_whose_messages_are_all_lost_ends_when_it_is_cancelled() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "steps": [
+        {"id": "a", "action": "approval"}, {"id": "b", "action": "approval"},
+        {"id": "c", "action": "pass", "depends_on": ["b"]}]});
+    let id = run(&world, dag).await;
+    lose(&world.store).await;
+    world.app.cancel_execution(&admin(), &id, "enough").await.unwrap();
+    lose(&world.store).await;
+    world.clock.advance(Duration::from_secs(60));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::Cancelled);
+    for name in ["a", "b", "c"] {
+        assert_eq!(
+            step(&world, &id, name).await.status,
+            StepStatus::Cancelled,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_execution_whose_messages_are_all_lost_ends_at_its_deadline() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "steps": [
+        {"id": "a", "action": "pass"}, {"id": "b", "action": "pass"}]});
+    let id = run(&world, dag).await;
+    lose(&world.store).await;
+    world.clock.advance(Duration::from_secs(7200));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::TimedOut);
+    assert_eq!(step(&world, &id, "b").await.status, StepStatus::Skipped);
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_deleted_stays_when_its_time_is_over() {
+    let world = World::new().await;
+    for name in ["kept", "gone"] {
+        world.cluster.cloud().stuck.insert(name.to_owned());
+    }
+    let dag = json!({"name": "x", "parameters": {"tidy": false}, "settings": {"timeout_seconds": 60}, "steps": [
+        chart("kept", json!({"delete_on_failure": "{{ parameters.tidy }}"})), chart("gone", json!({}))]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(61));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::TimedOut);
+    let cloud = world.cluster.cloud();
+    assert!(cloud.installed.contains_key("kept"), "{:?}", cloud.log);
+    assert!(!cloud.installed.contains_key("gone"), "{:?}", cloud.log);
+}
+
+#[tokio::test]
+async fn a_job_that_nothing_here_runs_can_be_cancelled() {
+    let world = World::new().await;
+    let new: NewJob = serde_json::from_value(json!({
+        "name": "train", "job_type": "fine_tuning", "cluster_id": "dev", "config": {"epochs": 3}}))
+    .unwrap();
+    let job = world.app.create_job(&admin(), new).await.unwrap().id.to_string();
+    world.app.cancel_job(&admin(), &job).await.unwrap();
+    world.settle().await;
+    let job = world.app.job(&admin(), &job).await.unwrap();
+    assert_eq!(job.status, JobStatus::Cancelled, "{:?}", job.error_message);
+}
+
+#[tokio::test]
+async fn outputs_that_no_store_can_hold_fail_the_execution() {
+    let world = World::new().await;
+    let large = "x".repeat(90 * 1024);
+    let dag = json!({"name": "x", "parameters": {"large": large}, "steps": [
+        {"id": "a", "action": "pass", "params": {"one": "{{ parameters.large }}", "two": "{{ parameters.large }}"}}],
+        "outputs": {"one": "{{ steps.a.outputs.one }}", "two": "{{ steps.a.outputs.two }}"}});
+    let dag_of_values = json!({"name": "y", "parameters": {"large": dag["parameters"]["large"]}, "steps": [
+        {"id": "a", "action": "pass", "params": {"one": "{{ parameters.large }}", "two": "{{ parameters.large }}"}},
+        chart("b", json!({"values": {"all": "{{ steps.a.outputs.one }}", "two": "{{ steps.a.outputs.two }}"}}))]});
+    for (dag, said) in [
+        (dag, "outputs are larger than"),
+        (dag_of_values, "more than the 200 KiB"),
+    ] {
+        let id = run(&world, dag).await;
+        world.settle().await;
+        let progress = progress(&world, &id).await;
+        assert_eq!(progress.status, ExecutionStatus::Failed);
+        let message = progress.error_message.unwrap();
+        assert!(message.contains(said), "{message}");
+    }
+}
