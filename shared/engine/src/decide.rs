@@ -412,6 +412,10 @@ impl Step<'_> {
         next.status = status;
         next.satisfied = satisfied;
         next.error_message = error_message;
+        if next.job_id.is_some() && status != StepStatus::Completed {
+            // What its job was about to bring up; nobody may take it for what is there.
+            next.outputs.clear();
+        }
         next.lease_until = None;
         next.deadline = None;
         next.wake_at = None;

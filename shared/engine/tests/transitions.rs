@@ -451,6 +451,7 @@ fn a_cancelled_job_cancels_its_step_only_if_the_execution_was_cancelled() {
         NOW,
     ));
     assert_eq!(stopped.status, StepStatus::Cancelled);
+    assert!(stopped.outputs.is_empty(), "{:?}", stopped.outputs);
 }
 
 #[test]
