@@ -110,7 +110,7 @@ impl<'a> Opening<'a> {
         let (cluster, target, uid) = match self.reach().await {
             Ok(reached) => reached,
             Err(error) => {
-                self.wait_or_fail(session, error).await?;
+                self.wait_or_fail(session, error, &config).await?;
                 return Ok(None);
             }
         };
@@ -181,17 +181,34 @@ impl<'a> Opening<'a> {
         Ok((cluster, target, uid))
     }
 
-    async fn wait_or_fail(&mut self, session: Box<dyn Session>, error: TargetError) -> Result<(), AppError> {
-        self.work.failures_in_a_row += 1;
-        if error.class() == FailureClass::Permanent || self.work.failures_in_a_row >= FAILURES {
-            return self.end(session, JobStatus::Failed, error.0.message).await;
+    async fn wait_or_fail(
+        &mut self,
+        session: Box<dyn Session>,
+        error: TargetError,
+        config: &HelmJobConfig,
+    ) -> Result<(), AppError> {
+        self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
+        let patience = self.work.patience(&self.job, config);
+        let is_late = match patience {
+            Some(until) => self.app.clock.now() >= until,
+            None => self.work.failures_in_a_row >= FAILURES,
+        };
+        if error.class() == FailureClass::Permanent || is_late {
+            let message = error.0.message;
+            return match self.work.ending.take() {
+                Some(ending) => {
+                    let message = format!("{}{}", ending.message, not_taken_away(&message));
+                    self.end(session, ending.status, message).await
+                }
+                None => self.end(session, JobStatus::Failed, message).await,
+            };
         }
         self.job.waiting_for = vec![JobWait {
             object: "cluster".to_owned(),
             reason: "out of reach".to_owned(),
             message: error.0.message,
         }];
-        let delay = Duration::from_secs(1 << self.work.failures_in_a_row);
+        let delay = self.work.backoff();
         self.pause(session, delay).await
     }
 
@@ -338,23 +355,22 @@ impl Run<'_> {
 
     /// What an operation's failure does to the job.
     async fn failed(&mut self, error: TargetError) -> Result<Next, AppError> {
-        self.work.failures_in_a_row += 1;
-        let repeat = error.class() == FailureClass::Transient && self.work.failures_in_a_row < FAILURES;
-        if repeat {
+        self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
+        let is_late = match self.work.patience(&self.job, &self.config) {
+            Some(until) => self.app.clock.now() >= until,
+            None => self.work.failures_in_a_row >= FAILURES,
+        };
+        if error.class() == FailureClass::Transient && !is_late {
             self.job.retry_count += 1;
             self.job.waiting_for = vec![JobWait {
                 object: format!("release {}", self.lease.release),
                 reason: "trying again".to_owned(),
                 message: error.0.message,
             }];
-            return Ok(Next::Later(Duration::from_secs(1 << self.work.failures_in_a_row)));
+            return Ok(Next::Later(self.work.backoff()));
         }
         if self.job.phase == JobPhase::CleanUp {
-            let rest = format!(
-                "; what it had installed could not be taken away: {}",
-                error.0.message
-            );
-            return Ok(self.give_up(&rest));
+            return Ok(self.give_up(&not_taken_away(&error.0.message)));
         }
         let status = if error.class() == FailureClass::TimedOut {
             JobStatus::TimedOut
@@ -420,6 +436,10 @@ impl Run<'_> {
         )
         .await
     }
+}
+
+fn not_taken_away(why: &str) -> String {
+    format!("; what it had installed could not be taken away: {why}")
 }
 
 /// The reason of a job that a newer one replaced.

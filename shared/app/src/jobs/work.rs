@@ -1,7 +1,9 @@
 //! What a job's phases have found so far: the record that lets any invocation go on where another stopped.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use slipway_model::{JobStatus, Timestamp};
+use slipway_model::{HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
 use slipway_ports::{ObjectReference, Release};
 
 use crate::steps::RenderContext;
@@ -45,6 +47,27 @@ pub(super) struct JobWork {
     /// Last events and log tail of the newest look.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) diagnosis: String,
+}
+
+impl JobWork {
+    /// Until when a cluster that does not answer is waited for, once something was applied to it: a rollout of an hour
+    /// outlives a minute without its API server. Nothing before that, where an early answer is worth more.
+    pub(super) fn patience(&self, job: &Job, config: &HelmJobConfig) -> Option<Timestamp> {
+        match job.phase {
+            JobPhase::Watch | JobPhase::Collect => {
+                let ready = self.applied_at?.plus(Duration::from_secs(config.timeout));
+                let limit = Duration::from_secs(job.timeout_seconds);
+                Some(ready.min(job.started_at?.plus(limit)))
+            }
+            JobPhase::CleanUp => self.ending.as_ref().map(|ending| ending.until),
+            JobPhase::Check | JobPhase::Apply | JobPhase::Done => None,
+        }
+    }
+
+    /// The pause before the same is tried again.
+    pub(super) fn backoff(&self) -> Duration {
+        Duration::from_secs(1 << self.failures_in_a_row.min(5))
+    }
 }
 
 /// A chart by exact version.

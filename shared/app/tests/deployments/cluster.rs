@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use slipway_model::{Cluster, ClusterHealth, JsonMap, OutputSource, TenantId};
+use slipway_model::{Cluster, ClusterHealth, JobWait, JsonMap, OutputSource, TenantId};
 use slipway_ports::{
     AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, ObjectReference,
     Observation, PulledChart, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, Target,
@@ -29,6 +29,10 @@ pub(crate) struct Cloud {
     revisions: BTreeMap<String, (u32, BTreeMap<String, String>)>,
     /// `apply NAME`, `uninstall NAME`, in order.
     pub(crate) log: Vec<String>,
+    /// Releases whose objects stay for a while when they are uninstalled.
+    pub(crate) lingering: BTreeSet<String>,
+    /// Whether no call reaches it.
+    pub(crate) away: bool,
     /// Why it does not answer.
     pub(crate) out_of_reach: Option<String>,
 }
@@ -64,7 +68,10 @@ fn object(release: &Release) -> ObjectReference {
 #[async_trait]
 impl Target for FakeCluster {
     async fn identity(&self) -> Result<String, TargetError> {
-        Ok("uid".to_owned())
+        match self.cloud().away {
+            true => Err(TargetError::transient("no route to host")),
+            false => Ok("uid".to_owned()),
+        }
     }
 
     async fn health(&self) -> ClusterHealth {
@@ -165,6 +172,14 @@ impl Target for FakeCluster {
         cloud.log.push(format!("uninstall {name}"));
         if let Some(why) = cloud.broken.get(&format!("uninstall {name}")) {
             return Err(TargetError::permanent(why.clone()));
+        }
+        if cloud.lingering.contains(name) {
+            let remaining = vec![JobWait {
+                object: format!("Pod/{name}"),
+                reason: "terminating".to_owned(),
+                message: String::new(),
+            }];
+            return Ok(Uninstalled { remaining });
         }
         cloud.installed.remove(name);
         Ok(Uninstalled::default())

@@ -45,7 +45,7 @@ async fn lose(store: &SimpleStore) -> Vec<Message> {
     }
 }
 
-fn chart(id: &str, more: Value) -> Value {
+fn chart(id: &str, more: &Value) -> Value {
     let mut params = json!({"cluster_id": "dev", "chart_ref": "charts/x", "release_name": id});
     params
         .as_object_mut()
@@ -105,7 +105,7 @@ async fn what_a_notification_says_is_kept_without_its_secrets() {
 #[tokio::test]
 async fn a_cancellation_reaches_a_step_that_is_just_being_written() {
     let world = World::new().await;
-    let id = run(&world, json!({"name": "x", "steps": [chart("late", json!({}))]})).await;
+    let id = run(&world, json!({"name": "x", "steps": [chart("late", &json!({}))]})).await;
     let (app, store, execution) = (world.app.clone(), Arc::clone(&world.store), id.clone());
     world.flaky.before_put("s00000", async move {
         app.cancel_execution(&admin(), &execution, "enough")
@@ -169,7 +169,7 @@ async fn what_is_not_to_be_deleted_stays_when_its_time_is_over() {
         world.cluster.cloud().stuck.insert(name.to_owned());
     }
     let dag = json!({"name": "x", "parameters": {"tidy": false}, "settings": {"timeout_seconds": 60}, "steps": [
-        chart("kept", json!({"delete_on_failure": "{{ parameters.tidy }}"})), chart("gone", json!({}))]});
+        chart("kept", &json!({"delete_on_failure": "{{ parameters.tidy }}"})), chart("gone", &json!({}))]});
     let id = run(&world, dag).await;
     world.settle().await;
     world.clock.advance(Duration::from_secs(61));
@@ -179,6 +179,59 @@ async fn what_is_not_to_be_deleted_stays_when_its_time_is_over() {
     let cloud = world.cluster.cloud();
     assert!(cloud.installed.contains_key("kept"), "{:?}", cloud.log);
     assert!(!cloud.installed.contains_key("gone"), "{:?}", cloud.log);
+}
+
+/// Everything that happens in so many seconds, beside what looking at a release takes.
+async fn seconds(world: &World, count: u64) {
+    for _ in 0..count / 2 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(2));
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_outlives_a_minute_without_its_cluster() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("slow".to_owned());
+    let id = run(
+        &world,
+        json!({"name": "x", "steps": [chart("slow", &json!({"timeout": "1h"}))]}),
+    )
+    .await;
+    seconds(&world, 4).await;
+    world.cluster.cloud().away = true;
+    seconds(&world, 60).await;
+    let waiting = step(&world, &id, "slow").await.waiting_for.unwrap();
+    assert!(waiting.contains("no route to host"), "{waiting}");
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.away = false;
+        cloud.stuck.clear();
+    }
+    world.settle().await;
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
+async fn what_failed_is_said_even_if_it_cannot_be_taken_away() {
+    let world = World::new().await;
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.broken.insert("bad".to_owned(), "no such image".to_owned());
+        cloud.lingering.insert("bad".to_owned());
+    }
+    let id = run(&world, json!({"name": "x", "steps": [chart("bad", &json!({}))]})).await;
+    seconds(&world, 30).await;
+    world.cluster.cloud().away = true;
+    world.settle().await;
+    let message = step(&world, &id, "bad").await.error_message.unwrap();
+    assert!(message.starts_with("no such image"), "{message}");
+    assert!(
+        message.contains("could not be taken away: no route to host"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +256,7 @@ async fn outputs_that_no_store_can_hold_fail_the_execution() {
         "outputs": {"one": "{{ steps.a.outputs.one }}", "two": "{{ steps.a.outputs.two }}"}});
     let dag_of_values = json!({"name": "y", "parameters": {"large": dag["parameters"]["large"]}, "steps": [
         {"id": "a", "action": "pass", "params": {"one": "{{ parameters.large }}", "two": "{{ parameters.large }}"}},
-        chart("b", json!({"values": {"all": "{{ steps.a.outputs.one }}", "two": "{{ steps.a.outputs.two }}"}}))]});
+        chart("b", &json!({"values": {"all": "{{ steps.a.outputs.one }}", "two": "{{ steps.a.outputs.two }}"}}))]});
     for (dag, said) in [
         (dag, "outputs are larger than"),
         (dag_of_values, "more than the 200 KiB"),
