@@ -51,6 +51,11 @@ async fn play(seed: u64) -> DeploymentStatus {
         }
     }
     world.flaky.fail(seed, 0);
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.away = false;
+        cloud.lingering.clear();
+    }
     if world.status(&id).await == DeploymentStatus::Pending {
         world.app.start_deployment(&admin(), &id).await.unwrap();
     }
@@ -93,8 +98,14 @@ fn change_charts(world: &World, chance: &Chance) {
     let releases = ["my-agent-vector-db", "my-agent-llm", "my-agent-runtime"];
     let release = releases[usize::try_from(chance.below(3)).unwrap()];
     let mut cloud = world.cluster.cloud();
-    if cloud.broken.remove(release).is_none() {
-        cloud.broken.insert(release.to_owned(), "broken".to_owned());
+    match chance.below(4) {
+        0 => cloud.away = !cloud.away,
+        1 if !cloud.lingering.remove(release) => drop(cloud.lingering.insert(release.to_owned())),
+        1 => {}
+        _ if cloud.broken.remove(release).is_none() => {
+            cloud.broken.insert(release.to_owned(), "broken".to_owned());
+        }
+        _ => {}
     }
 }
 

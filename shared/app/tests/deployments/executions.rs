@@ -215,6 +215,24 @@ async fn a_rollout_outlives_a_minute_without_its_cluster() {
 }
 
 #[tokio::test]
+async fn sweeps_add_no_messages_to_those_of_a_job_that_waits_for_its_release() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("slow".to_owned());
+    let test = json!({"id": "test", "action": "helm_test", "params": {
+        "cluster_id": "dev", "release_name": "slow", "namespace": "usecase"}});
+    let slow = chart("slow", &json!({"namespace": "usecase", "timeout": "1h"}));
+    let id = run(&world, json!({"name": "x", "steps": [slow, test]})).await;
+    for _ in 0..10 {
+        seconds(&world, 2).await;
+        world.app.sync_deployments().await.unwrap();
+    }
+    let waiting = step(&world, &id, "test").await.waiting_for.unwrap();
+    assert!(waiting.contains("another job"), "{waiting}");
+    let messages = world.store.queue_length(&Queue::DeployHelm);
+    assert!(messages < 6, "{messages} messages for two jobs");
+}
+
+#[tokio::test]
 async fn what_failed_is_said_even_if_it_cannot_be_taken_away() {
     let world = World::new().await;
     {
