@@ -8,8 +8,15 @@ use slipway_tests::{
 };
 use xtask::wait;
 
-/// Where the random numbers begin. A failure prints it with the number of the kill.
+/// Where the random numbers begin, unless `SLIPWAY_TEST_SEED` says otherwise. It is printed with every kill.
 const SEED: u64 = 20_260_206;
+
+fn seed() -> u64 {
+    let chosen = std::env::var("SLIPWAY_TEST_SEED").ok();
+    chosen.map_or(SEED, |chosen| {
+        chosen.parse().expect("SLIPWAY_TEST_SEED is a number")
+    })
+}
 
 /// Longest time that a control plane lives before it is killed, in milliseconds: some of them do not get to look at
 /// anything, others get to finish.
@@ -50,7 +57,8 @@ impl Round<'_> {
         for time in 0..times {
             let life = self.chance.below(LIFE);
             xtask::run::say(&format!(
-                "seed {SEED}: kill {time} of {} after {life} ms",
+                "seed {}: kill {time} of {} after {life} ms",
+                seed(),
                 self.name
             ));
             // A moment cannot be waited for otherwise: that nothing marks it is the point.
@@ -94,7 +102,7 @@ fn a_rendered_deployment_comes_up_whenever_its_control_plane_is_killed() {
     let registry = Registry::start();
     let receiver = Receiver::start();
     let mut server = Options::default().registry(&registry).start();
-    let mut chance = Chance::of(SEED);
+    let mut chance = Chance::of(seed());
     server.add_render();
     let chart = Chart::tiny().push(&registry);
     server.publish(&template("killed", &chart));
@@ -129,7 +137,7 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
     let registry = Registry::start();
     let receiver = Receiver::start();
     let mut server = Options::default().registry(&registry).start();
-    let mut chance = Chance::of(SEED + 1);
+    let mut chance = Chance::of(seed() + 1);
     server.add_kubernetes(&kubernetes);
     let chart = Chart::tiny().push(&registry);
     server.publish(&template("struck", &chart));
@@ -175,6 +183,57 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
         expect_deployed(&kubernetes, &namespace, &name, 2);
         let values = kubernetes.helm(&["get", "values", &format!("{name}-c"), "--namespace", &namespace]);
         assert_eq!(values["color"], "blue");
+    }
+    server.stop();
+}
+
+#[test]
+fn what_is_stopped_or_deleted_goes_away_whenever_its_control_plane_is_killed() {
+    let kubernetes = Kubernetes::shared();
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let mut server = Options::default().registry(&registry).start();
+    let mut chance = Chance::of(seed() + 2);
+    server.add_kubernetes(&kubernetes);
+    let chart = Chart::tiny().push(&registry);
+    let stuck = json!({"behaviour": "never-ready"});
+    let template = Template::named("given-up")
+        .helm("done", &chart, &json!({}))
+        .helm("stuck", &chart, &stuck);
+    server.publish(&template.set("deployment_order", &json!(["done", "stuck"])));
+    for round in 0..4 {
+        let name = format!("given-up-{round}");
+        let created = server.create_with(&json!({"name": name, "template": "given-up", "cluster": "dev"}));
+        let (id, namespace) = (text(&created, "id"), text(&created, "namespace"));
+        kubernetes.remove_later(&namespace);
+        server.begin(&name);
+        server.wait_for_component(&name, "stuck", "DEPLOYING", 60);
+        let stops = round % 2 == 0;
+        if stops {
+            let _ = server
+                .post(&format!("/deployments/{name}/stop"), &json!({}))
+                .expect(202);
+        } else {
+            let _ = server.delete(&format!("/deployments/{name}")).expect(202);
+        }
+        let mut round = Round {
+            server: &mut server,
+            chance: &mut chance,
+            receiver: &receiver,
+            name: id.clone(),
+        };
+        round.kill(4, &|_| {});
+        let ended = server.settled(&id, 120);
+        if stops {
+            assert_eq!(ended["status"], "STOPPED", "{ended:#}");
+            let done = (format!("{name}-done"), "deployed".to_owned());
+            assert_eq!(kubernetes.releases(&namespace), [done], "{ended:#}");
+            let left = kubernetes.names("deployments,services,configmaps", &namespace);
+            assert!(!left.iter().any(|object| object.contains("stuck")), "{left:?}");
+        } else {
+            assert_eq!(ended["status"], "DELETED", "{ended:#}");
+            kubernetes.wait_until_gone(&namespace);
+        }
     }
     server.stop();
 }
