@@ -3,6 +3,8 @@
 //! What is measured is what `slipway serve` runs: the real use cases, store and queues, with the consumers in this
 //! process. What a step does is `pass`, so that nothing but the engine is timed.
 
+#![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
+
 use std::{
     fs,
     path::Path,
