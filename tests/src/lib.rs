@@ -3,6 +3,10 @@
 //!
 //! Everything here panics where a test would fail anyway, and ends what it started when it is dropped. Nothing sleeps:
 //! conditions are polled until they hold or their time is over.
+//!
+//! `cargo xtask test` says what is there: `SLIPWAY_TEST_KUBECONFIG` (a cluster, else the one named `test` is started)
+//! and `SLIPWAY_TEST_REGISTRY` (host and port, else each test starts one). By hand also `SLIPWAY_TEST_PROGRAM` (a
+//! `slipway` that is taken as it is, else it is built) and `SLIPWAY_TEST_SEED` (another order of kills).
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 #![allow(
