@@ -464,9 +464,25 @@ async fn write(
     work: &JobWork,
     due_in: Duration,
 ) -> Result<bool, AppError> {
-    session
-        .put(&keys::job_work(&job.tenant, job.id), Item::of(work), Guard::Any)
-        .await?;
+    // An invocation that outlived its lease, as one does on a machine that slept, must not undo what came after it.
+    let mine = work.lease.as_ref().map(|lease| lease.fence);
+    let key = keys::job_work(&job.tenant, job.id);
+    loop {
+        let guard = match session.get(&key).await? {
+            None => Guard::Absent,
+            Some(stored) => {
+                let theirs: JobWork = stored.read()?;
+                if theirs.lease.map(|lease| lease.fence) > mine {
+                    tracing::warn!(job = %job.id, "stopped working on a job that somebody else works on now");
+                    return Ok(false);
+                }
+                Guard::Version(stored.version)
+            }
+        };
+        if let Put::Won(_) = session.put(&key, Item::of(work), guard).await? {
+            break;
+        }
+    }
     let key = keys::job(&job.tenant, job.id);
     loop {
         let item = job_item(job, due_in, app.clock.now());

@@ -233,6 +233,38 @@ async fn sweeps_add_no_messages_to_those_of_a_job_that_waits_for_its_release() {
 }
 
 #[tokio::test]
+async fn an_invocation_that_outlived_its_lease_does_nothing_more() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("slow".to_owned());
+    let id = run(
+        &world,
+        json!({"name": "x", "steps": [chart("slow", &json!({"timeout": "1h"}))]}),
+    )
+    .await;
+    seconds(&world, 2).await;
+    let job = step(&world, &id, "slow").await.job_id.unwrap();
+    world.cluster.cloud().lingering.insert("slow".to_owned());
+    let look = move || Message::Job {
+        tenant: admin().tenant,
+        job,
+    };
+    let (app, clock) = (world.app.clone(), Arc::clone(&world.clock));
+    // It has just taken the lease when the machine falls asleep.
+    world.flaky.before_put("work", async move {
+        clock.advance(Duration::from_secs(400));
+        app.cancel_job(&admin(), &job.to_string()).await.unwrap();
+        app.handle(&Queue::DeployHelm, look()).await.unwrap();
+    });
+    world.app.handle(&Queue::DeployHelm, look()).await.unwrap();
+    let done = world.cluster.cloud().log.clone();
+    assert_eq!(done, ["apply slow", "uninstall slow"], "each by one invocation");
+    world.cluster.cloud().lingering.clear();
+    world.settle().await;
+    let job = world.app.job(&admin(), &job.to_string()).await.unwrap();
+    assert_eq!(job.status, JobStatus::Cancelled);
+}
+
+#[tokio::test]
 async fn what_failed_is_said_even_if_it_cannot_be_taken_away() {
     let world = World::new().await;
     {
