@@ -326,6 +326,39 @@ fn a_transient_failure_is_retried_with_doubling_pauses_until_the_attempts_are_us
 }
 
 #[test]
+fn twenty_long_messages_fit_into_one_record() {
+    let mut record = claimed(&node(20), &header());
+    let mut now = NOW;
+    for _ in 1..20 {
+        let outcome = Outcome::Failed {
+            message: "é".repeat(100_000),
+            kind: FailureKind::Transient,
+        };
+        let retrying = written(go(
+            &node(20),
+            Some(&record),
+            &header(),
+            answer(&record, outcome),
+            now,
+        ));
+        now = retrying.wake_at.unwrap();
+        let mut calm = header();
+        calm.deadline = now.plus(Duration::from_secs(7200));
+        let Decision::Attempt(next) = go(&node(20), Some(&retrying), &calm, StepEvent::Poke, now) else {
+            panic!()
+        };
+        record = *next;
+    }
+    assert_eq!(record.attempts.len(), 19);
+    let kept: usize = record
+        .attempts
+        .iter()
+        .map(|attempt| attempt.error_message.len())
+        .sum();
+    assert!(kept < 64 * 1024, "{kept} bytes");
+}
+
+#[test]
 fn a_permanent_failure_is_not_retried() {
     let claim = claimed(&node(5), &header());
     let end = written(go(
