@@ -4,17 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use slipway_model::{Cluster, HelmJobConfig, Job, JobId, JobPhase, JobStatus, JobWait, TenantId, Timestamp};
-use slipway_ports::{FailureClass, Guard, Item, Put, Release, Session, Target, TargetError};
+use slipway_ports::{FailureClass, Guard, Item, Put, Session, Target, TargetError};
 
 use super::{
-    lease::Taken,
+    opening::Opening,
     record::job_item,
     work::{Ending, HeldLease, JobWork},
 };
-use crate::{App, AppError, clusters::ConnectError, keys};
+use crate::{App, AppError, keys};
 
 /// Failures in a row, worth repeating each, after which a job gives up.
-const FAILURES: u32 = 4;
+pub(super) const FAILURES: u32 = 4;
 
 /// How long a job tries to take away what it installed.
 const CLEAN_UP: Duration = Duration::from_secs(300);
@@ -33,7 +33,7 @@ pub(super) enum Next {
 pub(super) struct Run<'a> {
     pub(super) app: &'a App,
     pub(super) job: Job,
-    version: u64,
+    pub(super) version: u64,
     pub(super) config: HelmJobConfig,
     pub(super) work: JobWork,
     pub(super) cluster: Cluster,
@@ -69,193 +69,6 @@ impl App {
             run.go().await?;
         }
         Ok(())
-    }
-}
-
-/// A job before its lease is taken.
-struct Opening<'a> {
-    app: &'a App,
-    job: Job,
-    version: u64,
-    work: JobWork,
-}
-
-impl<'a> Opening<'a> {
-    /// Connects and takes the lease. Nothing if the job has to wait or has ended.
-    async fn begin(&mut self, mut session: Box<dyn Session>) -> Result<Option<Run<'a>>, AppError> {
-        let app = self.app;
-        let now = app.clock.now();
-        // Before its configuration is read: jobs of every type can be cancelled.
-        if let (Some(cancel), false) = (&self.job.cancel, self.work.apply_began) {
-            let message = cancel.reason.clone();
-            self.end(session, JobStatus::Cancelled, message).await?;
-            return Ok(None);
-        }
-        let config: HelmJobConfig = match serde_json::from_value(self.job.config.clone()) {
-            Ok(config) => config,
-            Err(error) => {
-                let message = format!("Invalid Helm config: {error}");
-                self.end(session, JobStatus::Failed, message).await?;
-                return Ok(None);
-            }
-        };
-        if self.job.status == JobStatus::Pending {
-            self.job.status = JobStatus::Running;
-            self.job.started_at = Some(now);
-        }
-        let release = Release {
-            namespace: config.namespace.clone(),
-            name: config.release_name.clone(),
-        };
-        let (cluster, target, uid) = match self.reach().await {
-            Ok(reached) => reached,
-            Err(error) => {
-                self.wait_or_fail(session, error, &config).await?;
-                return Ok(None);
-            }
-        };
-        let operation = config.operation;
-        match app
-            .take_lease(session.as_mut(), &self.job, operation, &uid, &release)
-            .await?
-        {
-            Taken::Held(lease) => {
-                let mut run = Run {
-                    app,
-                    job: self.job.clone(),
-                    version: self.version,
-                    config,
-                    work: self.work.clone(),
-                    cluster,
-                    target,
-                    lease: lease.clone(),
-                };
-                run.work.lease = Some(lease);
-                if !run.save(session.as_mut()).await? {
-                    run.withdraw(session).await?;
-                    return Ok(None);
-                }
-                session.settle().await?;
-                Ok(Some(run))
-            }
-            // A message that came twice. The invocation that works for the job also sees whether it is cancelled.
-            Taken::Busy(other) if other == self.job.id => {
-                session.settle().await?;
-                Ok(None)
-            }
-            Taken::Busy(other) => {
-                self.job.waiting_for = vec![JobWait {
-                    object: format!("release {release}"),
-                    reason: "another job".to_owned(),
-                    message: format!("job {other} is working on it"),
-                }];
-                self.pause(session, Duration::from_secs(2)).await?;
-                Ok(None)
-            }
-            Taken::Superseded(newer) => {
-                self.end(session, JobStatus::Cancelled, superseded(newer)).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn reach(&self) -> Result<(Cluster, Arc<dyn Target>, String), TargetError> {
-        let id = self.job.cluster_id.to_string();
-        let problem = |error: AppError| match error {
-            AppError::Problem(problem) => TargetError::permanent(problem.detail),
-            other => TargetError::transient(other.to_problem().detail),
-        };
-        let cluster = self
-            .app
-            .find_cluster(&self.job.tenant, &id)
-            .await
-            .map_err(problem)?;
-        let cluster = cluster
-            .ok_or_else(|| TargetError::permanent(format!("cluster {id} is not registered any more")))?;
-        let target = match self.app.connect(&self.job.tenant, cluster.id).await {
-            Ok(target) => target,
-            Err(ConnectError::App(error)) => return Err(problem(error)),
-            Err(ConnectError::Target(error)) => return Err(error),
-        };
-        let uid = target.identity().await?;
-        Ok((cluster, target, uid))
-    }
-
-    async fn wait_or_fail(
-        &mut self,
-        session: Box<dyn Session>,
-        error: TargetError,
-        config: &HelmJobConfig,
-    ) -> Result<(), AppError> {
-        self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
-        let patience = self.work.patience(&self.job, config);
-        let is_late = match patience {
-            Some(until) => self.app.clock.now() >= until,
-            None => self.work.failures_in_a_row >= FAILURES,
-        };
-        if error.class() == FailureClass::Permanent || is_late {
-            let message = error.0.message;
-            return match self.work.ending.take() {
-                Some(ending) => {
-                    let message = format!("{}{}", ending.message, not_taken_away(&message));
-                    self.end(session, ending.status, message).await
-                }
-                None => self.end(session, JobStatus::Failed, message).await,
-            };
-        }
-        self.job.waiting_for = vec![JobWait {
-            object: "cluster".to_owned(),
-            reason: "out of reach".to_owned(),
-            message: error.0.message,
-        }];
-        let delay = self.work.backoff();
-        self.pause(session, delay).await
-    }
-
-    async fn pause(&mut self, mut session: Box<dyn Session>, delay: Duration) -> Result<(), AppError> {
-        // Due only if the message is lost: else every sweep would add a message of its own to those that wait.
-        if self
-            .write(session.as_mut(), delay + Duration::from_secs(90))
-            .await?
-        {
-            self.app
-                .send_job(session.as_mut(), &self.job.tenant, self.job.id, delay);
-        }
-        session.settle().await?;
-        Ok(())
-    }
-
-    async fn end(
-        &mut self,
-        mut session: Box<dyn Session>,
-        status: JobStatus,
-        message: String,
-    ) -> Result<(), AppError> {
-        finish(&mut self.job, status, Some(message), self.app.clock.now());
-        if self.write(session.as_mut(), Duration::ZERO).await? {
-            self.app.publish_job_end(session.as_mut(), &self.job);
-            if let Some(lease) = &self.work.lease {
-                self.app
-                    .leave_lease(session.as_mut(), &self.job, lease, None)
-                    .await?;
-            }
-        }
-        session.settle().await?;
-        Ok(())
-    }
-
-    /// Records the job. False if somebody else has changed it since it was read: an invocation that works for it
-    /// goes on, and whoever cancelled it has sent a message.
-    async fn write(&mut self, session: &mut dyn Session, due_in: Duration) -> Result<bool, AppError> {
-        let key = keys::job(&self.job.tenant, self.job.id);
-        let item = job_item(&self.job, due_in, self.app.clock.now());
-        match session.put(&key, item, Guard::Version(self.version)).await? {
-            Put::Won(next) => self.version = next,
-            Put::Lost(_) => return Ok(false),
-        }
-        let key = keys::job_work(&self.job.tenant, self.job.id);
-        session.put(&key, Item::of(&self.work), Guard::Any).await?;
-        Ok(true)
     }
 }
 
@@ -308,7 +121,7 @@ impl Run<'_> {
 
     /// Gives the release up for a job that has ended meanwhile, so that nobody waits until the lease expires. If
     /// another invocation works for the job now, the lease is its own.
-    async fn withdraw(&self, mut session: Box<dyn Session>) -> Result<(), AppError> {
+    pub(super) async fn withdraw(&self, mut session: Box<dyn Session>) -> Result<(), AppError> {
         self.app
             .leave_lease(session.as_mut(), &self.job, &self.lease, None)
             .await?;
@@ -438,7 +251,7 @@ impl Run<'_> {
     }
 }
 
-fn not_taken_away(why: &str) -> String {
+pub(super) fn not_taken_away(why: &str) -> String {
     format!("; what it had installed could not be taken away: {why}")
 }
 
@@ -447,7 +260,7 @@ pub(super) fn superseded(newer: JobId) -> String {
     format!("superseded by job {newer}, which is newer for the same release")
 }
 
-fn finish(job: &mut Job, status: JobStatus, message: Option<String>, now: Timestamp) {
+pub(super) fn finish(job: &mut Job, status: JobStatus, message: Option<String>, now: Timestamp) {
     job.status = status;
     job.phase = JobPhase::Done;
     job.error_message = message.map(|message| message.trim().to_owned());

@@ -2,6 +2,7 @@
 
 mod deploy_helm;
 mod lease;
+mod opening;
 mod phases;
 mod record;
 mod requests;

@@ -58,7 +58,7 @@ impl Drive<'_> {
     }
 }
 
-/// A first install is uninstalled; an upgrade goes back to the revision before. Later ones are undone first, each
+/// A first install is uninstalled; an upgrade goes back to the newest revision before it that was ever deployed. Later ones are undone first, each
 /// whether or not the one before could be.
 fn undo(step: &str, job: &Job, after: Option<String>) -> DagStep {
     let first = job
@@ -66,19 +66,11 @@ fn undo(step: &str, job: &Job, after: Option<String>) -> DagStep {
         .get("first_install")
         .and_then(Value::as_bool)
         .unwrap_or(false);
-    let revision = job
-        .metadata_
-        .get("revision")
-        .and_then(Value::as_u64)
-        .unwrap_or_default();
-    let mut params = slipway_model::JsonMap::from_iter([
+    let params = slipway_model::JsonMap::from_iter([
         ("cluster_id".to_owned(), json!(job.cluster_id)),
         ("release_name".to_owned(), job.config["release_name"].clone()),
         ("namespace".to_owned(), job.config["namespace"].clone()),
     ]);
-    if !first && revision > 1 {
-        params.insert("revision".to_owned(), json!(revision - 1));
-    }
     DagStep {
         id: format!("undo-{step}"),
         action: if first { "helm_uninstall" } else { "helm_rollback" }.to_owned(),
