@@ -1,5 +1,7 @@
 //! The transitions of a step, one sentence each.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::time::Duration;
 
 use slipway_engine::{Claims, Closing, Decision, StepEvent, closing, decide, final_status, step_event};
