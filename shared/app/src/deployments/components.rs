@@ -154,8 +154,8 @@ pub(crate) fn hear(
             }
             component.status = match status {
                 ComponentStatus::Running if uninstalls => ComponentStatus::Stopped,
-                // What was not uninstalled is still there.
-                ComponentStatus::Stopped if uninstalls => component.status,
+                // What was not uninstalled is still there, if it ever was.
+                ComponentStatus::Stopped if uninstalls && component.status.is_terminal() => component.status,
                 status => *status,
             };
             component.execution_id = Some(execution);
