@@ -55,11 +55,15 @@ impl App {
             return Ok(deployment.clone());
         };
         let Some(execution) = self.load_execution(tenant, id).await? else {
+            let mut session = self.store.session();
             if deployment.status.is_in_flight() {
-                let mut session = self.store.session();
                 send_plan(session.as_mut(), deployment);
-                session.settle().await?;
+            } else {
+                // It ended before it was planned, and whoever ended it may not have got this far.
+                self.stop_components(session.as_mut(), deployment, Some(id))
+                    .await?;
             }
+            session.settle().await?;
             return Ok(deployment.clone());
         };
         let progress = self.progress_of(tenant, id, true).await?;
