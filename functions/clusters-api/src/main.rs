@@ -1,0 +1,3 @@
+//! Clusters over HTTP.
+
+fn main() {}

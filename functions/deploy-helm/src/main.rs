@@ -1,0 +1,3 @@
+//! Runs Helm jobs, phase by phase.
+
+fn main() {}

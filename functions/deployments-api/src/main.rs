@@ -1,0 +1,3 @@
+//! Deployments over HTTP.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Claims and runs steps.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Executions and the list of actions over HTTP.
+
+fn main() {}

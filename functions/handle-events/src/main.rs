@@ -1,0 +1,3 @@
+//! Ends the steps whose jobs have ended.
+
+fn main() {}

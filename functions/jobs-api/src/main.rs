@@ -1,0 +1,3 @@
+//! Jobs over HTTP.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Plans what a deployment wants.
+
+fn main() {}

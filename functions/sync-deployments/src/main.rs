@@ -1,0 +1,3 @@
+//! The schedule: what is due, lost or dead.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Templates and the catalog over HTTP.
+
+fn main() {}

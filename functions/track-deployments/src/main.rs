@@ -1,0 +1,3 @@
+//! Turns progress into the status of deployments.
+
+fn main() {}

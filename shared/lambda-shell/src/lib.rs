@@ -1,0 +1,1 @@
+//! What every Slipway function shares: cold start, logs, traces, and the loop over a batch.
