@@ -87,7 +87,9 @@ pub(crate) enum ClusterCommand {
     #[command(after_help = "Examples:
   slipway cluster add local --render
   slipway cluster add dev --kubeconfig ~/.kube/config --context dev
-  slipway cluster add prod --eks prod-1 --region eu-central-1")]
+  slipway cluster add prod --eks prod-1 --region eu-central-1
+  slipway cluster add other --eks prod-1 --region eu-central-1 \\
+    --role-arn arn:aws:iam::123456789012:role/slipway --external-id 7f3c")]
     Add(AddArguments),
     /// List registered clusters
     #[command(after_help = "Example:\n  slipway cluster list")]
@@ -119,6 +121,12 @@ pub(crate) struct AddArguments {
     /// AWS region of the EKS cluster
     #[arg(long, conflicts_with_all = ["render", "kubeconfig"])]
     pub(crate) region: Option<String>,
+    /// Role to assume for the EKS cluster, such as one in its own account
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["render", "kubeconfig"])]
+    pub(crate) role_arn: Option<String>,
+    /// External id that the role's trust policy asks for
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    pub(crate) external_id: Option<String>,
     /// Base URL under which services are reached from outside
     #[arg(long, value_name = "URL")]
     pub(crate) ingress_url: Option<String>,

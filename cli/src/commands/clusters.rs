@@ -40,6 +40,8 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
             let optional = [
                 ("context", add.context),
                 ("region", add.region),
+                ("role_arn", add.role_arn),
+                ("external_id", add.external_id),
                 ("ingress_url", add.ingress_url),
             ];
             for (key, value) in optional {

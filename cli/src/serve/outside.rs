@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use slipway_embedded::HttpOutside;
+use slipway_outside::{HttpOutside, Loopback};
 use slipway_ports::{HttpAnswer, HttpCall, Outside, OutsideError};
 
 /// Makes the client when it is first needed.
@@ -17,7 +17,7 @@ impl LazyOutside {
         match self.made.get() {
             Some(client) => Ok(client),
             None => {
-                let client = HttpOutside::new()?;
+                let client = HttpOutside::new(Loopback::Reachable)?;
                 Ok(self.made.get_or_init(|| client))
             }
         }

@@ -31,6 +31,12 @@ pub struct NewCluster {
     /// AWS region of a cluster of type `eks`, such as `eu-central-1`.
     #[serde(default)]
     pub region: Option<String>,
+    /// ARN of the role that is assumed to reach a cluster of type `eks`, such as one in another account.
+    #[serde(default)]
+    pub role_arn: Option<String>,
+    /// External id that the role's trust policy asks for: 2 to 1,224 letters, digits and `_+=,.@:/-`.
+    #[serde(default)]
+    pub external_id: Option<String>,
     /// Base URL under which services are reached from outside, when there is one.
     #[serde(default)]
     pub ingress_url: Option<String>,
@@ -152,6 +158,8 @@ impl App {
         );
         only_for("eks_name", new.eks_name.is_some(), ClusterType::Eks, "eks");
         only_for("region", new.region.is_some(), ClusterType::Eks, "eks");
+        only_for("role_arn", new.role_arn.is_some(), ClusterType::Eks, "eks");
+        only_for("external_id", new.external_id.is_some(), ClusterType::Eks, "eks");
         let mut kubeconfig = None;
         let target = match new.cluster_type {
             ClusterType::Render => ClusterTarget::Render,
@@ -201,7 +209,13 @@ impl App {
                 "expected an AWS region such as eu-central-1",
             ));
         }
-        ClusterTarget::Eks { name, region }
+        check_role(new, errors);
+        ClusterTarget::Eks {
+            name,
+            region,
+            role_arn: new.role_arn.clone(),
+            external_id: new.external_id.clone(),
+        }
     }
 
     /// Registered clusters, newest first.
@@ -341,6 +355,58 @@ impl App {
             .connect(tenant, &cluster, kubeconfig.as_ref())
             .await?)
     }
+}
+
+fn check_role(new: &NewCluster, errors: &mut Vec<FieldError>) {
+    if new.role_arn.as_deref().is_some_and(|arn| !is_role_arn(arn)) {
+        errors.push(FieldError::new(
+            "role_arn",
+            "expected the ARN of a role such as arn:aws:iam::123456789012:role/slipway",
+        ));
+    }
+    let Some(external_id) = &new.external_id else {
+        return;
+    };
+    let is_external_id = (2..=1224).contains(&external_id.len())
+        && external_id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte));
+    if !is_external_id {
+        errors.push(FieldError::new(
+            "external_id",
+            "expected 2 to 1224 letters, digits and _ + = , . @ : / -",
+        ));
+    }
+    if new.role_arn.is_none() {
+        errors.push(FieldError::new(
+            "external_id",
+            "only together with role_arn, whose trust policy asks for it",
+        ));
+    }
+}
+
+fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
+        return false;
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    let is_partition = partition == "aws"
+        || partition
+            .strip_prefix("aws-")
+            .is_some_and(|rest| !rest.is_empty());
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_role = |path: &str| {
+        path.split('/')
+            .all(|part| !part.is_empty() && part.bytes().all(plain))
+    };
+    is_partition
+        && partition
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        && is_account
+        && arn.len() <= 2048
+        && resource.strip_prefix("role/").is_some_and(is_role)
 }
 
 fn check_kubeconfig(new: &NewCluster, errors: &mut Vec<FieldError>) -> Option<SecretString> {

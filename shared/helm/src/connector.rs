@@ -85,7 +85,7 @@ impl Connector for HelmConnector {
                     cluster.name
                 ))),
             },
-            Kind::Eks { name, region } => Err(TargetError::permanent(format!(
+            Kind::Eks { name, region, .. } => Err(TargetError::permanent(format!(
                 "cluster '{}' is the EKS cluster '{name}' in {region}, and this control plane has no AWS: register it with a kubeconfig, or use a control plane on AWS",
                 cluster.name
             ))),

@@ -25,6 +25,12 @@ pub enum ClusterTarget {
         name: String,
         /// AWS region, such as `eu-central-1`.
         region: String,
+        /// ARN of the role that is assumed to reach it, for a cluster of another account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role_arn: Option<String>,
+        /// External id that the role's trust policy asks for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        external_id: Option<String>,
     },
 }
 

@@ -78,7 +78,73 @@ async fn eks_needs_a_server_that_can_reach_it() {
     let world = World::with(|settings| settings.eks = true).await;
     let cluster = create(&world, body).await.unwrap();
     let (name, region) = ("main".to_owned(), "eu-central-1".to_owned());
-    assert_eq!(cluster.target, ClusterTarget::Eks { name, region });
+    let (role_arn, external_id) = (None, None);
+    assert_eq!(
+        cluster.target,
+        ClusterTarget::Eks {
+            name,
+            region,
+            role_arn,
+            external_id
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_role_and_its_external_id_are_kept_or_refused_by_name() {
+    let world = World::with(|settings| settings.eks = true).await;
+    let body = |name: &str, role: &str, id: Option<&str>| {
+        json!({
+            "name": name, "type": "eks", "region": "cn-north-1", "role_arn": role, "external_id": id,
+        })
+    };
+    let role = "arn:aws-cn:iam::123456789012:role/platform/slipway_prod+1";
+    let cluster = create(&world, body("prod", role, Some("a:b/c=1"))).await.unwrap();
+    let ClusterTarget::Eks {
+        role_arn,
+        external_id,
+        ..
+    } = cluster.target
+    else {
+        panic!("{:?}", cluster.target);
+    };
+    assert_eq!(
+        (role_arn.as_deref(), external_id.as_deref()),
+        (Some(role), Some("a:b/c=1"))
+    );
+
+    for bad in [
+        "",
+        "slipway",
+        "arn:aws:iam::123456789012:user/slipway",
+        "arn:aws:iam:eu-central-1:123456789012:role/slipway",
+        "arn:aws:iam::12345678901:role/slipway",
+        "arn:aws:sts::123456789012:role/slipway",
+        "arn:aws:iam::123456789012:role/",
+        "arn:aws:iam::123456789012:role/a//b",
+        "arn:aws:iam::123456789012:role/slip way",
+        "arn:AWS:iam::123456789012:role/slipway",
+    ] {
+        let refused = problem(create(&world, body("other", bad, None)).await);
+        assert_eq!(refused.errors[0].path, "role_arn", "{bad}");
+    }
+    let longest = "x".repeat(1224);
+    create(&world, body("longest", role, Some(&longest)))
+        .await
+        .unwrap();
+    for bad in ["", "x", "a b", "ä1", &format!("{longest}x")] {
+        let refused = problem(create(&world, body("other", role, Some(bad))).await);
+        assert_eq!(refused.errors[0].path, "external_id", "{bad}");
+    }
+    let alone = json!({"name": "other", "type": "eks", "region": "eu-west-1", "external_id": "id"});
+    assert_eq!(problem(create(&world, alone).await).errors[0].path, "external_id");
+    let elsewhere = json!({"name": "other", "type": "render", "role_arn": role, "external_id": "id"});
+    let places: Vec<String> = problem(create(&world, elsewhere).await)
+        .errors
+        .into_iter()
+        .map(|error| error.path)
+        .collect();
+    assert_eq!(places, ["role_arn", "external_id"]);
 }
 
 #[tokio::test]

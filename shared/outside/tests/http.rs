@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
-use slipway_embedded::HttpOutside;
+use slipway_outside::{HttpOutside, Loopback};
 use slipway_ports::{HttpCall, Outside, OutsideError, SecretString};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -48,7 +48,7 @@ fn call(url: &str) -> HttpCall {
 }
 
 async fn refusal(call: HttpCall) -> String {
-    let answer = HttpOutside::new().unwrap().http(call).await;
+    let answer = HttpOutside::new(Loopback::Reachable).unwrap().http(call).await;
     match answer.unwrap_err() {
         OutsideError::Refused(reason) => reason,
         other => panic!("expected a refusal, got {other:?}"),
@@ -74,7 +74,11 @@ async fn method_headers_and_body_arrive_and_any_status_is_an_answer() {
     call.method = "POST".to_owned();
     call.headers = BTreeMap::from([("X-Token".to_owned(), SecretString::from("abc"))]);
     call.body = Some("Hello.".into());
-    let answer = HttpOutside::new().unwrap().http(call).await.unwrap();
+    let answer = HttpOutside::new(Loopback::Reachable)
+        .unwrap()
+        .http(call)
+        .await
+        .unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (503, "later"));
     assert_eq!(answer.headers["x-trace"], "1, 2");
     let request = told.await.unwrap();
@@ -90,7 +94,7 @@ async fn method_headers_and_body_arrive_and_any_status_is_an_answer() {
 async fn a_redirect_is_an_answer() {
     let answer = "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\n\r\n";
     let (address, _told) = serve(Some(answer.into())).await;
-    let outside = HttpOutside::new().unwrap();
+    let outside = HttpOutside::new(Loopback::Reachable).unwrap();
     let answer = outside.http(call(&format!("http://{address}/"))).await.unwrap();
     assert_eq!(answer.status, 302);
     assert_eq!(answer.headers["location"], "http://169.254.169.254/latest");
@@ -102,7 +106,7 @@ async fn a_long_body_is_cut_at_64_kib_between_characters() {
     let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n".to_vec();
     answer.extend("€".repeat(100_000).into_bytes());
     let (address, _told) = serve(Some(answer)).await;
-    let outside = HttpOutside::new().unwrap();
+    let outside = HttpOutside::new(Loopback::Reachable).unwrap();
     let answer = outside.http(call(&format!("http://{address}/"))).await.unwrap();
     assert!(
         answer.body.len() > 65_530 && answer.body.len() <= 65_536,
@@ -117,7 +121,11 @@ async fn who_does_not_answer_in_time_is_named_without_the_secret() {
     let (address, _told) = serve(None).await;
     let mut slow = call(&format!("http://{address}/hook/s3cret"));
     slow.timeout = Duration::from_millis(100);
-    let error = HttpOutside::new().unwrap().http(slow).await.unwrap_err();
+    let error = HttpOutside::new(Loopback::Reachable)
+        .unwrap()
+        .http(slow)
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, OutsideError::NoAnswer { host, .. } if *host == address),
         "{error:?}"
@@ -131,7 +139,7 @@ async fn who_refuses_the_connection_is_named_without_the_secret() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().to_string()
     };
-    let outside = HttpOutside::new().unwrap();
+    let outside = HttpOutside::new(Loopback::Reachable).unwrap();
     let error = outside
         .http(call(&format!("http://{address}/s3cret")))
         .await
@@ -160,6 +168,31 @@ async fn metadata_services_cannot_be_reached() {
             "{url}: {reason}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_machine_itself_cannot_be_reached_where_that_is_refused_not_even_by_name() {
+    let (address, told) = serve(Some(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+    let port = address.rsplit(':').next().unwrap();
+    let outside = HttpOutside::new(Loopback::Refused).unwrap();
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "0.0.0.0",
+        "2130706433",
+        "[::ffff:127.0.0.1]",
+    ] {
+        let error = outside
+            .http(call(&format!("http://{host}:{port}/")))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, OutsideError::Refused(reason) if reason.contains("loopback address")),
+            "{host}: {error}"
+        );
+    }
+    drop(outside);
+    assert!(told.is_empty(), "nothing was sent");
 }
 
 #[tokio::test]
@@ -194,7 +227,7 @@ async fn what_is_no_http_call_is_refused_without_the_secret() {
 
 #[tokio::test]
 async fn there_is_no_sns() {
-    let outside = HttpOutside::new().unwrap();
+    let outside = HttpOutside::new(Loopback::Reachable).unwrap();
     let error = outside
         .publish("arn:aws:sns:eu-central-1:1:t", "s", "m")
         .await
