@@ -5,6 +5,7 @@
 //! here blocks, writes its progress to standard error, and keeps what it builds in one cache folder outside the
 //! checkout (see [`cache`]).
 
+pub mod aws_parts;
 pub mod bench;
 pub mod cache;
 pub mod checks;

@@ -5,8 +5,10 @@
 
 mod debian;
 mod go;
+mod maven;
 mod npm;
 mod parts;
+mod python;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,8 +31,10 @@ pub enum Prerequisite {
     Node,
     /// `go`, 1.26 or later.
     Go,
-    /// `java`, from a JDK of version 17 or later.
+    /// `java` and `javac`, from a JDK of version 17 or later.
     Java,
+    /// `mvn`, 3.6 or later.
+    Maven,
     /// `python3` with `pip`.
     Python,
     /// `apt-get` and `dpkg-deb`.
@@ -43,7 +47,8 @@ impl Prerequisite {
             Self::Rust => &["cargo"],
             Self::Node => &["npm"],
             Self::Go => &["go"],
-            Self::Java => &["java"],
+            Self::Java => &["java", "javac"],
+            Self::Maven => &["mvn"],
             Self::Python => &["python3"],
             Self::Debian => &["apt-get", "dpkg-deb"],
         }
@@ -55,6 +60,7 @@ impl Prerequisite {
             Self::Node => "Node.js",
             Self::Go => "Go 1.26",
             Self::Java => "a JDK 17",
+            Self::Maven => "Maven 3",
             Self::Python => "Python 3",
             Self::Debian => "Debian's package tools",
         }
@@ -189,6 +195,38 @@ pub fn docker_registry() -> Result<PathBuf> {
     }
 }
 
+/// `cargo-lambda`, which builds the functions for AWS.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn cargo_lambda() -> Result<PathBuf> {
+    CARGO_LAMBDA.file("bin/cargo-lambda")
+}
+
+/// The SAM command line.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn sam() -> Result<PathBuf> {
+    SAM.file("bin/sam")
+}
+
+/// The linter for CloudFormation templates.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn cfn_lint() -> Result<PathBuf> {
+    CFN_LINT.file("bin/cfn-lint")
+}
+
+/// The policy scanner for infrastructure.
+///
+/// # Errors
+/// As [`set_up`].
+pub fn checkov() -> Result<PathBuf> {
+    CHECKOV.file("bin/checkov")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +251,7 @@ mod tests {
         let parts: Vec<_> = parts.iter().collect();
         assert_eq!(
             missing(&parts, |command| command == "npm").unwrap(),
-            "please install what is missing:\n  Go 1.26 (`go` on PATH), needed by etcd 1, kwok 1\n  a JDK 17 (`java` on PATH), needed by dynamodb 1"
+            "please install what is missing:\n  Go 1.26 (`go` on PATH), needed by etcd 1, kwok 1\n  a JDK 17 (`java` and `javac` on PATH), needed by dynamodb 1"
         );
         assert_eq!(missing(&parts, |_| true), None);
     }
@@ -247,6 +285,34 @@ mod tests {
                 .find_map(|line| line.strip_prefix(&format!("{module} v")))
                 .map(|rest| rest.split_whitespace().next().unwrap());
             assert_eq!(required, Some(part.version), "{module} in {}", file.display());
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_maven_projects_agree_on_versions() {
+        for (part, artifact) in [(&DYNAMODB, "DynamoDBLocal"), (&ELASTICMQ, "elasticmq-server_3")] {
+            let file = maven::project(part.name);
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text: String = text.split_whitespace().collect();
+            let pin = format!(
+                "<artifactId>{artifact}</artifactId><version>{}</version>",
+                part.version
+            );
+            assert!(text.contains(&pin), "{} has no {pin}", file.display());
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_python_environments_agree_on_versions() {
+        for part in [&MOTO, &CARGO_LAMBDA, &SAM, &CFN_LINT, &CHECKOV] {
+            let file = python::requirements(part.name);
+            let text = std::fs::read_to_string(&file).unwrap();
+            let pin = format!("{}=={}", part.name, part.version);
+            assert!(
+                text.lines().any(|line| line == pin),
+                "{} has no {pin}",
+                file.display()
+            );
         }
     }
 }

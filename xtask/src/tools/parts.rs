@@ -1,6 +1,6 @@
 //! The table of parts.
 
-use super::{Part, Prerequisite, debian, go, npm};
+use super::{Part, Prerequisite, debian, go, maven, npm, python};
 
 const LAYER_OR_GO: &[Prerequisite] = if npm::HAS_LAYER {
     LAYER.needs
@@ -158,6 +158,75 @@ pub static REGISTRY: Part = Part {
     takes: "seconds",
     install: |into| debian::unpack(&["docker-registry"], into),
 };
+
+/// DynamoDB Local, Amazon's own, with a main class that listens on the loopback interface only.
+pub static DYNAMODB: Part = Part {
+    name: "dynamodb",
+    version: "2.6.1",
+    needs: &[Prerequisite::Java, Prerequisite::Maven],
+    takes: "ten seconds",
+    install: |into| {
+        maven::copy("dynamodb", into)?;
+        maven::compile("dynamodb", "Loopback", into)
+    },
+};
+
+/// ElasticMQ, which speaks the API of SQS.
+pub static ELASTICMQ: Part = Part {
+    name: "elasticmq",
+    version: "1.7.1",
+    needs: &[Prerequisite::Java, Prerequisite::Maven],
+    takes: "ten seconds",
+    install: |into| maven::copy("elasticmq", into),
+};
+
+/// moto, which plays SNS, STS, Secrets Manager, EKS, S3 and KMS.
+pub static MOTO: Part = Part {
+    name: "moto",
+    version: "5.2.5",
+    needs: &[Prerequisite::Python],
+    takes: "half a minute",
+    install: |into| python::environment(&MOTO, into),
+};
+
+/// cargo-lambda and the zig that it links with.
+pub static CARGO_LAMBDA: Part = Part {
+    name: "cargo-lambda",
+    version: "1.9.2",
+    needs: &[Prerequisite::Python],
+    takes: "ten seconds",
+    install: |into| python::environment(&CARGO_LAMBDA, into),
+};
+
+/// The SAM command line, which validates the template.
+pub static SAM: Part = Part {
+    name: "aws-sam-cli",
+    version: "1.170.0",
+    needs: &[Prerequisite::Python],
+    takes: "a minute",
+    install: |into| python::environment(&SAM, into),
+};
+
+/// The linter for CloudFormation templates.
+pub static CFN_LINT: Part = Part {
+    name: "cfn-lint",
+    version: "1.58.0",
+    needs: &[Prerequisite::Python],
+    takes: "ten seconds",
+    install: |into| python::environment(&CFN_LINT, into),
+};
+
+/// The policy scanner for infrastructure.
+pub static CHECKOV: Part = Part {
+    name: "checkov",
+    version: "3.3.30",
+    needs: &[Prerequisite::Python],
+    takes: "half a minute",
+    install: |into| python::environment(&CHECKOV, into),
+};
+
+/// What stands in for AWS in tests.
+pub static AWS: &[&Part] = &[&DYNAMODB, &ELASTICMQ, &MOTO];
 
 /// What the cluster needs.
 pub static CLUSTER: &[&Part] = &[&KUBECTL, &CONTROL_PLANE, &ETCD, &KWOK];
