@@ -5,6 +5,7 @@
 
 mod caller;
 mod clusters;
+mod dead_letters;
 mod deployments;
 mod dispatch;
 mod error;
@@ -25,6 +26,7 @@ mod track_deployments;
 
 pub use caller::{Caller, Role};
 pub use clusters::{ClusterType, NewCluster};
+pub use dead_letters::{About, DeadLetterSummary, DeadLetterView};
 pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
     NewDeployment, RollbackRequest, Started, UpgradeRequest,

@@ -85,11 +85,21 @@ impl ListQuery {
 /// One page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// The items, newest first.
+    /// The items, newest first; dead letters oldest first.
     pub items: Vec<T>,
     /// For the next call; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page that a use case made itself; `next` is the position to go on after.
+    pub(crate) fn of(items: Vec<T>, next: Option<&str>) -> Self {
+        Self {
+            items,
+            next_cursor: next.map(to_cursor),
+        }
+    }
 }
 
 impl<T: DeserializeOwned> Page<T> {

@@ -206,7 +206,7 @@ impl App {
     }
 
     /// Ends a generation whose execution is not there.
-    async fn end_unplanned(
+    pub(crate) async fn end_unplanned(
         &self,
         deployment: &Deployment,
         execution: ExecutionId,

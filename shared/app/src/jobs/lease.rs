@@ -49,7 +49,40 @@ pub(super) enum Taken {
     Superseded(JobId),
 }
 
+/// How a lease stands that a job took.
+pub(super) enum Hold {
+    /// An invocation works under it right now.
+    Working,
+    /// It is kept for the job's next message, until then or until it ran out then.
+    Idle(Timestamp),
+    /// Nobody works under it: it has expired in mid-invocation, or another job has the release.
+    Lost,
+}
+
 impl App {
+    /// How the lease stands that a job took.
+    pub(super) async fn hold_of(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        lease: &HeldLease,
+    ) -> Result<Hold, AppError> {
+        let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+        let Some(stored) = session.get(&key).await? else {
+            return Ok(Hold::Lost);
+        };
+        let owner: Owner = stored.read()?;
+        if owner.job != job.id {
+            return Ok(Hold::Lost);
+        }
+        let is_live = owner.epoch == self.settings.epoch && self.clock.now() < owner.lease_until;
+        Ok(match owner.busy {
+            true if is_live => Hold::Working,
+            true => Hold::Lost,
+            false => Hold::Idle(owner.lease_until),
+        })
+    }
+
     /// Says that a job wants its release; the newest one wins. Returns the newer one, if there is one.
     pub(super) async fn want_release(
         &self,

@@ -1,6 +1,7 @@
 //! Jobs: asynchronous pieces of work on a cluster.
 
 mod deploy_helm;
+mod give_up;
 mod lease;
 mod opening;
 mod phases;

@@ -58,8 +58,27 @@ impl App {
             tracing::warn!(%execution, "dropped a message for an execution that does not exist");
             return Ok(());
         };
-        let mut drive = Drive {
-            app: self,
+        let mut drive = Drive::new(self, header, session, ordinals);
+        if drive.header.status.is_terminal() {
+            drive.publish_end();
+        } else {
+            drive.run().await?;
+        }
+        drive.session.settle().await?;
+        Ok(())
+    }
+}
+
+impl<'a> Drive<'a> {
+    /// A way that begins at these nodes.
+    pub(super) fn new(
+        app: &'a App,
+        header: Execution,
+        session: Box<dyn Session>,
+        ordinals: &[u32],
+    ) -> Drive<'a> {
+        Drive {
+            app,
             header,
             session,
             chunks: HashMap::new(),
@@ -72,15 +91,8 @@ impl App {
                 .collect(),
             later: Vec::new(),
             looked_at: 0,
-            began: self.clock.now(),
-        };
-        if drive.header.status.is_terminal() {
-            drive.publish_end();
-        } else {
-            drive.run().await?;
+            began: app.clock.now(),
         }
-        drive.session.settle().await?;
-        Ok(())
     }
 }
 
@@ -174,7 +186,11 @@ impl Drive<'_> {
     }
 
     /// Whether all dependencies of a node ended satisfied; nothing if one has not ended.
-    async fn arrived(&mut self, node: &Node, known: Option<bool>) -> Result<Option<bool>, AppError> {
+    pub(super) async fn arrived(
+        &mut self,
+        node: &Node,
+        known: Option<bool>,
+    ) -> Result<Option<bool>, AppError> {
         if known.is_some() || node.dependencies.is_empty() {
             return Ok(Some(known.unwrap_or(true)));
         }

@@ -4,6 +4,7 @@ mod compensate;
 mod drive;
 mod finish;
 mod follow;
+mod give_up;
 mod perform;
 mod render;
 mod surroundings;

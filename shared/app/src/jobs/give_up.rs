@@ -1,0 +1,84 @@
+//! Jobs whose messages nobody will receive again: they end instead of waiting for ever.
+
+use std::time::Duration;
+
+use slipway_model::{Job, JobId, JobStatus, StepStatus, TenantId};
+use slipway_ports::{Guard, Put, Session};
+
+use super::{deploy_helm::finish, lease::Hold, record::job_item, work::JobWork};
+use crate::{App, AppError, dead_letters::Verdict, keys};
+
+impl App {
+    /// Ends a job as `FAILED`, unless it has ended, somebody works for it right now, or it has got on since the
+    /// message died. Its event goes out and its release is given free.
+    pub(crate) async fn give_up_job(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+        verdict: &Verdict,
+    ) -> Result<(), AppError> {
+        let mut session = self.store.session();
+        let key = keys::job(tenant, id);
+        loop {
+            let Some(stored) = session.get(&key).await? else {
+                tracing::debug!(job = %id, "a dead letter is about a job that does not exist");
+                return Ok(());
+            };
+            let mut job: Job = stored.read()?;
+            if job.status.is_terminal() {
+                if verdict.is_fresh(self.clock.now()) && self.is_awaited(session.as_mut(), &job).await? {
+                    self.publish_job_end(session.as_mut(), &job);
+                }
+                return Ok(session.settle().await?);
+            }
+            let work: JobWork = match session.get(&keys::job_work(tenant, id)).await? {
+                // A record that cannot be read says nothing; the job must end all the same.
+                Some(stored) => stored.read().unwrap_or_default(),
+                None => JobWork::default(),
+            };
+            if let Some(lease) = &work.lease {
+                match self.hold_of(session.as_mut(), &job, lease).await? {
+                    Hold::Working => return Ok(()),
+                    // What an invocation leaves behind when it goes on later.
+                    Hold::Idle(until) if until > verdict.at.plus(Duration::from_secs(60)) => return Ok(()),
+                    Hold::Idle(_) | Hold::Lost => {}
+                }
+            }
+            let message = match &work.ending {
+                Some(ending) => format!(
+                    "{}; what it had installed could not be taken away: {}",
+                    ending.message,
+                    verdict.message()
+                ),
+                None => verdict.message(),
+            };
+            let status = work
+                .ending
+                .as_ref()
+                .map_or(JobStatus::Failed, |ending| ending.status);
+            finish(&mut job, status, Some(message), self.clock.now());
+            let item = job_item(&job, Duration::ZERO, self.clock.now());
+            if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
+                continue;
+            }
+            tracing::warn!(job = %id, reason = verdict.reason, "gave a job up");
+            self.publish_job_end(session.as_mut(), &job);
+            if let Some(lease) = &work.lease {
+                self.leave_lease(session.as_mut(), &job, lease, None).await?;
+            }
+            return Ok(session.settle().await?);
+        }
+    }
+
+    /// Whether a step still waits for this job.
+    async fn is_awaited(&self, session: &mut dyn Session, job: &Job) -> Result<bool, AppError> {
+        let Some((execution, ordinal)) = job.step else {
+            return Ok(false);
+        };
+        let Some(stored) = session.get(&keys::step(&job.tenant, execution, ordinal)).await? else {
+            return Ok(false);
+        };
+        let step: slipway_model::StepRecord = stored.read()?;
+        Ok(step.status == StepStatus::AwaitingEvent && step.job_id == Some(job.id))
+    }
+}

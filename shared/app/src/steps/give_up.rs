@@ -1,0 +1,177 @@
+//! Steps whose messages nobody will receive again: they end instead of waiting for ever.
+
+use slipway_actions::find;
+use slipway_engine::{Decision, StepEvent, decide};
+use slipway_model::{
+    EffectClass, ExecutionId, FailureKind, JobEnd, Node, NodeKind, Outcome, StepRecord, StepStatus, TenantId,
+};
+
+use super::{BATCH, drive::Drive, send_steps};
+use crate::{
+    App, AppError,
+    dead_letters::{Verdict, is_unreadable},
+};
+
+/// Times that one step is looked at again because somebody else moved it in between.
+const LOOKS: usize = 10;
+
+impl App {
+    /// Ends the named steps of an execution as far as they have not ended: by the engine's own transitions, so that
+    /// what follows from a failure happens. Nothing runs here; what becomes ready gets its messages. If the records
+    /// cannot be read or written, the execution ends.
+    pub(crate) async fn give_up_steps(
+        &self,
+        tenant: &TenantId,
+        id: ExecutionId,
+        ordinals: &[u32],
+        verdict: &Verdict,
+    ) -> Result<(), AppError> {
+        let session = self.store.session();
+        let Some(header) = self.load_execution(tenant, id).await? else {
+            tracing::debug!(execution = %id, "a dead letter is about an execution that does not exist");
+            return Ok(());
+        };
+        if header.status.is_terminal() {
+            return Ok(());
+        }
+        let mut drive = Drive::new(self, header, session, &[]);
+        // Whatever became ready is for messages of its own: what made this message fail may be in it.
+        drive.looked_at = BATCH;
+        for ordinal in ordinals {
+            match drive.give_up(*ordinal, verdict).await {
+                Ok(()) => {}
+                Err(error) if is_unreadable(&error) => {
+                    let step = drive.name(*ordinal).await;
+                    return self.force_end(tenant, id, &step, verdict, &error).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let later = std::mem::take(&mut drive.later);
+        send_steps(drive.session.as_mut(), &drive.header, later, Vec::new());
+        match drive.session.settle().await.map_err(AppError::from) {
+            Err(error) if is_unreadable(&error) => {
+                let step = ordinals
+                    .first()
+                    .map(|first| format!("#{first}"))
+                    .unwrap_or_default();
+                self.force_end(tenant, id, &step, verdict, &error).await
+            }
+            settled => settled,
+        }
+    }
+}
+
+impl Drive<'_> {
+    /// A node's name, or its place where the plan cannot be read.
+    async fn name(&mut self, ordinal: u32) -> String {
+        match self.node(ordinal).await {
+            Ok(Some(node)) if node.kind == NodeKind::Step => node.id,
+            _ => format!("#{ordinal}"),
+        }
+    }
+
+    async fn give_up(&mut self, ordinal: u32, verdict: &Verdict) -> Result<(), AppError> {
+        for _ in 0..LOOKS {
+            self.work.clear();
+            self.give_up_once(ordinal, verdict).await?;
+            // Somebody else has moved it meanwhile: it is judged again by what it is now.
+            if self.work.is_empty() {
+                break;
+            }
+        }
+        self.work.clear();
+        Ok(())
+    }
+
+    async fn give_up_once(&mut self, ordinal: u32, verdict: &Verdict) -> Result<(), AppError> {
+        let Some(node) = self.node(ordinal).await? else {
+            return Ok(());
+        };
+        if node.kind != NodeKind::Step {
+            return match self.arrived(&node, None).await? {
+                Some(_) if !verdict.is_fresh(self.app.clock.now()) => Ok(()),
+                Some(ok) if node.kind == NodeKind::Join => self.follow(&node, ok).await,
+                Some(_) => self.finish().await,
+                None => Ok(()),
+            };
+        }
+        self.reload_header().await?;
+        let found = self.record(ordinal).await?;
+        let (record, version) = found.map_or((None, None), |(record, version)| (Some(record), Some(version)));
+        let Some(event) = self.last_news(&node, record.as_ref(), verdict).await? else {
+            tracing::debug!(execution = %self.header.id, step = node.id, "a step goes on without its dead letter");
+            return Ok(());
+        };
+        let effect = find(&node.action).map_or(EffectClass::Pure, |action| action.effect(&node.params));
+        let now = self.app.clock.now();
+        let decision = {
+            let claims = self.claims(effect, &node);
+            decide(&node, record.as_ref(), &self.header, event, now, &claims)
+        };
+        match decision {
+            Ok(Decision::Write(next)) => self.write(&node, version, *next).await,
+            Ok(Decision::Attempt(claim)) => {
+                tracing::warn!(execution = %self.header.id, step = node.id, reason = verdict.reason, "gave a step up");
+                let outcome = Outcome::Failed {
+                    message: verdict.message(),
+                    kind: FailureKind::Permanent,
+                };
+                self.answer(&node, version, &claim, outcome, effect).await
+            }
+            Ok(Decision::Repeat) => match record {
+                Some(record) if verdict.is_fresh(now) => self.after(&node, &record).await,
+                _ => Ok(()),
+            },
+            // It waits, or somebody holds a claim: whoever holds it, or the sweep, goes on.
+            Ok(Decision::Stay(_) | Decision::CancelJob(_)) => Ok(()),
+            Err(illegal) => {
+                tracing::warn!(execution = %self.header.id, error = %illegal, "a dead letter's step cannot be given up");
+                Ok(())
+            }
+        }
+    }
+
+    /// The event that a step is judged by; nothing if it does not depend on the message that died: it is not ready,
+    /// its job works on, or something has happened since that has messages of its own.
+    async fn last_news(
+        &mut self,
+        node: &Node,
+        record: Option<&StepRecord>,
+        verdict: &Verdict,
+    ) -> Result<Option<StepEvent>, AppError> {
+        let Some(record) = record else {
+            let arrived = self.arrived(node, None).await?;
+            return Ok(arrived.map(|ok| StepEvent::Ready { ok, when: true }));
+        };
+        let retried_since = record.status == StepStatus::Retrying
+            && record
+                .attempts
+                .last()
+                .is_some_and(|last| last.ended_at > verdict.at);
+        if retried_since {
+            return Ok(None);
+        }
+        let (StepStatus::AwaitingEvent, Some(id)) = (record.status, record.job_id) else {
+            return Ok(Some(StepEvent::Poke));
+        };
+        let Some(job) = self.app.load_job(&self.header.tenant, id).await? else {
+            return Ok(Some(StepEvent::JobEnded(JobEnd {
+                job: id,
+                status: slipway_model::JobStatus::Cancelled,
+                outputs: slipway_model::JsonMap::new(),
+                error_message: Some(format!("its job {id} does not exist; {}", verdict.message())),
+            })));
+        };
+        let ended_before = job.completed_at.is_some_and(|ended| ended <= verdict.at);
+        // How the job ended is known, and only the telling of it was lost.
+        Ok((job.status.is_terminal() && ended_before).then(|| {
+            StepEvent::JobEnded(JobEnd {
+                job: id,
+                status: job.status,
+                outputs: job.result,
+                error_message: job.error_message,
+            })
+        }))
+    }
+}
