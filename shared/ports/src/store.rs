@@ -232,6 +232,12 @@ pub trait Session: Send {
     /// then. The first arrival of a slot counts; repeats and contradictions change nothing.
     async fn arrive(&mut self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError>;
 
+    /// When the store may drop the joins that this session touches from now on. Never, unless it is said; a store that
+    /// keeps everything need not listen.
+    fn joins_expire_at(&mut self, at: Timestamp) {
+        let _ = at;
+    }
+
     /// The sets of a join as they are now; empty if nothing arrived.
     async fn arrivals(&mut self, join: &Key) -> Result<Arrivals, StoreError>;
 
@@ -258,6 +264,34 @@ pub enum StoreError {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// A key is empty, or longer than every store can hold.
+    #[error("the {part} of key '{key}' has {bytes} bytes: 1 to {limit} are possible")]
+    InvalidKey {
+        /// Which key.
+        key: String,
+        /// `partition` or `sort key`.
+        part: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The greatest length.
+        limit: usize,
+    },
+    /// A message is larger than every queue can carry. Nothing was sent.
+    #[error("a message for queue '{queue}' has {bytes} bytes, more than the {limit} that a queue can carry")]
+    MessageTooLarge {
+        /// Which queue.
+        queue: String,
+        /// The message's size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A message is for a queue that does not exist here. Nothing was sent.
+    #[error("there is no queue '{queue}': add it to the settings of the queues")]
+    NoQueue {
+        /// Which queue.
+        queue: String,
     },
     /// An item does not have the shape that this version writes.
     #[error("item {key} cannot be read")]

@@ -1,0 +1,293 @@
+//! Sending to queues and topics in batches.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_sdk_sns::types::PublishBatchRequestEntry;
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
+use futures::future::try_join_all;
+use slipway_model::Queue;
+use slipway_ports::StoreError;
+
+use crate::{
+    backoff::pause,
+    clients::Clients,
+    error::{CallFailed, Refused},
+    queues::{Carrier, Queues},
+    trace,
+};
+
+/// Bytes of one message, and of all messages of a batch. SQS takes more nowadays; SNS, older regions and local
+/// stand-ins do not.
+pub const LARGEST_MESSAGE: usize = 256 * 1024;
+/// Messages of a batch.
+const LARGEST_BATCH: usize = 10;
+/// Times that an entry is sent before it is given up.
+const ATTEMPTS: u32 = 5;
+/// The longest delay that SQS has.
+const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// A message that waits for its session to settle.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) queue: Queue,
+    pub(crate) body: String,
+    pub(crate) delay: Duration,
+}
+
+/// Sends everything, or fails; then some may have been sent.
+pub(crate) async fn send_all(
+    clients: &Clients,
+    queues: &Queues,
+    outgoing: Vec<Outgoing>,
+) -> Result<(), StoreError> {
+    // Whatever can be found out is found out before the first is sent.
+    let mut by_carrier: BTreeMap<&str, (&Carrier, Vec<Outgoing>)> = BTreeMap::new();
+    for mut message in outgoing {
+        let name = message.queue.name().to_owned();
+        message.body = sendable(message.body);
+        if message.body.len() > LARGEST_MESSAGE {
+            return Err(StoreError::MessageTooLarge {
+                queue: name,
+                bytes: message.body.len(),
+                limit: LARGEST_MESSAGE,
+            });
+        }
+        let Some(carrier) = queues.carrier(&message.queue) else {
+            return Err(StoreError::NoQueue { queue: name });
+        };
+        let (Carrier::Sqs(address) | Carrier::Sns(address)) = carrier;
+        let entry = by_carrier.entry(address).or_insert_with(|| (carrier, Vec::new()));
+        entry.1.push(message);
+    }
+    let trace = trace::current();
+    let batches = by_carrier.into_values().flat_map(|(carrier, messages)| {
+        split(messages)
+            .into_iter()
+            .map(move |batch| (carrier, batch))
+            .collect::<Vec<_>>()
+    });
+    try_join_all(batches.map(|(carrier, batch)| send_batch(clients, carrier, batch, trace.as_deref())))
+        .await?;
+    Ok(())
+}
+
+/// Bodies are JSON; two characters that may stand in JSON as they are may not stand in a message.
+fn sendable(body: String) -> String {
+    if body.contains(['\u{fffe}', '\u{ffff}']) {
+        return body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+    }
+    body
+}
+
+/// Cuts messages into batches that AWS takes.
+fn split(messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
+    let mut batches: Vec<Vec<Outgoing>> = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        let fits = bytes + message.body.len() <= LARGEST_MESSAGE;
+        match batches.last_mut() {
+            Some(batch) if batch.len() < LARGEST_BATCH && fits => {
+                bytes += message.body.len();
+                batch.push(message);
+            }
+            _ => {
+                bytes = message.body.len();
+                batches.push(vec![message]);
+            }
+        }
+    }
+    batches
+}
+
+/// An entry that was refused: which one, why, and whether it is pointless to send it again.
+struct Failed {
+    index: usize,
+    why: String,
+    for_good: bool,
+}
+
+/// Sends a batch, and what was refused of it again.
+async fn send_batch(
+    clients: &Clients,
+    carrier: &Carrier,
+    batch: Vec<Outgoing>,
+    trace: Option<&str>,
+) -> Result<(), StoreError> {
+    let mut left: Vec<&Outgoing> = batch.iter().collect();
+    for attempt in 1.. {
+        let (operation, resource, failed) = match carrier {
+            Carrier::Sqs(url) => (
+                "SQS SendMessageBatch",
+                url,
+                send_to_sqs(clients, url, &left, trace).await?,
+            ),
+            Carrier::Sns(arn) => (
+                "SNS PublishBatch",
+                arn,
+                publish_to_sns(clients, arn, &left).await?,
+            ),
+        };
+        let Some(first) = failed.first() else {
+            return Ok(());
+        };
+        if attempt == ATTEMPTS || failed.iter().any(|failed| failed.for_good) {
+            let refused = Refused {
+                count: failed.len(),
+                first: first.why.clone(),
+            };
+            return Err(CallFailed::new(operation, resource, refused).into());
+        }
+        tracing::warn!(
+            resource = resource.as_str(),
+            refused = failed.len(),
+            reason = first.why.as_str(),
+            "a part of a batch was refused; it is sent again"
+        );
+        left = failed
+            .iter()
+            .filter_map(|failed| left.get(failed.index).copied())
+            .collect();
+        pause(attempt).await;
+    }
+    Ok(())
+}
+
+async fn send_to_sqs(
+    clients: &Clients,
+    url: &str,
+    messages: &[&Outgoing],
+    trace: Option<&str>,
+) -> Result<Vec<Failed>, CallFailed> {
+    const OPERATION: &str = "SQS SendMessageBatch";
+    let header = trace
+        .map(|header| {
+            MessageSystemAttributeValue::builder()
+                .data_type("String")
+                .string_value(header)
+                .build()
+        })
+        .transpose()
+        .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+    let mut call = clients.sqs().send_message_batch().queue_url(url);
+    for (index, message) in messages.iter().enumerate() {
+        let mut entry = SendMessageBatchRequestEntry::builder()
+            .id(index.to_string())
+            .message_body(&message.body);
+        let delay = whole_seconds(message.delay.min(LONGEST_DELAY));
+        if delay > 0 {
+            entry = entry.delay_seconds(delay);
+        }
+        if let Some(header) = &header {
+            entry = entry.message_system_attributes(
+                MessageSystemAttributeNameForSends::AwsTraceHeader,
+                header.clone(),
+            );
+        }
+        let entry = entry
+            .build()
+            .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+        call = call.entries(entry);
+    }
+    let answer = call
+        .send()
+        .await
+        .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+    Ok(answer
+        .failed
+        .iter()
+        .map(|failed| Failed {
+            index: failed.id.parse().unwrap_or(usize::MAX),
+            why: format!(
+                "{}: {}",
+                failed.code,
+                failed.message.as_deref().unwrap_or_default()
+            ),
+            for_good: failed.sender_fault,
+        })
+        .collect())
+}
+
+/// A topic knows no delays: its messages go out at once.
+async fn publish_to_sns(
+    clients: &Clients,
+    arn: &str,
+    messages: &[&Outgoing],
+) -> Result<Vec<Failed>, CallFailed> {
+    const OPERATION: &str = "SNS PublishBatch";
+    let mut call = clients.sns().publish_batch().topic_arn(arn);
+    for (index, message) in messages.iter().enumerate() {
+        let entry = PublishBatchRequestEntry::builder()
+            .id(index.to_string())
+            .message(&message.body)
+            .build()
+            .map_err(|error| CallFailed::new(OPERATION, arn, error))?;
+        call = call.publish_batch_request_entries(entry);
+    }
+    let answer = call
+        .send()
+        .await
+        .map_err(|error| CallFailed::new(OPERATION, arn, error))?;
+    Ok(answer
+        .failed()
+        .iter()
+        .map(|failed| Failed {
+            index: failed.id.parse().unwrap_or(usize::MAX),
+            why: format!(
+                "{}: {}",
+                failed.code,
+                failed.message.as_deref().unwrap_or_default()
+            ),
+            for_good: failed.sender_fault,
+        })
+        .collect())
+}
+
+/// SQS counts whole seconds: rather later than too early.
+pub(crate) fn whole_seconds(duration: Duration) -> i32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(bytes: usize) -> Outgoing {
+        Outgoing {
+            queue: Queue::ExecuteStep,
+            body: "x".repeat(bytes),
+            delay: Duration::ZERO,
+        }
+    }
+
+    fn sizes(messages: &[usize]) -> Vec<usize> {
+        let batches = split(messages.iter().map(|bytes| outgoing(*bytes)).collect());
+        batches.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn batches_stay_within_both_limits() {
+        assert_eq!(sizes(&[]), [0_usize; 0]);
+        assert_eq!(sizes(&[1; 25]), [10, 10, 5]);
+        assert_eq!(sizes(&[LARGEST_MESSAGE, 1]), [1, 1]);
+        assert_eq!(sizes(&[LARGEST_MESSAGE / 2, LARGEST_MESSAGE / 2, 1]), [2, 1]);
+        assert_eq!(sizes(&[100_000; 5]), [2, 2, 1]);
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        for (milliseconds, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(milliseconds)), seconds);
+        }
+    }
+
+    #[test]
+    fn characters_that_sqs_refuses_are_escaped() {
+        let body = sendable("[\"a\u{ffff}b\u{fffe}\"]".to_owned());
+        assert_eq!(body, r#"["a\uffffb\ufffe"]"#);
+        let read: Vec<String> = serde_json::from_str(&body).unwrap();
+        assert_eq!(read, ["a\u{ffff}b\u{fffe}"]);
+    }
+}
