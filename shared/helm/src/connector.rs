@@ -1,6 +1,6 @@
 //! Connecting to registered clusters.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use slipway_model::{Cluster, ClusterTarget as Kind, TenantId};
@@ -11,23 +11,33 @@ use crate::{
     client::Kubernetes,
     cluster::ClusterTarget,
     gate::{Gate, ReleaseGate},
-    render::RenderTarget,
+    render::{RenderStore, RenderTarget},
 };
 
 /// Connects to clusters with a kubeconfig, and to `render` targets.
 pub struct HelmConnector {
-    helm: Helm,
-    render_directory: PathBuf,
+    helm: Option<Helm>,
+    renders: RenderStore,
     gate: Option<Gate>,
 }
 
 impl HelmConnector {
-    /// `render_directory` is where `render` targets keep their manifests:
-    /// `<render_directory>/<cluster id>/<namespace>/<release>/<revision>/manifest.yaml`.
-    pub fn new(helm: Helm, render_directory: impl Into<PathBuf>) -> Self {
+    /// `renders` is where `render` targets keep their manifests; a path stands for [`RenderStore::Directory`].
+    pub fn new(helm: Helm, renders: impl Into<RenderStore>) -> Self {
         Self {
-            helm,
-            render_directory: render_directory.into(),
+            helm: Some(helm),
+            renders: renders.into(),
+            gate: None,
+        }
+    }
+
+    /// For a part of the control plane that has no Helm binary. Looking at clusters works: health, records, readiness,
+    /// outputs, logs, and uninstalling where Helm has no record any more. Whatever needs Helm is a permanent error that
+    /// says so.
+    pub fn without_helm(renders: impl Into<RenderStore>) -> Self {
+        Self {
+            helm: None,
+            renders: renders.into(),
             gate: None,
         }
     }
@@ -75,7 +85,7 @@ impl Connector for HelmConnector {
             Kind::Render => Ok(Arc::new(RenderTarget::new(
                 self.helm.clone(),
                 self.gate_of(cluster),
-                &self.render_directory,
+                &self.renders,
                 cluster.id,
             ))),
             Kind::Kubeconfig { context } => match kubeconfig {

@@ -11,12 +11,12 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::{CWD, FileType, Mode};
 use slipway_model::Cluster;
 use slipway_ports::{Release, TargetError};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::unix::pipe,
-    process::Command,
 };
 
 use crate::{binary::Workspace, manifest::Document};
@@ -69,7 +69,7 @@ pub(crate) struct Gatekeeper {
 
 impl Gatekeeper {
     /// Sets up plugin and pipes in a workspace.
-    pub(crate) async fn prepare(workspace: &Workspace) -> io::Result<Self> {
+    pub(crate) fn prepare(workspace: &Workspace) -> io::Result<Self> {
         let plugin = workspace.path().join("plugins").join(PLUGIN);
         fs::create_dir(&plugin)?;
         let script = workspace.write(
@@ -88,13 +88,8 @@ impl Gatekeeper {
         });
         fs::write(plugin.join("plugin.yaml"), settings.to_string())?;
         let pipes = [workspace.path().join("ask"), workspace.path().join("answer")];
-        let made = Command::new("mkfifo")
-            .args(["-m", "600"])
-            .args(&pipes)
-            .status()
-            .await?;
-        if !made.success() {
-            return Err(io::Error::other("mkfifo failed"));
+        for pipe in &pipes {
+            rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         }
         Ok(Self {
             manifest: workspace.path().join("manifest"),

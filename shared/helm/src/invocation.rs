@@ -30,11 +30,16 @@ pub(crate) struct Invocation<'a> {
 impl<'a> Invocation<'a> {
     /// Begins with `helm <operation>`.
     pub(crate) fn new(
-        helm: &'a Helm,
+        helm: Option<&'a Helm>,
         release: &'a Release,
         operation: &'static str,
     ) -> Result<Self, TargetError> {
         refuse_odd_names(release)?;
+        let helm = helm.ok_or_else(|| {
+            TargetError::permanent(format!(
+                "helm {operation} of {release} needs the Helm binary, which this part of the control plane does not have: only the worker of the 'deploy-helm' queue runs Helm"
+            ))
+        })?;
         let workspace = Workspace::new(helm).map_err(|error| unusable(operation, &error))?;
         Ok(Self {
             helm,
@@ -115,9 +120,7 @@ impl<'a> Invocation<'a> {
         let finished = match gate {
             None => run(self.helm, &self.workspace, &self.arguments, limit).await,
             Some(gate) => {
-                let keeper = Gatekeeper::prepare(&self.workspace)
-                    .await
-                    .map_err(|error| failed(&error))?;
+                let keeper = Gatekeeper::prepare(&self.workspace).map_err(|error| failed(&error))?;
                 self.arguments.extend(["--post-renderer".into(), PLUGIN.into()]);
                 tokio::select! {
                     finished = run(self.helm, &self.workspace, &self.arguments, limit) => finished,

@@ -21,6 +21,7 @@ pub use charts::{BundledCharts, Charts};
 pub use client::check_kubeconfig;
 pub use connector::HelmConnector;
 pub use gate::Gate;
+pub use render::RenderStore;
 
 /// An error with everything that led to it, for a message to people.
 fn chain(error: &dyn std::error::Error) -> String {

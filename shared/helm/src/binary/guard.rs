@@ -28,10 +28,10 @@ const STDERR_LIMIT: usize = 64 << 10;
 /// The group is its own; SIGTERM to the group reaches Helm and is ignored by the shell.
 const GUARD: &str = r#"
 exec 3<&0 </dev/null
-directory=$1 memory=$2
-shift 2
+directory=$1 memory=$2 blocks=$3
+shift 3
 trap : TERM
-( ulimit -v "$memory" 2>/dev/null; exec 3<&-; exec "$@" ) &
+( ulimit -v "$memory" 2>/dev/null; ulimit -f "$blocks" 2>/dev/null; exec 3<&-; exec "$@" ) &
 helm=$!
 (
   trap '' TERM
@@ -84,10 +84,13 @@ pub(crate) async fn run(
     let _place = helm.places.acquire().await;
     let path = workspace.path();
     let memory = (helm.settings.memory_limit >> 10).to_string();
+    // Shells count files in blocks of 512 bytes, and memory in KiB.
+    let blocks = (helm.settings.file_limit >> 9).to_string();
     let mut command = Command::new("/bin/sh");
     command
         .args([OsStr::new("-c"), OsStr::new(GUARD), OsStr::new("slipway-guard")])
-        .args([path.as_os_str(), OsStr::new(&memory), helm.path.as_os_str()])
+        .args([path.as_os_str(), OsStr::new(&memory), OsStr::new(&blocks)])
+        .arg(&helm.path)
         .args(arguments)
         .env_clear()
         .envs(&helm.settings.environment)
@@ -96,6 +99,7 @@ pub(crate) async fn run(
             std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
         )
         .env("HOME", path)
+        .env("TMPDIR", path.join("tmp"))
         .env("HELM_CACHE_HOME", path.join("cache"))
         .env("HELM_CONFIG_HOME", path.join("config"))
         .env("HELM_DATA_HOME", path.join("data"))
@@ -261,10 +265,41 @@ mod tests {
             .map(|(name, _)| name)
             .filter(|name| {
                 !name.starts_with("HELM_")
-                    && !["PATH", "HOME", "KUBECONFIG", "PWD", "OLDPWD", "SHLVL", "_"].contains(name)
+                    && ![
+                        "PATH",
+                        "HOME",
+                        "TMPDIR",
+                        "KUBECONFIG",
+                        "PWD",
+                        "OLDPWD",
+                        "SHLVL",
+                        "_",
+                    ]
+                    .contains(name)
             })
             .collect();
         assert_eq!(foreign, Vec::<&str>::new());
+    }
+
+    #[tokio::test]
+    async fn a_file_without_an_end_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut helm = helm(folder.path(), "yes >\"$1/large\"").await;
+        helm.settings.file_limit = 1 << 20;
+        let workspace = Workspace::new(&helm).unwrap();
+        let arguments = [folder.path().as_os_str().to_owned()];
+        let finished = run(&helm, &workspace, &arguments, LONG).await.unwrap();
+        assert!(!finished.succeeded() && !finished.timed_out);
+        assert_eq!(fs::metadata(folder.path().join("large")).unwrap().len(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn everything_that_helm_may_write_is_in_its_private_directory() {
+        let script = r#"for place in "$HOME" "$TMPDIR" "$HELM_CACHE_HOME" "$HELM_CONFIG_HOME" "$HELM_DATA_HOME"; do
+            case "$place" in "$PWD"*) touch "$place/probe" || exit 1 ;; *) exit 1 ;; esac
+        done"#;
+        let (finished, _) = finish(script, LONG).await;
+        assert!(finished.succeeded(), "{finished:?}");
     }
 
     #[tokio::test]

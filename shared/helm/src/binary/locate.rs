@@ -73,6 +73,11 @@ impl Helm {
         };
         let output = Command::new(&path)
             .args(["version", "--template", "{{.Version}}"])
+            // The home of a function cannot be written.
+            .envs(
+                ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"]
+                    .map(|name| (name, &settings.work_directory)),
+            )
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

@@ -11,6 +11,9 @@ use slipway_model::JsonMap;
 
 use super::Helm;
 
+/// How the names of these directories begin.
+pub(super) const NAME: &str = "slipway-helm-";
+
 /// A directory with mode 0700 that goes away with the value, and through the guard when this process is killed.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -21,10 +24,10 @@ impl Workspace {
     /// Makes one, with the folders that Helm keeps things in.
     pub(crate) fn new(helm: &Helm) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
-            .prefix("slipway-helm-")
+            .prefix(NAME)
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&helm.settings.work_directory)?;
-        for name in ["cache", "config", "data", "plugins"] {
+        for name in ["cache", "config", "data", "plugins", "tmp"] {
             fs::create_dir(directory.path().join(name))?;
         }
         Ok(Self { directory })

@@ -56,7 +56,7 @@ pub enum BundledCharts {
 
 /// Charts, from wherever a reference says. Which hosts may be asked is decided by the caller before.
 pub struct Charts {
-    helm: Helm,
+    helm: Option<Helm>,
     bundled: BundledCharts,
     plain_http: BTreeSet<String>,
     secrets: Option<Arc<dyn Secrets>>,
@@ -65,6 +65,15 @@ pub struct Charts {
 impl Charts {
     /// A source of charts that reaches every registry over TLS and without credentials.
     pub fn new(helm: Helm, bundled: BundledCharts) -> Self {
+        Self::of(Some(helm), bundled)
+    }
+
+    /// For a part of the control plane that has no Helm binary: bundled charts only, any other is refused.
+    pub fn without_helm(bundled: BundledCharts) -> Self {
+        Self::of(None, bundled)
+    }
+
+    fn of(helm: Option<Helm>, bundled: BundledCharts) -> Self {
         Self {
             helm,
             bundled,
@@ -143,12 +152,21 @@ impl Charts {
         reference: &Reference,
         version: Option<&str>,
     ) -> Result<Vec<u8>, PullError> {
-        let workspace = Workspace::new(&self.helm)
+        if let Place::Bundled { name } = &reference.place {
+            return self.bundled(name).map_err(PullError::Refused);
+        }
+        let helm = self.helm.as_ref().ok_or_else(|| {
+            PullError::Refused(
+                "it is pulled with the Helm binary, which this part of the control plane does not have: only the worker of the 'deploy-helm' queue pulls charts".to_owned(),
+            )
+        })?;
+        let workspace = Workspace::new(helm)
             .map_err(|error| PullError::Unavailable(format!("no private directory can be made: {error}")))?;
         let failed = |error: std::io::Error| PullError::Unavailable(format!("Helm cannot be run: {error}"));
         let mut arguments: Vec<OsString> = vec!["pull".into()];
         match &reference.place {
-            Place::Bundled { name } => return self.bundled(name).map_err(PullError::Refused),
+            // Packed above, without Helm.
+            Place::Bundled { .. } => {}
             Place::Oci { host, path } => {
                 let access = self.access(tenant, host).await?;
                 access.write_registry_config(&workspace, host).map_err(failed)?;
@@ -179,9 +197,7 @@ impl Charts {
                 let file = ["--repository-config".into(), OsString::from(file)];
                 let mut update: Vec<OsString> = vec!["repo".into(), "update".into(), "source".into()];
                 update.extend(file.clone());
-                let finished = run(&self.helm, &workspace, &update, TIME_LIMIT)
-                    .await
-                    .map_err(failed)?;
+                let finished = run(helm, &workspace, &update, TIME_LIMIT).await.map_err(failed)?;
                 if !finished.succeeded() {
                     // The reason stands in its output, its complaint says only that there was one.
                     let reason = String::from_utf8_lossy(&finished.stdout);
@@ -202,7 +218,7 @@ impl Charts {
         let out = workspace.path().join("pulled");
         fs::create_dir(&out).map_err(failed)?;
         arguments.extend(["--destination".into(), out.clone().into()]);
-        let finished = run(&self.helm, &workspace, &arguments, TIME_LIMIT)
+        let finished = run(helm, &workspace, &arguments, TIME_LIMIT)
             .await
             .map_err(failed)?;
         if !finished.succeeded() {
@@ -328,6 +344,26 @@ mod tests {
             timed_out: false,
         };
         classify(&finished, "helm pull")
+    }
+
+    #[tokio::test]
+    async fn without_helm_bundled_charts_are_there_and_others_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("demo")).unwrap();
+        let chart = "apiVersion: v2\nname: demo\nversion: 1.2.3\n";
+        fs::write(folder.path().join("demo/Chart.yaml"), chart).unwrap();
+        let charts = Charts::without_helm(BundledCharts::Directory(folder.path().to_owned()));
+        let tenant = TenantId::local();
+        let pulled = charts.pull(&tenant, "charts/demo", Some("^1")).await.unwrap();
+        assert_eq!((pulled.name.as_str(), pulled.version.as_str()), ("demo", "1.2.3"));
+        let error = charts
+            .pull(&tenant, "oci://r.example/demo", None)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, ChartError::Refused { reason, .. } if reason.contains("Helm binary")),
+            "{error}"
+        );
     }
 
     #[test]

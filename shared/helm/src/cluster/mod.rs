@@ -33,7 +33,8 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// A cluster that is reached with a kubeconfig.
 pub(crate) struct ClusterTarget {
-    pub(crate) helm: Helm,
+    /// Without it, everything that needs no Helm works.
+    pub(crate) helm: Option<Helm>,
     pub(crate) kubernetes: Kubernetes,
     /// Reduced to the chosen context; holds credentials.
     pub(crate) kubeconfig: Vec<u8>,
@@ -47,7 +48,7 @@ impl ClusterTarget {
         release: &'a Release,
         operation: &'static str,
     ) -> Result<Invocation<'a>, TargetError> {
-        Invocation::new(&self.helm, release, operation)?.with_kubeconfig(&self.kubeconfig)
+        Invocation::new(self.helm.as_ref(), release, operation)?.with_kubeconfig(&self.kubeconfig)
     }
 }
 

@@ -1,6 +1,9 @@
-//! The `render` target: charts are rendered for real and kept on disk, and there is no cluster.
+//! The `render` target: charts are rendered for real and kept, and there is no cluster.
 
+mod blobs;
 mod disk;
+mod shelf;
 mod target;
 
+pub use shelf::RenderStore;
 pub(crate) use target::RenderTarget;

@@ -1,4 +1,4 @@
-//! The target over that disk.
+//! The target over what is kept.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use slipway_ports::{
     ReleaseRequest, ReleaseStatus, Target, TargetError, UninstallRequest, Uninstalled,
 };
 
-use super::disk::{Disk, Record};
+use super::shelf::{Record, RenderStore, Shelf};
 use crate::{
     archive::CheckedArchive,
     binary::Helm,
@@ -25,25 +25,25 @@ const NO_CLUSTER: &str = "render target: charts are rendered and kept on disk, n
 
 /// No cluster.
 pub(crate) struct RenderTarget {
-    pub(crate) helm: Helm,
-    pub(crate) gate: Option<ReleaseGate>,
+    helm: Option<Helm>,
+    gate: Option<ReleaseGate>,
     id: ClusterId,
-    disk: Disk,
+    shelf: Box<dyn Shelf>,
 }
 
 impl RenderTarget {
-    /// Keeps everything under `<directory>/<cluster id>`.
+    /// Keeps everything in the cluster's part of `store`.
     pub(crate) fn new(
-        helm: Helm,
+        helm: Option<Helm>,
         gate: Option<ReleaseGate>,
-        directory: &std::path::Path,
+        store: &RenderStore,
         id: ClusterId,
     ) -> Self {
         Self {
             helm,
             gate,
             id,
-            disk: Disk::new(directory.join(id.to_string())),
+            shelf: store.shelf(id),
         }
     }
 
@@ -58,7 +58,7 @@ impl RenderTarget {
         if upgrade {
             arguments.push("--is-upgrade");
         }
-        let finished = Invocation::new(&self.helm, &request.release, "template")?
+        let finished = Invocation::new(self.helm.as_ref(), &request.release, "template")?
             .with_request(request)?
             .with(arguments)
             .run(request.time_limit, self.gate.as_ref())
@@ -79,7 +79,7 @@ impl RenderTarget {
         Ok(documents)
     }
 
-    fn set_status(
+    async fn set_status(
         &self,
         release: &Release,
         record: &Record,
@@ -91,11 +91,11 @@ impl RenderTarget {
             description: description.to_owned(),
             ..record.clone()
         };
-        self.disk.write_record(release, &changed)
+        self.shelf.write_record(release, &changed).await
     }
 
     /// Begins a revision, as pending, unless another writer is at it.
-    fn begin(
+    async fn begin(
         &self,
         release: &Release,
         history: &[Record],
@@ -119,12 +119,12 @@ impl RenderTarget {
             objects: Vec::new(),
             description: "begun".to_owned(),
         };
-        self.disk.write_record(release, &record)?;
+        self.shelf.write_record(release, &record).await?;
         Ok(record)
     }
 
     /// Ends a revision as deployed, and the one before as superseded.
-    fn finish(
+    async fn finish(
         &self,
         release: &Release,
         history: &[Record],
@@ -132,8 +132,9 @@ impl RenderTarget {
         documents: &[Document],
     ) -> Result<Vec<ObjectReference>, TargetError> {
         let objects = inventory(documents, &release.namespace);
-        self.disk
-            .write_manifest(release, record.revision, &preview(documents))?;
+        self.shelf
+            .write_manifest(release, record.revision, &preview(documents))
+            .await?;
         let done = Record {
             objects: objects.clone(),
             ..record.clone()
@@ -143,23 +144,31 @@ impl RenderTarget {
             &done,
             ReleaseStatus::Deployed,
             "rendered; no cluster is there",
-        )?;
+        )
+        .await?;
         for earlier in history
             .iter()
             .filter(|earlier| earlier.status == ReleaseStatus::Deployed)
         {
-            self.set_status(release, earlier, ReleaseStatus::Superseded, &earlier.description)?;
+            self.set_status(release, earlier, ReleaseStatus::Superseded, &earlier.description)
+                .await?;
         }
-        self.disk.prune(release)?;
+        self.shelf.prune(release).await?;
         Ok(objects)
     }
 
     /// The newest revision's record and objects that are kept, or an error that it does not exist.
-    fn newest(&self, release: &Release) -> Result<(Record, Vec<Document>), TargetError> {
-        let newest = self.disk.history(release)?.into_iter().next().ok_or_else(|| {
-            TargetError::permanent(format!("release {release} does not exist on this render target"))
-        })?;
-        let text = self.disk.manifest(release, newest.revision)?;
+    async fn newest(&self, release: &Release) -> Result<(Record, Vec<Document>), TargetError> {
+        let newest = self
+            .shelf
+            .history(release)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| {
+                TargetError::permanent(format!("release {release} does not exist on this render target"))
+            })?;
+        let text = self.shelf.manifest(release, newest.revision).await?;
         let documents =
             manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
         Ok((newest, documents))
@@ -186,7 +195,7 @@ impl Target for RenderTarget {
     }
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
-        let history = self.disk.history(release)?;
+        let history = self.shelf.history(release).await?;
         let ever_deployed = history
             .iter()
             .any(|record| matches!(record.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded));
@@ -202,7 +211,7 @@ impl Target for RenderTarget {
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
         let chart = checked_chart(request)?;
-        let upgrade = !self.disk.history(&request.release)?.is_empty();
+        let upgrade = !self.shelf.history(&request.release).await?.is_empty();
         let documents = self.render(request, &chart, upgrade).await?;
         let whole: String = documents.iter().map(Document::text).collect();
         Ok(CheckedRelease {
@@ -215,31 +224,34 @@ impl Target for RenderTarget {
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
         let chart = checked_chart(request)?;
         let release = &request.release;
-        let namespace_created = self.disk.ensure_namespace(release, request.deployment)?;
-        let history = self.disk.history(release)?;
+        let namespace_created = self.shelf.ensure_namespace(release, request.deployment).await?;
+        let history = self.shelf.history(release).await?;
         let pending = if history.is_empty() {
             ReleaseStatus::PendingInstall
         } else {
             ReleaseStatus::PendingUpgrade
         };
         let name = format!("{}-{}", chart.name, chart.version);
-        let record = self.begin(release, &history, pending, &request.labels, &name)?;
+        let record = self
+            .begin(release, &history, pending, &request.labels, &name)
+            .await?;
         let documents = match self.render(request, &chart, !history.is_empty()).await {
             Ok(documents) => documents,
             Err(error) => {
-                self.set_status(release, &record, ReleaseStatus::Failed, &error.to_string())?;
+                self.set_status(release, &record, ReleaseStatus::Failed, &error.to_string())
+                    .await?;
                 return Err(error);
             }
         };
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: self.finish(release, &history, &record, &documents)?,
+            objects: self.finish(release, &history, &record, &documents).await?,
             namespace_created,
         })
     }
 
     async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
-        let history = self.disk.history(release)?;
+        let history = self.shelf.history(release).await?;
         let Some(newest) = history.first() else {
             return Ok(format!(
                 "release {release} has no revision {revision}: nothing to recover"
@@ -253,7 +265,7 @@ impl Target for RenderTarget {
         }
         match newest.status {
             ReleaseStatus::PendingInstall => {
-                self.disk.remove_revision(release, revision)?;
+                self.shelf.remove_revisions(release, &[revision]).await?;
                 Ok(format!(
                     "release {release} was left pending-install by a writer that died: its record was deleted, so that it is installed again"
                 ))
@@ -264,7 +276,8 @@ impl Target for RenderTarget {
                     newest,
                     ReleaseStatus::Failed,
                     "its writer died; marked failed by slipway",
-                )?;
+                )
+                .await?;
                 Ok(format!(
                     "revision {revision} of release {release} was left {} by a writer that died: it was marked failed",
                     word(newest.status)
@@ -298,7 +311,7 @@ impl Target for RenderTarget {
         outputs: &BTreeMap<String, OutputSource>,
         ingress_url: Option<&str>,
     ) -> Result<CollectedRelease, TargetError> {
-        let (_, documents) = self.newest(release)?;
+        let (_, documents) = self.newest(release).await?;
         let kept: Vec<&Document> = documents.iter().filter(|document| !document.is_hook()).collect();
         let of_kind = |kind: &str| {
             kept.iter()
@@ -326,9 +339,9 @@ impl Target for RenderTarget {
     }
 
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
-        self.disk.remove_release(&request.release)?;
+        self.shelf.remove_release(&request.release).await?;
         if let Some(deployment) = request.namespace_of {
-            self.disk.remove_namespace(&request.release, deployment)?;
+            self.shelf.remove_namespace(&request.release, deployment).await?;
         }
         Ok(Uninstalled::default())
     }
@@ -340,13 +353,13 @@ impl Target for RenderTarget {
         labels: &BTreeMap<String, String>,
         _time_limit: Duration,
     ) -> Result<AppliedRelease, TargetError> {
-        let history = self.disk.history(release)?;
+        let history = self.shelf.history(release).await?;
         let known: Vec<(u32, ReleaseStatus)> = history
             .iter()
             .map(|record| (record.revision, record.status))
             .collect();
         let number = rollback_target(release, &known, revision)?;
-        let text = self.disk.manifest(release, number)?;
+        let text = self.shelf.manifest(release, number).await?;
         let documents =
             manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
         let chart = history
@@ -354,16 +367,18 @@ impl Target for RenderTarget {
             .find(|record| record.revision == number)
             .map(|record| record.chart.clone())
             .unwrap_or_default();
-        let record = self.begin(release, &history, ReleaseStatus::PendingRollback, labels, &chart)?;
+        let record = self
+            .begin(release, &history, ReleaseStatus::PendingRollback, labels, &chart)
+            .await?;
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: self.finish(release, &history, &record, &documents)?,
+            objects: self.finish(release, &history, &record, &documents).await?,
             namespace_created: false,
         })
     }
 
     async fn test(&self, release: &Release, _time_limit: Duration) -> Result<String, TargetError> {
-        let (_, documents) = self.newest(release)?;
+        let (_, documents) = self.newest(release).await?;
         let tests: Vec<String> = documents
             .iter()
             .filter(|document| {
