@@ -135,7 +135,7 @@ impl About {
     }
 
     /// Whose it is, if that can be read.
-    pub(super) fn tenant(&self) -> Option<&TenantId> {
+    pub fn tenant(&self) -> Option<&TenantId> {
         match self {
             Self::Plan { tenant, .. }
             | Self::Steps { tenant, .. }

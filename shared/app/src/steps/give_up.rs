@@ -164,14 +164,15 @@ impl Drive<'_> {
             })));
         };
         let ended_before = job.completed_at.is_some_and(|ended| ended <= verdict.at);
+        if !job.status.is_terminal() || !ended_before {
+            return Ok(None);
+        }
         // How the job ended is known, and only the telling of it was lost.
-        Ok((job.status.is_terminal() && ended_before).then(|| {
-            StepEvent::JobEnded(JobEnd {
-                job: id,
-                status: job.status,
-                outputs: job.result,
-                error_message: job.error_message,
-            })
-        }))
+        Ok(Some(StepEvent::JobEnded(JobEnd {
+            job: id,
+            status: job.status,
+            outputs: job.result,
+            error_message: job.error_message,
+        })))
     }
 }
