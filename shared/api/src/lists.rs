@@ -25,6 +25,19 @@ pub(crate) struct Paging {
     limit: Option<String>,
 }
 
+/// As [`Paging`], with a queue.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct QueueFilter {
+    /// Where to go on: `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items per page, 1 to 200; 50 if absent.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// Only of this queue.
+    queue: Option<String>,
+}
+
 /// As [`Paging`], with a status.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -83,6 +96,18 @@ impl Paging {
             cursor: self.cursor,
             ..ListQuery::default()
         })
+    }
+}
+
+impl QueueFilter {
+    /// The queue, and the query for the use cases.
+    pub(crate) fn query(self) -> Result<(Option<String>, ListQuery), Failed> {
+        let query = ListQuery {
+            limit: Some(limit(self.limit.as_deref())?),
+            cursor: self.cursor,
+            ..ListQuery::default()
+        };
+        Ok((self.queue, query))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The routes, a file per resource.
 
+mod actions;
 mod catalog;
 mod clusters;
+mod dead_letters;
 mod deployments;
 mod executions;
 mod jobs;
@@ -24,8 +26,10 @@ pub(crate) use open::routes as open;
 pub enum Resource {
     /// `/templates`
     Templates,
-    /// `/catalog` and `/actions`
+    /// `/catalog`
     Catalog,
+    /// `/actions`
+    Actions,
     /// `/deployments`
     Deployments,
     /// `/executions`
@@ -34,17 +38,21 @@ pub enum Resource {
     Jobs,
     /// `/clusters`
     Clusters,
+    /// `/dead-letters`
+    DeadLetters,
 }
 
 impl Resource {
     /// The whole API.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Templates,
         Self::Catalog,
+        Self::Actions,
         Self::Deployments,
         Self::Executions,
         Self::Jobs,
         Self::Clusters,
+        Self::DeadLetters,
     ];
 
     /// The word that groups its calls in the OpenAPI document.
@@ -52,10 +60,12 @@ impl Resource {
         match self {
             Self::Templates => "templates",
             Self::Catalog => "catalog",
+            Self::Actions => "actions",
             Self::Deployments => "deployments",
             Self::Executions => "executions",
             Self::Jobs => "jobs",
             Self::Clusters => "clusters",
+            Self::DeadLetters => "dead_letters",
         }
     }
 
@@ -63,11 +73,17 @@ impl Resource {
     pub(crate) fn description(self) -> &'static str {
         match self {
             Self::Templates => "Components, parameters and an order; immutable per name and version",
-            Self::Catalog => "What can fill a slot of a template, and what steps can do",
+            Self::Catalog => "What can fill a slot of a template",
+            Self::Actions => "What steps can do",
             Self::Deployments => "Templates being brought up on clusters",
             Self::Executions => "Runs of DAGs",
             Self::Jobs => "Pieces of work on a cluster",
             Self::Clusters => "Where deployments go",
+            Self::DeadLetters => {
+                "Messages that were received too often or that nobody could read. What they were about has ended as \
+                 failed; they are kept for people. Administrators see those of their own tenant, and those of the \
+                 tenant `local`, the operator's, also what cannot be read"
+            }
         }
     }
 
@@ -75,10 +91,12 @@ impl Resource {
         match self {
             Self::Templates => templates::routes(),
             Self::Catalog => catalog::routes(),
+            Self::Actions => actions::routes(),
             Self::Deployments => deployments::routes(),
             Self::Executions => executions::routes(),
             Self::Jobs => jobs::routes(),
             Self::Clusters => clusters::routes(),
+            Self::DeadLetters => dead_letters::routes(),
         }
     }
 }

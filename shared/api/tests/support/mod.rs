@@ -22,12 +22,17 @@ use tower::ServiceExt as _;
 
 /// The use cases over memory.
 pub(crate) fn app() -> App {
+    app_and_store().0
+}
+
+/// The use cases over memory, and that memory.
+pub(crate) fn app_and_store() -> (App, Arc<SimpleStore>) {
     let clock = Arc::new(ManualClock::at(slipway_testkit::START));
     let store = Arc::new(SimpleStore::new(clock.clone(), 5));
     let catalog = slipway_dag::parse(include_str!("../../../../templates/catalog.yaml"), 1 << 20).unwrap();
-    App::new(Services {
+    let app = App::new(Services {
         store: store.clone(),
-        receiver: store,
+        receiver: store.clone(),
         secrets: Arc::new(SimpleSecrets::default()),
         blobs: Arc::new(SimpleBlobs::default()),
         charts: Arc::new(NoCharts),
@@ -37,7 +42,8 @@ pub(crate) fn app() -> App {
         ids: Arc::new(SequentialIds::new()),
         catalog: slipway_dag::template::check_catalog(catalog).unwrap(),
         settings: Settings::new("1"),
-    })
+    });
+    (app, store)
 }
 
 /// Believes the headers `x-tenant` and `x-role`; without a role nobody calls.
