@@ -149,7 +149,7 @@ impl Clients {
         let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(Region::new(config.region.clone()))
             .credentials_provider(config.credentials.clone())
-            .http_client(BySchemeClient)
+            .http_client(BySchemeClient::default())
             .retry_config(retries)
             .timeout_config(timeouts(READ, CALL))
             .load()
@@ -209,6 +209,13 @@ impl Clients {
         })
     }
 
+    /// Topics of a region that are no queues.
+    pub fn sns_in(&self, region: &str) -> aws_sdk_sns::Client {
+        let builder =
+            service!(self, aws_sdk_sns, "SNS").region(aws_sdk_sns::config::Region::new(region.to_owned()));
+        aws_sdk_sns::Client::from_conf(builder.build())
+    }
+
     /// The secrets.
     pub fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
         self.cells.secrets_manager.get_or_init(|| {
@@ -241,6 +248,8 @@ impl Clients {
             service!(self, aws_sdk_eks, "EKS").region(aws_sdk_eks::config::Region::new(region.to_owned()));
         if let Some(credentials) = assumed {
             builder.set_credentials_provider(Some(SharedCredentialsProvider::new(credentials)));
+            // The shared cache would keep an entry per call for as long as the process lives.
+            builder.set_identity_cache(aws_sdk_eks::config::IdentityCache::no_cache());
         }
         aws_sdk_eks::Client::from_conf(builder.build())
     }

@@ -1,6 +1,6 @@
 //! The HTTP client under every AWS client: TLS is set up when the first `https` address is called, not before.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, OnceLock};
 
 use aws_smithy_http_client::{
     Builder,
@@ -15,19 +15,29 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 
-/// The SDK's own client reads and parses the machine's root certificates for each service client that is made.
-/// That is a good part of a cold start, so that all clients share this one, and it does so once and late.
-static SECURE: LazyLock<SharedHttpClient> = LazyLock::new(|| {
-    Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
-});
-
-static PLAIN: LazyLock<SharedHttpClient> = LazyLock::new(|| Builder::new().build_http());
-
 /// Chooses by the scheme of each request.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct BySchemeClient;
+///
+/// The SDK's own client reads and parses the machine's root certificates for each service client that is made. That
+/// is a good part of a cold start, so that all clients share this one, and it does so once and late.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BySchemeClient {
+    plain: Arc<OnceLock<SharedHttpClient>>,
+    secure: Arc<OnceLock<SharedHttpClient>>,
+}
+
+impl BySchemeClient {
+    fn plain(&self) -> &SharedHttpClient {
+        self.plain.get_or_init(|| Builder::new().build_http())
+    }
+
+    fn secure(&self) -> &SharedHttpClient {
+        self.secure.get_or_init(|| {
+            Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_https()
+        })
+    }
+}
 
 impl HttpClient for BySchemeClient {
     fn http_connector(
@@ -36,6 +46,7 @@ impl HttpClient for BySchemeClient {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(BySchemeConnector {
+            client: self.clone(),
             settings: settings.clone(),
             components: components.clone(),
         })
@@ -44,6 +55,7 @@ impl HttpClient for BySchemeClient {
 
 #[derive(Debug)]
 struct BySchemeConnector {
+    client: BySchemeClient,
     settings: HttpConnectorSettings,
     components: RuntimeComponents,
 }
@@ -51,9 +63,9 @@ struct BySchemeConnector {
 impl HttpConnector for BySchemeConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = if request.uri().starts_with("http://") {
-            &PLAIN
+            self.client.plain()
         } else {
-            &SECURE
+            self.client.secure()
         };
         client
             .http_connector(&self.settings, &self.components)

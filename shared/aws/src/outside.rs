@@ -7,11 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_config::{Region, SdkConfig};
 use aws_sdk_sns::Client;
 use slipway_ports::{HttpAnswer, HttpCall, Outside, OutsideError};
 
-use crate::failure::Failure;
+use crate::{clients::Clients, failure::Failure};
 
 /// What SNS takes as a subject, in characters.
 const LONGEST_SUBJECT: usize = 100;
@@ -23,9 +22,9 @@ const LARGEST_MESSAGE: usize = 256 << 10;
 #[derive(Clone)]
 pub struct AwsOutside {
     http: Arc<dyn Outside>,
-    config: SdkConfig,
+    clients: Clients,
     /// By region, made when first needed.
-    clients: Arc<Mutex<BTreeMap<String, Client>>>,
+    made: Arc<Mutex<BTreeMap<String, Client>>>,
 }
 
 impl fmt::Debug for AwsOutside {
@@ -35,25 +34,19 @@ impl fmt::Debug for AwsOutside {
 }
 
 impl AwsOutside {
-    /// `http` makes the HTTP calls; topics are reached with the credentials of `config`, each in its own region.
-    pub fn new(http: Arc<dyn Outside>, config: SdkConfig) -> Self {
+    /// `http` makes the HTTP calls; topics are reached with the credentials of `clients`, each in its own region.
+    pub fn new(http: Arc<dyn Outside>, clients: Clients) -> Self {
         Self {
             http,
-            config,
-            clients: Arc::default(),
+            clients,
+            made: Arc::default(),
         }
     }
 
     fn client(&self, region: &str) -> Client {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients
-            .entry(region.to_owned())
-            .or_insert_with(|| {
-                let config = aws_sdk_sns::config::Builder::from(&self.config)
-                    .region(Region::new(region.to_owned()))
-                    .build();
-                Client::from_conf(config)
-            })
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.entry(region.to_owned())
+            .or_insert_with(|| self.clients.sns_in(region))
             .clone()
     }
 }

@@ -1,6 +1,9 @@
 //! Which AWS queue or topic carries a logical queue.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use slipway_model::Queue;
 
@@ -71,10 +74,15 @@ impl Queues {
         }
     }
 
+    /// The names that are topics: all but the control plane's own queues.
+    pub fn topics(&self) -> BTreeSet<String> {
+        let topics = self.carriers.keys().filter(|name| !is_internal(name));
+        topics.cloned().collect()
+    }
+
     pub(crate) fn carrier(&self, queue: &Queue) -> Option<&Carrier> {
         // A caller may choose topics, and must not reach the control plane's own queues under their names.
-        let internal = [Queue::PlanDag, Queue::ExecuteStep, Queue::DeployHelm];
-        if matches!(queue, Queue::Topic(topic) if internal.iter().any(|internal| internal.name() == topic)) {
+        if matches!(queue, Queue::Topic(topic) if is_internal(topic)) {
             return None;
         }
         self.carriers.get(queue.name())
@@ -87,6 +95,11 @@ impl Queues {
             Carrier::Sns(_) => None,
         }
     }
+}
+
+fn is_internal(name: &str) -> bool {
+    let internal = [Queue::PlanDag, Queue::ExecuteStep, Queue::DeployHelm];
+    internal.iter().any(|internal| internal.name() == name)
 }
 
 #[cfg(test)]
@@ -118,6 +131,7 @@ mod tests {
         let queues = Queues::parse("SLIPWAY_QUEUES", r#"{"plan-dag": "https://sqs/1/x"}"#).unwrap();
         assert!(queues.url(&Queue::PlanDag).is_some());
         assert!(queues.carrier(&Queue::Topic("plan-dag".to_owned())).is_none());
+        assert!(queues.topics().is_empty());
     }
 
     #[test]

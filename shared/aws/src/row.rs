@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
+use slipway_model::Timestamp;
 use slipway_ports::{DUE_SHARDS, Item, Key, StoreError, Stored};
 
 /// Bytes that a body may have in every store.
@@ -94,7 +95,7 @@ impl Row {
             list,
             position,
             attributes,
-            expires: item.expires_at.map(|at| at.as_millis().div_euclid(1000) + 1),
+            expires: item.expires_at.map(seconds),
         };
         let bytes = row.bytes();
         if bytes > LARGEST_ROW {
@@ -153,6 +154,11 @@ impl Row {
             version: self.version,
         }
     }
+}
+
+/// A time as the table's time to live has it: a part of a second counts as a whole one, so that nothing goes early.
+pub(crate) fn seconds(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(1000) + i64::from(at.as_millis().rem_euclid(1000) > 0)
 }
 
 /// The key of an item of the table or of an index.
@@ -230,7 +236,6 @@ pub(crate) fn due_shard(key: &Key) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use slipway_model::Timestamp;
     use slipway_ports::Listing;
 
     use super::*;
@@ -260,7 +265,6 @@ mod tests {
             });
         let attributes = written(item);
         assert_eq!(number::<i64>(&attributes, name::DUE_AT), Some(1001));
-        // Not before its time: a part of a second counts as a whole one.
         assert_eq!(number::<i64>(&attributes, name::EXPIRES), Some(2));
         for optional in name::OPTIONAL {
             assert!(attributes.contains_key(optional), "{optional}");

@@ -10,11 +10,11 @@ use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, put_item::PutItemError, update_item::UpdateItemError},
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
-use slipway_model::{Message, Queue};
+use slipway_model::{Message, Queue, Timestamp};
 use slipway_ports::{Arrivals, Guard, Item, Key, Put, Session, StoreError, Stored};
 
 use crate::{
-    row::{Attributes, Row, join_attributes, key_attributes, name, number},
+    row::{Attributes, Row, join_attributes, key_attributes, name, number, seconds},
     sending::{Outgoing, send_all},
     store::Inner,
 };
@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct DynamoSession {
     inner: Arc<Inner>,
     sends: Vec<Outgoing>,
+    joins_expire_at: Option<Timestamp>,
 }
 
 impl DynamoSession {
@@ -29,6 +30,7 @@ impl DynamoSession {
         Self {
             inner,
             sends: Vec::new(),
+            joins_expire_at: None,
         }
     }
 }
@@ -144,28 +146,35 @@ impl Inner {
         Ok(Put::Lost(current.map(Row::into_stored)))
     }
 
-    async fn arrive(&self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError> {
+    async fn arrive(
+        &self,
+        join: &Key,
+        slot: u8,
+        ok: bool,
+        expires_at: Option<Timestamp>,
+    ) -> Result<Arrivals, StoreError> {
         let set = if ok { "#ok" } else { "#bad" };
-        let expires = self.clock.now().plus(self.joins_kept).as_millis() / 1000 + 1;
-        let answer = self
+        let mut arrive = self
             .clients
             .dynamodb()
             .update_item()
             .table_name(&self.table)
             .set_key(Some(join_attributes(join)?))
-            .update_expression(format!("ADD {set} :slots SET #expires = :expires"))
             .condition_expression("NOT contains(#ok, :slot) AND NOT contains(#bad, :slot)")
             .expression_attribute_names("#ok", name::OK)
             .expression_attribute_names("#bad", name::BAD)
-            .expression_attribute_names("#expires", name::EXPIRES)
             .expression_attribute_values(":slot", AttributeValue::N(slot.to_string()))
             .expression_attribute_values(":slots", AttributeValue::Ns(vec![slot.to_string()]))
-            .expression_attribute_values(":expires", AttributeValue::N(expires.to_string()))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let attributes = match answer {
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        arrive = match expires_at {
+            Some(at) => arrive
+                .update_expression(format!("ADD {set} :slots SET #expires = :expires"))
+                .expression_attribute_names("#expires", name::EXPIRES)
+                .expression_attribute_values(":expires", AttributeValue::N(seconds(at).to_string())),
+            None => arrive.update_expression(format!("ADD {set} :slots")),
+        };
+        let attributes = match arrive.send().await {
             Ok(answer) => answer.attributes,
             Err(error) => match error.as_service_error() {
                 // The slot arrived before: these are the sets as they are.
@@ -217,7 +226,11 @@ impl Session for DynamoSession {
 
     async fn arrive(&mut self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError> {
         assert!(slot < 32, "slot {slot} of join {join}: slots are 0 to 31");
-        self.inner.arrive(join, slot, ok).await
+        self.inner.arrive(join, slot, ok, self.joins_expire_at).await
+    }
+
+    fn joins_expire_at(&mut self, at: Timestamp) {
+        self.joins_expire_at = Some(at);
     }
 
     async fn arrivals(&mut self, join: &Key) -> Result<Arrivals, StoreError> {

@@ -11,7 +11,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,7 +19,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, KeySchemaElement, KeyType, KeysAndAttributes, TableDescription},
 };
 use slipway_model::Timestamp;
-use slipway_ports::{Clock, DUE_SHARDS, DueItem, Filter, Key, ListPage, Session, Store, StoreError, Stored};
+use slipway_ports::{DUE_SHARDS, DueItem, Filter, Key, ListPage, Session, Store, StoreError, Stored};
 
 use crate::{
     backoff::pause,
@@ -52,9 +51,6 @@ pub(crate) struct Inner {
     pub(crate) clients: Clients,
     pub(crate) table: String,
     pub(crate) queues: Queues,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// How long a join stands after its last arrival.
-    pub(crate) joins_kept: Duration,
     /// With the number of a write: names it in all the world.
     opened: u64,
     writes: AtomicU64,
@@ -69,18 +65,11 @@ impl std::fmt::Debug for DynamoStore {
 }
 
 impl DynamoStore {
-    /// The store on the table that `SLIPWAY_TABLE` names; its sessions send to `queues`. A join is dropped
-    /// `joins_kept` after its last arrival: choose more than the longest execution takes.
+    /// The store on the table that `SLIPWAY_TABLE` names; its sessions send to `queues`.
     ///
     /// # Errors
     /// When the table is absent, is not one of this program, or cannot be looked at.
-    pub async fn open(
-        clients: &Clients,
-        table: &str,
-        queues: Queues,
-        clock: Arc<dyn Clock>,
-        joins_kept: Duration,
-    ) -> Result<Self, SetupError> {
+    pub async fn open(clients: &Clients, table: &str, queues: Queues) -> Result<Self, SetupError> {
         if table.trim().is_empty() {
             return Err(SetupError::Missing {
                 variable: "SLIPWAY_TABLE".to_owned(),
@@ -102,8 +91,6 @@ impl DynamoStore {
                 clients: clients.clone(),
                 table: table.to_owned(),
                 queues,
-                clock,
-                joins_kept,
                 opened,
                 writes: AtomicU64::new(0),
             }),

@@ -4,17 +4,16 @@ mod token;
 
 use std::{fmt, sync::Arc};
 
-use aws_config::{Region, SdkConfig};
-use aws_credential_types::{
-    Credentials,
-    provider::{ProvideCredentials, SharedCredentialsProvider},
-};
+use aws_credential_types::Credentials;
 use aws_sdk_eks::types::{Cluster, ClusterStatus};
 use serde_json::json;
 use slipway_model::{ClusterTarget, TenantId};
 use slipway_ports::{Clock, SecretString, TargetError};
 
-use crate::failure::{Failure, chain};
+use crate::{
+    clients::Clients,
+    failure::{Failure, chain},
+};
 
 pub use token::{TOKEN_LIFETIME, TokenError, mint_token};
 
@@ -27,7 +26,7 @@ const LONGEST_SESSION_NAME: usize = 64;
 /// Makes kubeconfigs for EKS clusters.
 #[derive(Clone)]
 pub struct EksClusters {
-    config: SdkConfig,
+    clients: Clients,
     clock: Arc<dyn Clock>,
 }
 
@@ -44,14 +43,6 @@ pub enum EksError {
     /// It is not an EKS cluster.
     #[error("a cluster of type '{0}' is not reached through EKS: expected type 'eks'")]
     NotEks(&'static str),
-    /// Nobody gave credentials.
-    #[error("there are no AWS credentials for EKS cluster '{cluster}': {reason}")]
-    NoCredentials {
-        /// Name of the cluster.
-        cluster: String,
-        /// What was tried.
-        reason: String,
-    },
     /// The role of another account cannot be taken on.
     #[error(
         "role '{role}' for EKS cluster '{cluster}' cannot be assumed: {reason}; its trust policy must name this control plane's role and the registered external id"
@@ -147,16 +138,16 @@ impl From<EksError> for TargetError {
 }
 
 impl EksClusters {
-    /// Uses the credentials of `config`, or those of a cluster's own role. `clock` says when tokens are signed.
-    pub fn new(config: SdkConfig, clock: Arc<dyn Clock>) -> Self {
-        Self { config, clock }
+    /// Uses the credentials of `clients`, or those of a cluster's own role. `clock` says when tokens are signed.
+    pub fn new(clients: Clients, clock: Arc<dyn Clock>) -> Self {
+        Self { clients, clock }
     }
 
     /// A kubeconfig (JSON, which is YAML) with the cluster's address, its certificate authority and a token that is
     /// good for [`TOKEN_LIFETIME`]: for this invocation, never to be kept. It names no program and no file.
     ///
     /// # Errors
-    /// Without credentials, when the role is refused, when the cluster is absent or not active.
+    /// When the role is refused, when the cluster is absent or not active.
     pub async fn kubeconfig(
         &self,
         tenant: &TenantId,
@@ -178,7 +169,7 @@ impl EksClusters {
         };
         let credentials = match role_arn {
             Some(role) => reach.assume(tenant, role, external_id.as_deref()).await?,
-            None => reach.own_credentials().await?,
+            None => self.clients.credentials().clone(),
         };
         let cluster = reach.describe(&credentials, role_arn.as_deref()).await?;
         reach.kubeconfig(&cluster, credentials)
@@ -193,22 +184,6 @@ struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    async fn own_credentials(&self) -> Result<Credentials, EksError> {
-        let absent = |reason| EksError::NoCredentials {
-            cluster: self.name.to_owned(),
-            reason,
-        };
-        let provider = self
-            .clusters
-            .config
-            .credentials_provider()
-            .ok_or_else(|| absent("no credentials provider is configured".to_owned()))?;
-        provider
-            .provide_credentials()
-            .await
-            .map_err(|error| absent(chain(&error)))
-    }
-
     /// Takes on the cluster's role, in a session that names slipway and the tenant in the other account's logs.
     async fn assume(
         &self,
@@ -216,11 +191,6 @@ impl Reach<'_> {
         role: &str,
         external_id: Option<&str>,
     ) -> Result<Credentials, EksError> {
-        // Asked first, because a call without credentials fails with less to go by.
-        self.own_credentials().await?;
-        let config = aws_sdk_sts::config::Builder::from(&self.clusters.config)
-            .region(Region::new(self.region.to_owned()))
-            .build();
         let mut session = format!("slipway-{tenant}");
         session.truncate(LONGEST_SESSION_NAME);
         let refused = |reason, transient| EksError::Role {
@@ -229,7 +199,10 @@ impl Reach<'_> {
             reason,
             transient,
         };
-        let answer = aws_sdk_sts::Client::from_conf(config)
+        let answer = self
+            .clusters
+            .clients
+            .sts(self.region)
             .assume_role()
             .role_arn(role)
             .role_session_name(session)
@@ -255,12 +228,6 @@ impl Reach<'_> {
     }
 
     async fn describe(&self, credentials: &Credentials, role: Option<&str>) -> Result<Cluster, EksError> {
-        let config = aws_sdk_eks::config::Builder::from(&self.clusters.config)
-            .region(Region::new(self.region.to_owned()))
-            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
-            // The shared cache would keep an entry per call for as long as the process lives.
-            .identity_cache(aws_sdk_eks::config::IdentityCache::no_cache())
-            .build();
         let absent = || EksError::Absent {
             cluster: self.name.to_owned(),
             region: self.region.to_owned(),
@@ -269,7 +236,10 @@ impl Reach<'_> {
                 None => " of this account".to_owned(),
             },
         };
-        let answer = aws_sdk_eks::Client::from_conf(config)
+        let answer = self
+            .clusters
+            .clients
+            .eks(self.region, Some(credentials.clone()))
             .describe_cluster()
             .name(self.name)
             .send()
