@@ -54,8 +54,9 @@ impl Plane {
             (Queue::ExecuteStep, 64),
             (Queue::Topic(BUDUSECASES_EVENTS.to_owned()), 64),
         ] {
-            let (app, ended) = (app.clone(), ended.clone());
+            let (app, ended, gives_up) = (app.clone(), ended.clone(), app.clone());
             let consumer = Consumer {
+                max_receives: embedded.max_receives(&queue),
                 queue,
                 concurrency,
                 visibility: Duration::from_secs(300),
@@ -77,7 +78,11 @@ impl Plane {
                     result
                 }
             };
-            tokio::spawn(consumer.run(embedded.receiver(), stopped.clone(), handle));
+            let give_up = move |queue, message, reason: String| {
+                let app = gives_up.clone();
+                async move { app.give_up(&queue, &message, &reason).await }
+            };
+            tokio::spawn(consumer.run(embedded.receiver(), stopped.clone(), handle, give_up));
         }
         Self {
             app,

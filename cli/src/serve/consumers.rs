@@ -36,17 +36,24 @@ pub(super) fn start(
     ];
     for (queue, concurrency) in queues {
         let consumer = Consumer {
+            max_receives: embedded.max_receives(&queue),
             queue,
             concurrency,
             visibility: app.settings.invocation + Duration::from_secs(60),
         };
-        let app = app.clone();
-        tasks.spawn(
-            consumer.run(Arc::clone(receiver), stop.clone(), move |queue, message| {
-                let app = app.clone();
+        let (handles, gives_up) = (app.clone(), app.clone());
+        tasks.spawn(consumer.run(
+            Arc::clone(receiver),
+            stop.clone(),
+            move |queue, message| {
+                let app = handles.clone();
                 async move { app.handle(&queue, message).await }
-            }),
-        );
+            },
+            move |queue, message, reason| {
+                let app = gives_up.clone();
+                async move { app.give_up(&queue, &message, &reason).await }
+            },
+        ));
     }
     tasks.spawn(schedule(app.clone(), embedded.clone(), stop.clone()));
     tasks
@@ -65,6 +72,13 @@ async fn schedule(app: App, embedded: Embedded, mut stop: watch::Receiver<bool>)
             tracing::error!(
                 error = super::chain(&error),
                 "the schedule could not look at everything; it looks again in a minute"
+            );
+        }
+        // What a handler's claim kept from being given up at once, and what was never acknowledged.
+        if let Err(error) = app.look_at_dead_letters().await {
+            tracing::error!(
+                error = super::chain(&error),
+                "the schedule could not look at every dead letter; it looks again in a minute"
             );
         }
         if let Err(error) = embedded.sweep().await {

@@ -27,16 +27,30 @@ pub struct Consumer {
     pub concurrency: usize,
     /// How long a message is invisible to others: longer than an invocation may take.
     pub visibility: Duration,
+    /// Times that a message is received before it becomes a dead letter, as
+    /// [`Embedded::max_receives`](crate::Embedded::max_receives) says for the queue.
+    pub max_receives: u32,
 }
 
 impl Consumer {
     /// Receives messages and has `handle` deal with them until `stop` is true; then lets those that are being
     /// worked on finish. A message whose handler fails or panics comes back, later each time. A message that cannot
     /// be read is dropped from a topic, where anybody may write, and becomes a dead letter on any other queue.
-    pub async fn run<H, F, E>(self, receiver: Arc<dyn Receiver>, mut stop: watch::Receiver<bool>, handle: H)
-    where
+    ///
+    /// Before a message that failed as often as is allowed becomes a dead letter, `give_up` is told, with the reason,
+    /// so that what waits for it can end. Should that fail too, the message becomes one all the same: whoever looks at
+    /// the dead letters tries again.
+    pub async fn run<H, F, G, U, E>(
+        self,
+        receiver: Arc<dyn Receiver>,
+        mut stop: watch::Receiver<bool>,
+        handle: H,
+        give_up: G,
+    ) where
         H: Fn(Queue, Message) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
+        G: Fn(Queue, Message, String) -> U + Clone + Send + Sync + 'static,
+        U: Future<Output = Result<(), E>> + Send + 'static,
         E: Error + Send + Sync + 'static,
     {
         let places = Arc::new(Semaphore::new(self.concurrency));
@@ -61,14 +75,15 @@ impl Consumer {
                         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                             break;
                         };
-                        let work = deal_with(
-                            Arc::clone(&receiver),
-                            self.queue.clone(),
+                        let work = Work {
+                            receiver: Arc::clone(&receiver),
+                            queue: self.queue.clone(),
+                            is_last: delivery.receive_count >= self.max_receives,
                             delivery,
-                            handle.clone(),
-                        );
+                        };
+                        let (handle, give_up) = (handle.clone(), give_up.clone());
                         running.spawn(async move {
-                            work.await;
+                            work.deal_with(handle, give_up).await;
                             drop(place);
                         });
                     }
@@ -85,38 +100,73 @@ impl Consumer {
     }
 }
 
-async fn deal_with<H, F, E>(receiver: Arc<dyn Receiver>, queue: Queue, delivery: Delivery, handle: H)
+/// One delivery.
+struct Work {
+    receiver: Arc<dyn Receiver>,
+    queue: Queue,
+    delivery: Delivery,
+    /// Whether the message becomes a dead letter if it fails now.
+    is_last: bool,
+}
+
+impl Work {
+    async fn deal_with<H, F, G, U, E>(self, handle: H, give_up: G)
+    where
+        H: Fn(Queue, Message) -> F,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        G: Fn(Queue, Message, String) -> U,
+        U: Future<Output = Result<(), E>> + Send + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let (queue, receipt) = (&self.queue, &self.delivery.receipt);
+        let name = queue.name();
+        let settled = match Message::from_body(queue, &self.delivery.body) {
+            Err(error) if matches!(queue, Queue::Topic(_)) => {
+                tracing::warn!(queue = name, error = %chain(&error), "dropped an event that cannot be read");
+                self.receiver.acknowledge(queue, receipt).await
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::error!(queue = name, reason, "a message became a dead letter at once");
+                self.receiver.bury(queue, receipt, &reason).await
+            }
+            Ok(message) => match attempt(handle(queue.clone(), message.clone())).await {
+                Ok(()) => self.receiver.acknowledge(queue, receipt).await,
+                Err(reason) => {
+                    if self.is_last {
+                        tracing::error!(queue = name, reason, "a message failed for the last time");
+                        if let Err(error) = attempt(give_up(queue.clone(), message, reason.clone())).await {
+                            tracing::error!(
+                                queue = name,
+                                error,
+                                "what a dead letter is about could not be ended; it is tried again"
+                            );
+                        }
+                    } else {
+                        tracing::error!(queue = name, reason, "a message failed and will come again");
+                    }
+                    let pause =
+                        Duration::from_secs(1 << self.delivery.receive_count.min(6)).min(LONGEST_PAUSE);
+                    self.receiver.release(queue, receipt, pause, &reason).await
+                }
+            },
+        };
+        if let Err(error) = settled {
+            tracing::error!(queue = name, error = %chain(&error), "cannot settle a message; it will come again");
+        }
+    }
+}
+
+/// Runs work as a task of its own, so that a panic ends the message's handling and nothing else. Why it failed.
+async fn attempt<F, E>(work: F) -> Result<(), String>
 where
-    H: Fn(Queue, Message) -> F,
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    let name = queue.name().to_owned();
-    let settled = match Message::from_body(&queue, &delivery.body) {
-        Err(error) if matches!(queue, Queue::Topic(_)) => {
-            tracing::warn!(queue = name, error = %chain(&error), "dropped an event that cannot be read");
-            receiver.acknowledge(&queue, &delivery.receipt).await
-        }
-        Err(error) => receiver.bury(&queue, &delivery.receipt, &chain(&error)).await,
-        Ok(message) => {
-            // A task of its own, so that a panic ends the message's handling and nothing else.
-            let reason = match tokio::spawn(handle(queue.clone(), message)).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(chain(&error)),
-                Err(panicked) => Some(format!("the handler panicked: {panicked}")),
-            };
-            match reason {
-                None => receiver.acknowledge(&queue, &delivery.receipt).await,
-                Some(reason) => {
-                    tracing::error!(queue = name, reason, "a message failed and will come again");
-                    let pause = Duration::from_secs(1 << delivery.receive_count.min(6)).min(LONGEST_PAUSE);
-                    receiver.release(&queue, &delivery.receipt, pause, &reason).await
-                }
-            }
-        }
-    };
-    if let Err(error) = settled {
-        tracing::error!(queue = name, error = %chain(&error), "cannot settle a message; it will come again");
+    match tokio::spawn(work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(panicked) => Err(format!("the handler panicked: {panicked}")),
     }
 }
 

@@ -132,6 +132,11 @@ impl Embedded {
         Arc::new(SqliteReceiver::new(Arc::clone(&self.core), self.epoch))
     }
 
+    /// Times that a message of that queue is received before it becomes a dead letter; at least 1.
+    pub fn max_receives(&self, queue: &Queue) -> u32 {
+        self.core.queues.allowed(queue)
+    }
+
     /// The secrets.
     pub fn secrets(&self) -> Arc<dyn Secrets> {
         Arc::new(self.secrets.clone())

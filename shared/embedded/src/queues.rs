@@ -80,7 +80,8 @@ impl Queues {
             .expect("nothing panics while it holds the queues")
     }
 
-    fn allowed(&self, queue: &Queue) -> u32 {
+    /// Times that a message of that queue is received before it becomes a dead letter.
+    pub(crate) fn allowed(&self, queue: &Queue) -> u32 {
         self.max_receives_of
             .get(queue)
             .copied()
