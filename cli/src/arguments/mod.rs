@@ -1,5 +1,6 @@
 //! The command line.
 
+mod dead_letters;
 mod deployments;
 mod others;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use dead_letters::{DeadLetterCommand, RedriveArguments};
 pub(crate) use deployments::{
     ActArguments, ChangeArguments, DeployArguments, DeploymentArguments, EventsArguments, LogsArguments,
     RollbackArguments, StatusArguments, UpgradeArguments,
@@ -125,6 +127,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  slipway approve 6c079ba2-30bd-493e-b097-d56fee884a6d release --comment 'looks good'\n  slipway approve 6c079ba2-30bd-493e-b097-d56fee884a6d release --reject"
     )]
     Approve(ApproveArguments),
+    /// List, look at and put back messages that nobody could deal with
+    #[command(subcommand)]
+    Dlq(DeadLetterCommand),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  slipway completions bash > ~/.local/share/bash-completion/completions/slipway"
@@ -200,6 +205,42 @@ mod tests {
         assert!(!parse(&["--render", "--kubeconfig", "f"]));
         assert!(!parse(&["--render", "--context", "x"]));
         assert!(!parse(&["--eks", "e"]));
+    }
+
+    #[test]
+    fn dead_letters_are_put_back_by_id_or_all_together() {
+        let parse = |rest: &[&str]| {
+            let arguments =
+                Arguments::try_parse_from(["slipway", "dlq", "redrive"].iter().chain(rest)).ok()?;
+            match arguments.command {
+                Command::Dlq(DeadLetterCommand::Redrive(redrive)) => Some(redrive),
+                other => panic!("{other:?}"),
+            }
+        };
+        let some = parse(&["17", "18", "--queue", "deploy-helm"]).unwrap();
+        assert_eq!(
+            (some.ids, some.all),
+            (vec!["17".to_owned(), "18".to_owned()], false)
+        );
+        assert_eq!(some.queue.as_deref(), Some("deploy-helm"));
+        let all = parse(&["--all", "--queue", "plan-dag"]).unwrap();
+        assert!(all.all && all.ids.is_empty());
+        assert_eq!(all.queue.as_deref(), Some("plan-dag"));
+        assert!(parse(&["--all"]).unwrap().queue.is_none());
+        assert!(parse(&[]).is_none());
+        assert!(parse(&["--queue", "plan-dag"]).is_none());
+        assert!(parse(&["17", "--all"]).is_none());
+    }
+
+    #[test]
+    fn a_dead_letter_is_shown_by_its_id() {
+        let show = ["slipway", "dlq", "show"];
+        assert!(Arguments::try_parse_from(show).is_err());
+        let parsed = Arguments::try_parse_from(show.iter().chain(&["17"])).unwrap();
+        let Command::Dlq(DeadLetterCommand::Show { id, queue }) = parsed.command else {
+            panic!("not a look")
+        };
+        assert_eq!((id.as_str(), queue), ("17", None));
     }
 
     #[test]

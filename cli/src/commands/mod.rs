@@ -2,6 +2,7 @@
 
 mod clusters;
 mod dag;
+mod dead_letters;
 mod deploy;
 mod deployments;
 mod history;
@@ -105,6 +106,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Catalog => lists::catalog(&session),
         Command::Actions => lists::actions(&session),
         Command::Approve(approve) => run::approve(&session, &approve),
+        Command::Dlq(command) => dead_letters::run(&session, &command),
         Command::Serve(_) | Command::Dag(_) | Command::Completions { .. } => {
             unreachable!("dealt with above, because they need no control plane")
         }
