@@ -1,33 +1,9 @@
 //! Secrets reach the cluster, and nothing else.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
 use slipway_tests::{Chart, Kubernetes, Options, Receiver, Registry, Template, component, text};
 
 const SECRET: &str = "correct-horse-battery-staple-41";
-
-/// Files below a folder in which a text stands.
-fn holding(folder: &Path, wanted: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holding(&path, wanted));
-            continue;
-        }
-        // What Helm has removed in between holds nothing.
-        let bytes = fs::read(&path).unwrap_or_default();
-        if bytes
-            .windows(wanted.len())
-            .any(|window| window == wanted.as_bytes())
-        {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
 
 #[test]
 fn a_secret_parameter_stands_in_the_release_and_nowhere_else() {
@@ -96,12 +72,12 @@ fn a_secret_parameter_stands_in_the_release_and_nowhere_else() {
     server.stop();
     let log = server.whole_log();
     assert!(!log.contains(SECRET), "in the log");
-    assert_eq!(holding(&server.data(), SECRET), [""; 0]);
+    assert_eq!(server.holding(SECRET), [""; 0]);
     let token = kubernetes
         .kubeconfig()
         .lines()
         .find_map(|line| line.trim().strip_prefix("token: ").map(str::to_owned));
     let token = token.unwrap();
     assert!(!log.contains(token.trim()), "the cluster's token is in the log");
-    assert_eq!(holding(&server.data(), token.trim()), [""; 0]);
+    assert_eq!(server.holding(token.trim()), [""; 0]);
 }
