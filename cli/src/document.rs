@@ -3,18 +3,11 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
-use slipway_model::{Catalog, JsonMap};
+use slipway_model::JsonMap;
+
+pub(crate) use slipway_dag::bundled_catalog;
 
 use crate::{arguments::ChangeArguments, failure::Failure};
-
-/// The catalog that this program carries.
-const CATALOG: &str = include_str!("../../templates/catalog.yaml");
-
-/// The catalog that this program carries, which an embedded control plane serves.
-pub(crate) fn bundled_catalog() -> Catalog {
-    let value = slipway_dag::parse(CATALOG, slipway_dag::MAX_TEMPLATE_BYTES).expect("the catalog is YAML");
-    slipway_dag::template::check_catalog(value).expect("the catalog is valid")
-}
 
 /// Reads a file of at most `limit` bytes in JSON or YAML.
 pub(crate) fn read(file: &Path, limit: usize) -> Result<Value, Failure> {

@@ -1,3 +1,22 @@
-//! Clusters over HTTP.
+//! Answers the calls of `/clusters`.
 
-fn main() {}
+use std::{process::ExitCode, time::Duration};
+
+use slipway_api::Resource;
+use slipway_app::{App, Services};
+use slipway_lambda_shell::{Function, start};
+
+/// As long as API Gateway waits.
+const TIME_OUT: Duration = Duration::from_secs(29);
+
+fn main() -> ExitCode {
+    let function = Function::new("clusters-api", TIME_OUT);
+    start(function, async |shell| {
+        // Looking at clusters needs no Helm.
+        let services = Services {
+            connector: shell.clusters(),
+            ..shell.services()
+        };
+        shell.answer(&[Resource::Clusters], App::new(services)).await
+    })
+}

@@ -1,3 +1,25 @@
-//! Claims and runs steps.
+//! Runs the steps of executions.
 
-fn main() {}
+use std::{process::ExitCode, time::Duration};
+
+use slipway_app::{App, Services};
+use slipway_lambda_shell::{ALL_QUEUES, Function, start};
+use slipway_model::Queue;
+
+/// As the infrastructure templates say.
+const TIME_OUT: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    let function = Function::new("execute-step", TIME_OUT)
+        .sends_to(&ALL_QUEUES)
+        .with_dead_letters();
+    start(function, async |shell| {
+        // Steps look at clusters, call the outside and make jobs; Helm runs elsewhere.
+        let services = Services {
+            connector: shell.clusters(),
+            outside: shell.outside(),
+            ..shell.services()
+        };
+        shell.consume(Queue::ExecuteStep, App::new(services)).await
+    })
+}

@@ -1,3 +1,22 @@
-//! Jobs over HTTP.
+//! Answers the calls of `/jobs`.
 
-fn main() {}
+use std::{process::ExitCode, time::Duration};
+
+use slipway_api::Resource;
+use slipway_app::{App, Services};
+use slipway_lambda_shell::{Function, start};
+
+/// As long as API Gateway waits.
+const TIME_OUT: Duration = Duration::from_secs(29);
+
+fn main() -> ExitCode {
+    let function = Function::new("jobs-api", TIME_OUT).sends_to(&["deploy-helm", "budpipelineEvents"]);
+    start(function, async |shell| {
+        // Looking at clusters needs no Helm.
+        let services = Services {
+            connector: shell.clusters(),
+            ..shell.services()
+        };
+        shell.answer(&[Resource::Jobs], App::new(services)).await
+    })
+}

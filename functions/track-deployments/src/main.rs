@@ -1,3 +1,22 @@
-//! Turns progress into the status of deployments.
+//! Turns the progress of executions into the status of deployments.
 
-fn main() {}
+use std::{process::ExitCode, time::Duration};
+
+use slipway_app::App;
+use slipway_lambda_shell::{ALL_QUEUES, Function, start};
+use slipway_model::{BUDUSECASES_EVENTS, Queue};
+
+/// As the infrastructure templates say.
+const TIME_OUT: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    let function = Function::new("track-deployments", TIME_OUT)
+        .sends_to(&ALL_QUEUES)
+        .with_dead_letters();
+    start(function, async |shell| {
+        let services = shell.services();
+        shell
+            .consume(Queue::Topic(BUDUSECASES_EVENTS.to_owned()), App::new(services))
+            .await
+    })
+}

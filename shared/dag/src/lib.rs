@@ -4,6 +4,7 @@
 //! Nothing here does I/O or reads a clock. Errors are lists of [`FieldError`](slipway_model::FieldError), all at
 //! once, each naming the place, what is wrong and what would be right.
 
+mod catalog;
 mod compile;
 pub mod dag;
 mod faults;
@@ -19,6 +20,7 @@ mod suggest;
 pub mod template;
 mod topology;
 
+pub use catalog::bundled_catalog;
 pub use compile::{Plan, compile};
 pub use parse::{MAX_DAG_BYTES, MAX_DEPTH, MAX_TEMPLATE_BYTES, ParseError, parse};
 pub use planning::{DeploymentInput, merge_values, plan_deployment, release_name};

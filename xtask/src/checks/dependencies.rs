@@ -34,7 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aws", &["ports", "model"]),
     (
         "lambda-shell",
-        &["aws", "api", "app", "helm", "outside", "policy", "ports", "model"],
+        &["aws", "api", "app", "dag", "helm", "outside", "policy", "ports", "model"],
     ),
     ("templates-api", FUNCTION),
     ("deployments-api", FUNCTION),

@@ -1,0 +1,71 @@
+//! The real clock and real chance.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use slipway_model::Timestamp;
+use slipway_ports::{Clock, Ids};
+use uuid::Uuid;
+
+/// The clock of the machine that the function runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the clock that is injected everywhere else"
+        )]
+        let now = SystemTime::now();
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(0).plus(since_epoch)
+    }
+}
+
+/// Identifiers that nobody can guess.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn uuid(&self) -> Uuid {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the generator that is injected everywhere else"
+        )]
+        Uuid::new_v4()
+    }
+}
+
+/// Time that an invocation may spend on its work: until `reserve` before the function's end, which Lambda names in
+/// milliseconds since the epoch. A function whose configured time-out is longer than `time_out` does not get more,
+/// because its leases count on that.
+pub(crate) fn budget(clock: &dyn Clock, end: u64, time_out: Duration) -> Duration {
+    let end = Timestamp::from_millis(i64::try_from(end).unwrap_or(i64::MAX));
+    end.since(clock.now())
+        .min(time_out)
+        .saturating_sub(reserve(time_out))
+}
+
+/// What is kept of an invocation for handing back what is not finished: a tenth, between one and ten seconds.
+pub(crate) fn reserve(time_out: Duration) -> Duration {
+    (time_out / 10).clamp(Duration::from_secs(1), Duration::from_secs(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_testkit::{ManualClock, START};
+
+    use super::*;
+
+    #[test]
+    fn work_ends_before_the_function_does() {
+        let clock = ManualClock::default();
+        let end = u64::try_from(START.as_millis()).unwrap() + 20_000;
+        let seconds = |time_out| budget(&clock, end, Duration::from_secs(time_out)).as_millis();
+        assert_eq!(seconds(180), 10_000);
+        assert_eq!(seconds(29), 17_100);
+        assert_eq!(seconds(15), 13_500, "never more than the function's own time-out");
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(seconds(180), 0, "what has passed leaves nothing");
+    }
+}

@@ -1,0 +1,48 @@
+//! Why a function does not start.
+
+use std::error::Error;
+
+/// Why a function does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShellError {
+    /// Settings are missing or wrong, or what they name is not there.
+    #[error("the function cannot start: {}", .problems.join("; "))]
+    Setup {
+        /// Each names a setting, what is wrong with it and what would be right.
+        problems: Vec<String>,
+    },
+    /// The asynchronous runtime has no threads or timers to work with.
+    #[error("the function cannot start its runtime")]
+    Threads(#[source] std::io::Error),
+    /// Lambda's runtime API does not answer any more.
+    #[error("Lambda's runtime API failed")]
+    Runtime(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ShellError {
+    /// The type under which Lambda and its dashboards count the failure.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Setup { .. } => "Slipway.Setup",
+            Self::Threads(_) => "Slipway.Threads",
+            Self::Runtime(_) => "Slipway.Runtime",
+        }
+    }
+}
+
+/// An error with everything that led to it.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some libraries repeat the source's text.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! Helm, asked for its version when it is first needed: a cold start does not wait for that.
+
+use std::{env, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use slipway_aws::EksClusters;
+use slipway_helm::{BundledCharts, Charts, Helm, HelmConnector, HelmSettings, RenderStore};
+use slipway_model::{Cluster, TenantId};
+use slipway_ports::{
+    ChartError, ChartSource, Connector, PulledChart, SecretString, Secrets, Target, TargetError,
+};
+use tokio::sync::OnceCell;
+
+use crate::{connector::AwsConnector, settings::HelmPlaces};
+
+/// Helms that run at the same time in one function: more would have too little memory each.
+const PROCESSES: usize = 4;
+
+/// Clusters and charts by way of Helm.
+pub struct LateHelm {
+    pub(crate) places: HelmPlaces,
+    pub(crate) plain_http_hosts: Vec<String>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) renders: RenderStore,
+    pub(crate) eks: EksClusters,
+    pub(crate) found: OnceCell<Found>,
+}
+
+impl fmt::Debug for LateHelm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LateHelm")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What works once Helm was found.
+pub(crate) struct Found {
+    connector: AwsConnector,
+    charts: Charts,
+}
+
+impl LateHelm {
+    /// Looks for Helm. A search that fails is made again the next time.
+    async fn find(&self) -> Result<&Found, String> {
+        self.found.get_or_try_init(|| self.search()).await
+    }
+
+    async fn search(&self) -> Result<Found, String> {
+        // The only place that a function can write to.
+        let work = env::temp_dir().join("slipway-helm");
+        std::fs::create_dir_all(&work)
+            .map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
+        let mut settings = HelmSettings::new(&work);
+        settings.processes = PROCESSES;
+        let helm = Helm::locate(Some(&self.places.binary), settings)
+            .await
+            .map_err(|error| format!("{error}; SLIPWAY_HELM names the binary"))?;
+        tracing::info!(version = %helm.version(), "Helm is there");
+        let charts = Charts::new(helm.clone(), BundledCharts::Directory(self.places.charts.clone()))
+            .with_plain_http(self.plain_http_hosts.iter().cloned())
+            .with_secrets(Arc::clone(&self.secrets));
+        let connector = AwsConnector::new(HelmConnector::new(helm, self.renders.clone()), self.eks.clone());
+        Ok(Found { connector, charts })
+    }
+}
+
+#[async_trait]
+impl Connector for LateHelm {
+    async fn connect(
+        &self,
+        tenant: &TenantId,
+        cluster: &Cluster,
+        kubeconfig: Option<&SecretString>,
+    ) -> Result<Arc<dyn Target>, TargetError> {
+        let found = self.find().await.map_err(TargetError::transient)?;
+        found.connector.connect(tenant, cluster, kubeconfig).await
+    }
+}
+
+#[async_trait]
+impl ChartSource for LateHelm {
+    async fn pull(
+        &self,
+        tenant: &TenantId,
+        reference: &str,
+        version: Option<&str>,
+    ) -> Result<PulledChart, ChartError> {
+        match self.find().await {
+            Ok(found) => found.charts.pull(tenant, reference, version).await,
+            Err(reason) => Err(ChartError::Unavailable {
+                reference: reference.to_owned(),
+                reason,
+            }),
+        }
+    }
+}
