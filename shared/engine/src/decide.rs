@@ -19,6 +19,15 @@ const LONGEST_OLD_MESSAGE: usize = 1000;
 /// what it waited for and tidies up; the step's own limit is for a job that nobody works on any more.
 const JOB_GRACE: Duration = Duration::from_secs(120);
 
+/// How much longer than its attempt may take the claim of an action holds that can be repeated.
+const CLAIM_MARGIN: Duration = Duration::from_secs(30);
+
+/// How long an action may take whatever its step says: a call that has begun is let finish.
+const LONGEST_ACTION: Duration = Duration::from_secs(120);
+
+/// Claims of one attempt that may get lost before the step gives up: what kills every process that runs it must end.
+const LOST_CLAIMS: u64 = 10;
+
 /// How claims are made and judged.
 #[derive(Debug, Clone)]
 pub struct Claims<'a> {
@@ -224,8 +233,15 @@ impl Step<'_> {
                            must not be repeated";
                 self.fail(record, why.to_owned(), FailureKind::Permanent)
             }
-            EffectClass::Pure | EffectClass::Idempotent => match self.stopped(record) {
+            EffectClass::Pure | EffectClass::Idempotent => match self.closed(record) {
                 Some(end) => Decision::Write(Box::new(end)),
+                None if record.fence > LOST_CLAIMS + record.attempts.len() as u64 => {
+                    let why = format!(
+                        "the process that ran the action ended before it answered, {LOST_CLAIMS} times and more"
+                    );
+                    self.fail(record, why, FailureKind::Permanent)
+                }
+                // Whatever its deadline says: the time was the lost process's, and a repeat gets as much again.
                 None => self.attempt(record, record.attempt),
             },
         }
@@ -309,6 +325,18 @@ impl Step<'_> {
 
     /// The record of a step that must end because of a cancellation or a deadline.
     fn stopped(&self, record: &StepRecord) -> Option<StepRecord> {
+        self.closed(record).or_else(|| {
+            let is_late = record.deadline.is_some_and(|deadline| self.now >= deadline);
+            is_late.then(|| {
+                let limit = self.timeout_seconds();
+                let why = format!("the step passed its deadline of {limit} seconds");
+                self.ended(record, StepStatus::TimedOut, false, Some(why))
+            })
+        })
+    }
+
+    /// The record of a step that must end because its execution does.
+    fn closed(&self, record: &StepRecord) -> Option<StepRecord> {
         match closing(self.header) {
             Some(Closing::Cancelled) => {
                 let why = "the execution was cancelled".to_owned();
@@ -318,14 +346,7 @@ impl Step<'_> {
                 let why = "the execution passed its deadline".to_owned();
                 Some(self.ended(record, StepStatus::TimedOut, false, Some(why)))
             }
-            Some(Closing::Failing) | None if record.deadline.is_some_and(|deadline| self.now >= deadline) => {
-                let why = format!(
-                    "the step passed its deadline of {} seconds",
-                    self.timeout_seconds()
-                );
-                Some(self.ended(record, StepStatus::TimedOut, false, Some(why)))
-            }
-            _ => None,
+            Some(Closing::Failing) | None => None,
         }
     }
 
@@ -339,19 +360,24 @@ impl Step<'_> {
     }
 
     fn attempt(&self, record: &StepRecord, attempt: u32) -> Decision {
-        let fresh_attempt = attempt != record.attempt;
+        let limit = Duration::from_secs(self.timeout_seconds());
         let mut next = record.clone();
         next.status = StepStatus::Running;
         next.attempt = attempt;
         next.fence += 1;
-        next.lease_until = Some(self.now.plus(self.claims.lease));
+        // What can be repeated is, soon after its time is over; what cannot has to be over for certain.
+        let lease = match self.claims.effect {
+            EffectClass::Once => self.claims.lease,
+            EffectClass::Pure | EffectClass::Idempotent => {
+                self.claims.lease.min(limit.max(LONGEST_ACTION) + CLAIM_MARGIN)
+            }
+        };
+        next.lease_until = Some(self.now.plus(lease));
         self.claims.epoch.clone_into(&mut next.epoch);
         next.wake_at = None;
         next.job_id = None;
         next.started_at = next.started_at.or(Some(self.now));
-        if fresh_attempt {
-            next.deadline = Some(self.now.plus(Duration::from_secs(self.timeout_seconds())));
-        }
+        next.deadline = Some(self.now.plus(limit));
         Decision::Attempt(Box::new(next))
     }
 
@@ -443,6 +469,7 @@ fn fresh() -> StepRecord {
         wake_at: None,
         job_id: None,
         outputs: JsonMap::new(),
+        outputs_blob: None,
         error_message: None,
         satisfied: false,
         started_at: None,

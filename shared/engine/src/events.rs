@@ -3,14 +3,18 @@
 use serde_json::{Value, json};
 use slipway_model::{Event, EventType, Execution, ExecutionStatus, Node, StepRecord, StepStatus, TenantId};
 
-fn event(header: &Execution, event_type: EventType, payload: Value) -> Event {
+fn event(header: &Execution, event_type: EventType, payload: Value, read_at: &str) -> Event {
     Event {
         event_type: event_type.as_str().to_owned(),
         workflow_id: header.id.to_string(),
         tenant_id: (header.tenant != TenantId::local()).then(|| header.tenant.to_string()),
         payload,
     }
+    .fitted(&format!("/api/v1/executions/{}{read_at}", header.id))
 }
+
+/// Where the outputs of steps are read.
+const STEPS: &str = "/progress?detail=steps";
 
 /// `step_started`, for an attempt that began.
 pub fn step_started_event(header: &Execution, node: &Node, record: &StepRecord) -> Event {
@@ -19,6 +23,7 @@ pub fn step_started_event(header: &Execution, node: &Node, record: &StepRecord) 
         EventType::StepStarted,
         json!({
             "execution_id": header.id,
+            "deployment_id": header.deployment_id,
             "step_id": node.id,
             "status": StepStatus::Running,
             "attempt": record.attempt,
@@ -26,10 +31,12 @@ pub fn step_started_event(header: &Execution, node: &Node, record: &StepRecord) 
             "outputs": {},
             "error_message": null,
         }),
+        STEPS,
     )
 }
 
-/// `step_completed` or `step_failed`, for a record that is terminal; nothing for one that is not.
+/// `step_completed` or `step_failed`, for a record that is terminal and has its outputs with it; nothing for one that
+/// is not.
 pub fn step_event(header: &Execution, node: &Node, record: &StepRecord) -> Option<Event> {
     if !record.status.is_terminal() {
         return None;
@@ -48,6 +55,7 @@ pub fn step_event(header: &Execution, node: &Node, record: &StepRecord) -> Optio
         event_type,
         json!({
             "execution_id": header.id,
+            "deployment_id": header.deployment_id,
             "step_id": node.id,
             "status": record.status,
             "attempt": record.attempt,
@@ -55,6 +63,7 @@ pub fn step_event(header: &Execution, node: &Node, record: &StepRecord) -> Optio
             "outputs": outputs,
             "error_message": record.error_message,
         }),
+        STEPS,
     ))
 }
 
@@ -80,11 +89,13 @@ pub fn execution_event(header: &Execution) -> Option<Event> {
         event_type,
         json!({
             "execution_id": header.id,
+            "deployment_id": header.deployment_id,
             "step_id": null,
             "status": header.status,
             "at": header.ended_at,
             "outputs": header.outputs,
             "error_message": error_message,
         }),
+        "",
     ))
 }

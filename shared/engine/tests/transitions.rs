@@ -394,6 +394,104 @@ fn an_expired_claim_is_taken_over_if_repeating_is_safe_and_fails_otherwise() {
 }
 
 #[test]
+fn an_expired_claim_is_taken_over_although_the_time_of_its_attempt_is_over() {
+    // Functions hold claims for longer than most attempts may take.
+    let long = |effect| Claims {
+        lease: Duration::from_secs(300),
+        ..claims(effect, "e1")
+    };
+    let (idempotent, once) = (long(EffectClass::Idempotent), long(EffectClass::Once));
+    let begin = |claims| match decide(&node(1), None, &header(), READY, NOW, claims).unwrap() {
+        Decision::Attempt(claim) => *claim,
+        other => panic!("{other:?}"),
+    };
+    let mut claim = begin(&idempotent);
+    let until = claim.lease_until.unwrap();
+    assert!(until > claim.deadline.unwrap() && until < NOW.plus(Duration::from_secs(300)));
+    // Until it is certain that nobody runs it any more, what must not be repeated is left alone.
+    assert_eq!(begin(&once).lease_until, Some(NOW.plus(Duration::from_secs(300))));
+
+    for lost in 1..=10 {
+        let at = claim.lease_until.unwrap();
+        let next = match decide(
+            &node(1),
+            Some(&claim),
+            &header(),
+            StepEvent::Poke,
+            at,
+            &idempotent,
+        )
+        .unwrap()
+        {
+            Decision::Attempt(next) => *next,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((next.attempt, next.fence), (1, lost + 1));
+        assert_eq!(next.deadline, Some(at.plus(Duration::from_secs(100))));
+        claim = next;
+    }
+    // What kills every process that runs it ends.
+    let at = claim.lease_until.unwrap();
+    let end = decide(
+        &node(5),
+        Some(&claim),
+        &header(),
+        StepEvent::Poke,
+        at,
+        &idempotent,
+    )
+    .unwrap();
+    let end = written(end);
+    assert_eq!(end.status, StepStatus::Failed);
+    assert!(end.error_message.unwrap().contains("10 times"));
+
+    let cancelled = decide(
+        &node(1),
+        Some(&begin(&idempotent)),
+        &cancelled(),
+        StepEvent::Poke,
+        at,
+        &idempotent,
+    );
+    assert_eq!(written(cancelled.unwrap()).status, StepStatus::Cancelled);
+}
+
+#[test]
+fn an_event_fits_into_a_message_whatever_its_step_gave() {
+    let mut record = claimed(&node(1), &header());
+    record.status = StepStatus::Completed;
+    record.satisfied = true;
+    record
+        .outputs
+        .insert("endpoint_url".to_owned(), "http://x".into());
+    record.outputs.insert("small".to_owned(), vec![1, 2].into());
+    let small = step_event(&header(), &node(1), &record).unwrap();
+    assert_eq!(small.payload["outputs"]["small"][1], 2);
+
+    record
+        .outputs
+        .insert("large".to_owned(), "\u{1}".repeat(60_000).into());
+    record.error_message = Some("e".repeat(300_000));
+    let large = step_event(&header(), &node(1), &record).unwrap();
+    assert!(serde_json::to_string(&large).unwrap().len() <= slipway_model::LARGEST_EVENT);
+    let outputs = large.payload["outputs"].as_object().unwrap();
+    assert_eq!(outputs["endpoint_url"], "http://x");
+    assert!(
+        !outputs.contains_key("large") && !outputs.contains_key("small"),
+        "{outputs:?}"
+    );
+    let note = outputs["outputs_left_out"].as_str().unwrap();
+    assert!(
+        note.contains(&format!(
+            "/api/v1/executions/{}/progress?detail=steps",
+            header().id
+        )),
+        "{note}"
+    );
+    assert!(large.payload["error_message"].as_str().unwrap().ends_with('…'));
+}
+
+#[test]
 fn a_restart_voids_the_claims_of_the_process_before() {
     let claim = claimed(&node(1), &header());
     let restarted = claims(EffectClass::Idempotent, "e2");

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// Largest JSON of an event, in bytes: queues and topics carry no more than 256 KiB, attributes included.
+pub const LARGEST_EVENT: usize = 200 * 1024;
+
+/// Longest text that an event keeps when it has to be made smaller, in bytes.
+const LONGEST_TEXT: usize = 2 * 1024;
+
 /// The topic of job events.
 pub const BUDPIPELINE_EVENTS: &str = "budpipelineEvents";
 
@@ -62,6 +68,8 @@ impl FromStr for EventType {
 }
 
 /// An event as it stands on a topic. The type stays text, so that an unknown one can be logged and dropped.
+///
+/// Its JSON is smaller than [`LARGEST_EVENT`]: what is too large for that is left out as [`Event::fitted`] says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// An [`EventType`], or a word that this version does not know.
@@ -78,4 +86,57 @@ pub struct Event {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub payload: Value,
+}
+
+impl Event {
+    /// The event, made to fit into [`LARGEST_EVENT`].
+    ///
+    /// Outputs (`payload.outputs`, of jobs `payload.content.result`) that are too large are replaced by their short
+    /// texts, numbers and booleans and by `outputs_left_out`: a sentence that says how large they are and where
+    /// they are read, which is `read_at`. If that is not enough, texts of the payload such as `error_message` are cut
+    /// and end in `…`.
+    #[must_use]
+    pub fn fitted(mut self, read_at: &str) -> Self {
+        if crate::json_size(&self) <= LARGEST_EVENT {
+            return self;
+        }
+        if let Some(outputs) = self.payload.get_mut("outputs") {
+            leave_out(outputs, read_at);
+        }
+        if let Some(result) = self.payload.pointer_mut("/content/result") {
+            leave_out(result, read_at);
+        }
+        if crate::json_size(&self) > LARGEST_EVENT {
+            cut_texts(&mut self.payload);
+        }
+        self
+    }
+}
+
+/// Keeps what is short of outputs.
+fn leave_out(outputs: &mut Value, read_at: &str) {
+    let size = crate::json_size(outputs);
+    let Value::Object(map) = outputs else { return };
+    let mut kept = 0;
+    map.retain(|name, value| {
+        let size = name.len() + crate::json_size(value);
+        let is_short = !value.is_array() && !value.is_object() && size <= LONGEST_TEXT;
+        kept += size;
+        is_short && kept <= LARGEST_EVENT / 4
+    });
+    let note = format!("the outputs are {size} bytes, too large for an event; they are read at {read_at}");
+    map.insert("outputs_left_out".to_owned(), Value::String(note));
+}
+
+fn cut_texts(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > LONGEST_TEXT => {
+            let end = text.floor_char_boundary(LONGEST_TEXT);
+            text.truncate(end);
+            text.push('…');
+        }
+        Value::Object(map) => map.values_mut().for_each(cut_texts),
+        Value::Array(items) => items.iter_mut().for_each(cut_texts),
+        _ => {}
+    }
 }

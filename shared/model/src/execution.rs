@@ -193,9 +193,12 @@ pub struct StepRecord {
     /// The job of the current attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
-    /// What later steps can read.
+    /// What later steps can read; empty if they stand in a blob.
     #[serde(default, skip_serializing_if = "JsonMap::is_empty")]
     pub outputs: JsonMap,
+    /// The blob that holds the outputs of a step that ended with large ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs_blob: Option<String>,
     /// Why it failed or was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,

@@ -28,7 +28,7 @@ pub use deployment::{
     ComponentDeployment, ComponentStatus, Deployment, DeploymentOperation, DeploymentStatus, HistoryEntry,
     TemplateReference,
 };
-pub use event::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Event, EventType};
+pub use event::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Event, EventType, LARGEST_EVENT};
 pub use execution::{
     AttemptRecord, Cancellation, Execution, ExecutionProgress, ExecutionStatus, Failure, StepProgress,
     StepRecord, StepStatus,
@@ -38,7 +38,7 @@ pub use job::{HelmJobConfig, HelmOperation, Job, JobPhase, JobStatus, JobType, J
 pub use message::{ExecutionLook, Message, Queue, UnreadableMessage};
 pub use outcome::{FailureKind, JobEnd, Outcome};
 pub use outputs::{OutputSource, OutputType};
-pub use plan::{CHUNK_SIZE, MAX_FAN_IN, Node, NodeKind, PlanChunk, Successor};
+pub use plan::{CHUNK_SIZE, MAX_FAN_IN, MAX_FAN_OUT, Node, NodeKind, PlanChunk, Successor};
 pub use problem::{FieldError, Problem, ProblemType};
 pub use template::{
     Chart, Component, ComponentType, CrdPolicy, ImmutablePolicy, OrderEntry, Parameter, ParameterType,
@@ -48,3 +48,22 @@ pub use time::Timestamp;
 
 /// A JSON object, the shape of parameters, values and outputs.
 pub type JsonMap = serde_json::Map<String, serde_json::Value>;
+
+/// Bytes of a value's JSON, counted without keeping it.
+pub fn json_size<T: serde::Serialize + ?Sized>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be written as JSON is not written anywhere, whatever its size.
+    drop(serde_json::to_writer(&mut count, value));
+    count.0
+}

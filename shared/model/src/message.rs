@@ -12,7 +12,7 @@ pub enum Queue {
     PlanDag,
     /// Consumed by `execute-step`: [`Message::Steps`] and [`Message::Execution`].
     ExecuteStep,
-    /// Consumed by `deploy-helm`: [`Message::Job`].
+    /// Consumed by `deploy-helm`: [`Message::Job`], and [`Message::Plan`] of previews, which are rendered with Helm.
     DeployHelm,
     /// A topic: `budpipelineEvents` is consumed by `handle-events`, `budusecasesEvents` by
     /// `track-deployments`; others belong to callers. Carries [`Message::Event`].

@@ -12,6 +12,10 @@ pub const CHUNK_SIZE: u32 = 64;
 /// Most dependencies that one node has; planning puts virtual joins before a step with more.
 pub const MAX_FAN_IN: usize = 32;
 
+/// Most nodes that follow one node; planning puts virtual forks after a step with more, so that a node stays small and
+/// following it is spread over messages.
+pub const MAX_FAN_OUT: usize = 64;
+
 /// Consecutive nodes of a plan; immutable once written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanChunk {
@@ -27,6 +31,9 @@ pub enum NodeKind {
     Step,
     /// Virtual: gathers up to [`MAX_FAN_IN`] dependencies of a step that has more.
     Join,
+    /// Virtual: follows a step, or a fork, that leads to more than [`MAX_FAN_OUT`] nodes, and leads to some of them. Has
+    /// one dependency and passes on how that ended.
+    Fork,
     /// Virtual, the last node: all sinks lead to it, and it ends the execution.
     End,
 }
@@ -36,7 +43,7 @@ pub enum NodeKind {
 pub struct Node {
     /// Position in topological order, from 0.
     pub ordinal: u32,
-    /// Step, join or end.
+    /// Step, join, fork or end.
     pub kind: NodeKind,
     /// The step's id; of a virtual node, a name with a `~` in it, which no step id has.
     pub id: String,
@@ -64,7 +71,7 @@ pub struct Node {
     /// Ordinals of the nodes before it; the index is the slot. At most [`MAX_FAN_IN`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<u32>,
-    /// The nodes after it.
+    /// The nodes after it. At most [`MAX_FAN_OUT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub successors: Vec<Successor>,
     /// Steps that its expressions read: the name as written there → ordinal. All are ancestors.
@@ -81,4 +88,8 @@ pub struct Successor {
     pub slot: u8,
     /// How many dependencies the later node has; 1 means that it is ready as soon as this node ended.
     pub of: u8,
+    /// Whether the later node has an effect outside, so that it gets a message and a claim of its own. Filled in by
+    /// whoever knows the actions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effect: bool,
 }
