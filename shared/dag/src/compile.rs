@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use slipway_expr::{Path, Reference, Scope, resolve_step};
 use slipway_model::{
-    CHUNK_SIZE, Dag, DagStep, FieldError, JsonMap, MAX_FAN_IN, Node, NodeKind, PlanChunk, Retry,
+    CHUNK_SIZE, Dag, DagStep, FieldError, JsonMap, MAX_FAN_IN, MAX_FAN_OUT, Node, NodeKind, PlanChunk, Retry,
     RunCondition, Successor,
 };
 
@@ -46,8 +46,8 @@ impl Plan {
 }
 
 /// Numbers the steps of `dag` in topological order, the order of the document where the edges leave a choice, and
-/// adds the virtual nodes: a tree of joins before each step with more than [`MAX_FAN_IN`] dependencies, and the
-/// end that all sinks lead to.
+/// adds the virtual nodes: a tree of joins before each step with more than [`MAX_FAN_IN`] dependencies, a tree of forks
+/// after each step that more than [`MAX_FAN_OUT`] nodes follow, and the end that all sinks lead to.
 ///
 /// A step's dependencies are its `depends_on` and every step that its parameters read. An expression that copes
 /// with absence may name a step that is not there, as planning leaves out optional slots that nothing fills.
@@ -69,17 +69,20 @@ pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
         .map_err(|cycle| vec![cycle_error(dag, &cycle)])?;
     let mut numbering = Numbering::default();
     let mut ordinals = vec![0; dag.steps.len()];
-    let mut is_sink = vec![true; dag.steps.len()];
+    let mut followers = vec![0; dag.steps.len()];
+    for &before in edges.graph.predecessors().iter().flatten() {
+        followers[before] += 1;
+    }
+    let mut exits = vec![Exits::default(); dag.steps.len()];
     for &step in &order {
         let dependencies = edges.graph.predecessors()[step]
             .iter()
-            .map(|&before| {
-                is_sink[before] = false;
-                ordinals[before]
-            })
+            .map(|&before| exits[before].next())
             .collect();
-        let dependencies = numbering.join(&dag.steps[step].id, dependencies);
+        let id = &dag.steps[step].id;
+        let dependencies = numbering.join(id, dependencies);
         ordinals[step] = numbering.push(step_node(&dag.steps[step]), dependencies);
+        exits[step] = numbering.fork(id, ordinals[step], followers[step]);
     }
     for (step, reads) in edges.reads.iter().enumerate() {
         numbering.nodes[ordinals[step] as usize].reads = reads
@@ -89,7 +92,7 @@ pub fn compile(dag: &Dag) -> Result<Plan, Vec<FieldError>> {
     }
     let sinks = order
         .iter()
-        .filter(|&&step| is_sink[step])
+        .filter(|&&step| followers[step] == 0)
         .map(|&step| ordinals[step])
         .collect();
     let sinks = numbering.join(END, sinks);
@@ -220,6 +223,22 @@ fn steps_read(
     steps
 }
 
+/// The consecutive nodes that lead on from a step: itself, or its last forks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Exits {
+    first: u32,
+    used: u32,
+}
+
+impl Exits {
+    /// What the next follower depends on.
+    fn next(&mut self) -> u32 {
+        let exit = self.first + self.used / MAX_FAN_OUT as u32;
+        self.used += 1;
+        exit
+    }
+}
+
 /// Nodes in the order of their ordinals.
 #[derive(Default)]
 struct Numbering {
@@ -254,6 +273,31 @@ impl Numbering {
         dependencies
     }
 
+    /// Lets a node lead to `followers` others, through forks of [`MAX_FAN_OUT`], level below level, if they are many.
+    fn fork(&mut self, owner: &str, node: u32, followers: usize) -> Exits {
+        let mut widths = Vec::new();
+        let mut width = followers;
+        while width > MAX_FAN_OUT {
+            width = width.div_ceil(MAX_FAN_OUT);
+            widths.push(width);
+        }
+        let mut exits = Exits { first: node, used: 0 };
+        let mut forks = 0;
+        while let Some(width) = widths.pop() {
+            let mut above = exits;
+            for index in 0..width {
+                forks += 1;
+                let fork = virtual_node(NodeKind::Fork, format!("{owner}~fork-{forks}"));
+                let before = above.next();
+                let ordinal = self.push(fork, vec![before]);
+                if index == 0 {
+                    exits.first = ordinal;
+                }
+            }
+        }
+        exits
+    }
+
     /// Writes each dependency at the other end too.
     fn link(&mut self) {
         for node in 0..self.nodes.len() {
@@ -264,6 +308,7 @@ impl Numbering {
                     ordinal: self.nodes[node].ordinal,
                     slot: narrow(slot),
                     of: narrow(dependencies.len()),
+                    effect: false,
                 };
                 self.nodes[before as usize].successors.push(successor);
             }

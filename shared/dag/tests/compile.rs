@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use slipway_dag::{Plan, compile};
-use slipway_model::{CHUNK_SIZE, Dag, MAX_FAN_IN, NodeKind};
+use slipway_model::{CHUNK_SIZE, Dag, MAX_FAN_IN, MAX_FAN_OUT, NodeKind};
 
 fn dag(steps: impl Into<Value>) -> Dag {
     let steps: Value = steps.into();
@@ -73,6 +73,7 @@ fn assert_invariants(plan: &Plan, dag: &Dag, edges: &[(String, String)]) {
     for (index, node) in nodes.iter().enumerate() {
         assert_eq!(node.ordinal as usize, index);
         assert!(node.dependencies.len() <= MAX_FAN_IN);
+        assert!(node.successors.len() <= MAX_FAN_OUT);
         for (slot, &before) in node.dependencies.iter().enumerate() {
             assert!(before < node.ordinal, "{} comes before {}", node.id, before);
             assert!(
@@ -97,6 +98,13 @@ fn assert_invariants(plan: &Plan, dag: &Dag, edges: &[(String, String)]) {
                 "a join of one would be a step for nothing"
             );
         }
+        if node.kind == NodeKind::Fork {
+            let [before] = node.dependencies[..] else {
+                panic!("{} follows {:?}", node.id, node.dependencies);
+            };
+            let before = nodes[before as usize].kind;
+            assert!(matches!(before, NodeKind::Step | NodeKind::Fork), "{before:?}");
+        }
         assert!(
             node.kind == NodeKind::End || !node.successors.is_empty(),
             "{} leads to the end",
@@ -112,7 +120,7 @@ fn assert_invariants(plan: &Plan, dag: &Dag, edges: &[(String, String)]) {
     assert_eq!(ordinals.len(), nodes.len(), "ids are unique");
     assert_eq!(plan.step_count(), dag.steps.len());
 
-    // Each wanted edge is there, directly or through joins only, and no step waits for more than it should.
+    // Each wanted edge is there, directly or through joins and forks only, and no step waits for more than it should.
     let mut wanted: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (before, after) in edges {
         wanted
@@ -124,7 +132,7 @@ fn assert_invariants(plan: &Plan, dag: &Dag, edges: &[(String, String)]) {
         let mut through = Vec::new();
         let mut open: Vec<usize> = node.dependencies.iter().map(|&before| before as usize).collect();
         while let Some(before) = open.pop() {
-            if nodes[before].kind == NodeKind::Join {
+            if matches!(nodes[before].kind, NodeKind::Join | NodeKind::Fork) {
                 open.extend(nodes[before].dependencies.iter().map(|&next| next as usize));
             } else {
                 through.push(before);
@@ -244,8 +252,60 @@ fn ten_thousand_steps_in_a_chain_and_side_by_side() {
     let all: Vec<String> = (0..9_998).map(|index| format!("s{index}")).collect();
     fan.push(json!({"id": "stop", "action": "pass", "depends_on": all}));
     let plan = timed(&dag(Value::Array(fan)));
-    // 9,998 dependencies: 313 joins, over them 10, over them the step.
-    assert_eq!(plan.nodes.len(), 10_000 + 313 + 10 + 1);
+    // 9,998 successors: 3 forks, under them 157. 9,998 dependencies: 313 joins, over them 10, over them the step.
+    assert_eq!(plan.nodes.len(), 10_000 + 3 + 157 + 313 + 10 + 1);
+    let start = &plan.nodes[0];
+    assert_eq!((start.id.as_str(), start.successors.len()), ("start", 3));
     let stop = &plan.nodes[plan.nodes.len() - 2];
     assert_eq!((stop.id.as_str(), stop.dependencies.len()), ("stop", 10));
+}
+
+#[test]
+fn steps_that_lead_to_many_and_wait_for_many_keep_the_invariants() {
+    for (starts, ends) in [(1, 64), (1, 65), (3, 200), (70, 70), (2, 4097)] {
+        let mut steps: Vec<Value> = (0..starts)
+            .map(|index| json!({"id": format!("a{index}"), "action": "pass"}))
+            .collect();
+        let all: Vec<String> = (0..starts).map(|index| format!("a{index}")).collect();
+        let mut edges = Vec::new();
+        for index in 0..ends {
+            let id = format!("b{index}");
+            edges.extend(all.iter().map(|before| (before.clone(), id.clone())));
+            steps.push(json!({"id": id, "action": "pass", "depends_on": all}));
+        }
+        let dag = dag(Value::Array(steps));
+        assert_invariants(&compile(&dag).unwrap(), &dag, &edges);
+    }
+}
+
+#[test]
+fn no_shape_makes_a_chunk_too_large_for_an_item() {
+    // Every step of one layer leads to every step of the next, with the longest ids: more edges in one chunk than any
+    // other DAG of 4 MiB has.
+    let id = |layer: usize, index: usize| format!("s{layer:0>63}{index:0>64}");
+    let mut steps = Vec::new();
+    for layer in 0..3 {
+        for index in 0..64 {
+            let before: Vec<String> = match layer {
+                0 => Vec::new(),
+                _ => (0..64).map(|index| id(layer - 1, index)).collect(),
+            };
+            steps.push(json!({"id": id(layer, index), "action": "pass", "depends_on": before}));
+        }
+    }
+    let mut wide = vec![json!({"id": "start", "action": "pass"})];
+    wide.extend(
+        (1..10_000)
+            .map(|index| json!({"id": format!("s{index}"), "action": "pass", "depends_on": ["start"]})),
+    );
+    for dag in [dag(Value::Array(steps)), dag(Value::Array(wide))] {
+        let mut plan = compile(&dag).unwrap();
+        for node in &mut plan.nodes {
+            for successor in &mut node.successors {
+                successor.effect = true;
+            }
+        }
+        let largest = plan.into_chunks().iter().map(slipway_model::json_size).max();
+        assert!(largest.unwrap() < 300 * 1024, "{largest:?} bytes");
+    }
 }
