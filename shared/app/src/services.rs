@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
 
-use slipway_model::{BUDUSECASES_EVENTS, Catalog};
+use slipway_model::{BUDUSECASES_EVENTS, Catalog, Timestamp};
 use slipway_policy::HostPolicy;
 use slipway_ports::{Blobs, ChartSource, Clock, Connector, Ids, Outside, Receiver, Secrets, Store};
+
+use crate::executions::PlanCache;
 
 /// Server configuration.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Settings {
     pub watch_hold: Duration,
     /// Whether the server can register clusters of type `eks`.
     pub eks: bool,
+    /// How long after their end executions, jobs and lines of history are kept; for ever if absent.
+    pub retention: Option<Duration>,
 }
 
 impl Settings {
@@ -36,6 +40,7 @@ impl Settings {
             epoch: epoch.into(),
             watch_hold: Duration::from_secs(10),
             eks: false,
+            retention: None,
         }
     }
 }
@@ -68,12 +73,30 @@ pub struct Services {
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Services>);
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    services: Services,
+    plans: PlanCache,
+}
 
 impl App {
     /// Use cases over these services.
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(services))
+        Self(Arc::new(Inner {
+            services,
+            plans: PlanCache::default(),
+        }))
+    }
+
+    /// Plan chunks that were read.
+    pub(crate) fn plans(&self) -> &PlanCache {
+        &self.0.plans
+    }
+
+    /// When what ended at that time may be dropped.
+    pub(crate) fn kept_until(&self, ended: Option<Timestamp>) -> Option<Timestamp> {
+        Some(ended?.plus(self.settings.retention?))
     }
 }
 
@@ -81,6 +104,6 @@ impl Deref for App {
     type Target = Services;
 
     fn deref(&self) -> &Services {
-        &self.0
+        &self.0.services
     }
 }

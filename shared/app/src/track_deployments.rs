@@ -154,6 +154,10 @@ impl App {
             tracing::warn!(event_type = %event.event_type, "an event's tenant_id is not one; it is dropped");
             return Ok(());
         };
+        if event.payload.get("deployment_id").is_some_and(Value::is_null) {
+            tracing::debug!(execution = %news.execution, "an event of an execution without a deployment is dropped");
+            return Ok(());
+        }
         let Some(execution) = self.load_execution(&tenant, news.execution).await? else {
             tracing::info!(execution = %news.execution, "an event of an unknown execution is dropped");
             return Ok(());

@@ -80,7 +80,12 @@ impl App {
                 &hash[..12]
             ),
         };
-        if let Put::Lost(Some(first)) = session.put(&seen, Item::of(&place), Guard::Absent).await? {
+        let expires_at = self.kept_until(Some(now));
+        let item = Item {
+            expires_at,
+            ..Item::of(&place)
+        };
+        if let Put::Lost(Some(first)) = session.put(&seen, item, Guard::Absent).await? {
             place = first.read()?;
         }
         let key = keys::history(&deployment.tenant, deployment.id, &place.id);
@@ -93,7 +98,11 @@ impl App {
             message: line.message,
         };
         // Absent, because a repeat without a time of its own would carry another one.
-        session.put(&key, Item::of(&entry), Guard::Absent).await?;
+        let item = Item {
+            expires_at,
+            ..Item::of(&entry)
+        };
+        session.put(&key, item, Guard::Absent).await?;
         Ok(())
     }
 

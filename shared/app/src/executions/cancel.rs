@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use slipway_model::{
-    CHUNK_SIZE, Cancellation, Execution, ExecutionId, ExecutionLook, Message, Queue, StepRecord, TenantId,
+    CHUNK_SIZE, Cancellation, Execution, ExecutionId, ExecutionLook, Message, NodeKind, Queue, StepRecord,
+    TenantId,
 };
 use slipway_ports::{Guard, Put, Session};
 
 use crate::{
     App, AppError, Caller, Role,
-    executions::{LONGEST_DELAY, each_chunk, execution_item},
+    executions::{LONGEST_DELAY, each_chunk},
     keys,
 };
 
@@ -90,7 +91,7 @@ impl App {
                 return Ok(Some(header));
             }
             let put = session
-                .put(&key, execution_item(&header), Guard::Version(stored.version))
+                .put(&key, self.execution_item(&header), Guard::Version(stored.version))
                 .await?;
             if let Put::Won(_) = put {
                 return Ok(Some(header));
@@ -168,27 +169,34 @@ impl App {
             Ok(())
         })
         .await?;
-        let mut frontier: Vec<(u32, bool)> = Vec::new();
+        let mut chunks = Vec::new();
         for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
-            let key = keys::plan(&header.tenant, header.id, first);
-            let Some(stored) = self.store.get(&key).await? else {
-                continue;
-            };
-            for node in self.read_chunk(&stored).await?.nodes {
-                let send = match known.get(&node.ordinal) {
-                    Some(ended) => {
-                        *ended
-                            && node
-                                .successors
-                                .iter()
-                                .any(|next| !known.contains_key(&next.ordinal))
-                    }
-                    None => node.dependencies.is_empty(),
-                };
-                if send {
-                    let is_new = !known.contains_key(&node.ordinal);
-                    frontier.push((node.ordinal, is_new && crate::steps::has_effect(&node)));
+            chunks.extend(self.chunk(header, first).await?);
+        }
+        let nodes = || chunks.iter().flat_map(|chunk| &chunk.nodes);
+        // A fork has begun and ended with what is before it.
+        for fork in nodes().filter(|node| node.kind == NodeKind::Fork) {
+            let before = fork.dependencies.first().and_then(|before| known.get(before));
+            if let Some(ended) = before.copied() {
+                known.insert(fork.ordinal, ended);
+            }
+        }
+        let mut frontier: Vec<(u32, bool)> = Vec::new();
+        for node in nodes() {
+            let send = match known.get(&node.ordinal) {
+                Some(ended) => {
+                    *ended
+                        && node
+                            .successors
+                            .iter()
+                            .any(|next| !known.contains_key(&next.ordinal))
                 }
+                None => node.dependencies.is_empty(),
+            };
+            if send {
+                let is_new = !known.contains_key(&node.ordinal);
+                let own = node.kind == NodeKind::Fork || (is_new && crate::steps::has_effect(node));
+                frontier.push((node.ordinal, own));
             }
         }
         crate::steps::send_steps(session, header, frontier, Vec::new());

@@ -5,20 +5,24 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 use slipway_model::{
     CHUNK_SIZE, Dag, DagStep, DeploymentId, Execution, ExecutionId, ExecutionLook, ExecutionStatus,
-    FieldError, JsonMap, Message, Node, PlanChunk, Queue, StepRecord, StepStatus, TenantId, Timestamp,
+    FieldError, JsonMap, Message, Node, Queue, StepRecord, StepStatus, TenantId, Timestamp, json_size,
 };
-use slipway_ports::{Guard, Item, Listing, Put, Session, Stored};
+use slipway_ports::{Guard, Item, Listing, Put, Session};
 
-use crate::{App, AppError, Caller, Role, keys, registry::ActionRegistry, steps::send_steps};
+use crate::{
+    App, AppError, Caller, Role, keys,
+    registry::ActionRegistry,
+    steps::{has_message_of_its_own, send_steps},
+};
 
-/// Bodies above this go to the blob store, with a margin below what an item can hold.
-const INLINE_BYTES: usize = 300 * 1024;
-
-/// Largest parameters and outputs, as JSON: what a run adds to them has to fit into one item with them.
+/// Largest header, as JSON: what a run adds to it has to fit into one item with it.
 const LARGEST_HEADER: usize = 150 * 1024;
 
 /// Longest delay of a message.
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+
+/// An execution that is still open after this long is looked at, in case a message was lost, and then again and again.
+const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// What an execution is made of.
 pub(crate) struct NewExecution {
@@ -63,7 +67,7 @@ impl App {
     /// Runs a DAG that a caller posted.
     ///
     /// # Errors
-    /// 422 with every place where the DAG is invalid.
+    /// 422 with every place where the DAG is invalid, also if its parameters and outputs are too large.
     pub async fn create_execution(&self, caller: &Caller, dag: Value) -> Result<Execution, AppError> {
         caller.require(Role::Deployer)?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
@@ -76,26 +80,14 @@ impl App {
                 refused,
             ))
         };
-        let size = |map: &JsonMap| Value::Object(map.clone()).to_string().len();
-        if size(&dag.parameters) + size(&dag.outputs) > LARGEST_HEADER {
-            let limit = LARGEST_HEADER / 1024;
-            let message = format!(
-                "parameters and outputs are larger than {limit} KiB together: pass large data by reference"
-            );
-            return Err(AppError::invalid(
-                "Invalid DAG",
-                vec![FieldError::new("parameters", message)],
-            ));
-        }
         let errors: Vec<FieldError> = dag.steps.iter().enumerate().filter_map(refused).collect();
         if !errors.is_empty() {
             return Err(AppError::invalid("Invalid DAG: Invalid Helm config", errors));
         }
         let mut session = self.store.session();
         let id = ExecutionId(self.ids.uuid());
-        let execution = self
-            .write_execution(session.as_mut(), NewExecution::of(id, caller.tenant.clone(), dag))
-            .await?;
+        let new = NewExecution::of(id, caller.tenant.clone(), dag);
+        let execution = self.write_execution(session.as_mut(), new).await?;
         session.settle().await?;
         Ok(execution)
     }
@@ -109,58 +101,46 @@ impl App {
         session: &mut dyn Session,
         new: NewExecution,
     ) -> Result<Execution, AppError> {
-        let step_ids = new.dag.steps.len();
-        let plan =
+        let mut plan =
             slipway_dag::compile(&new.dag).map_err(|errors| AppError::invalid("Invalid DAG", errors))?;
-        let node_count = plan.nodes.len();
-        let output_reads = plan.output_reads.clone();
+        mark_effects(&mut plan.nodes);
         let now = self.clock.now();
         let (ready, kept) = first_nodes(&plan.nodes, &new.kept);
-        for (index, chunk) in plan.into_chunks().into_iter().enumerate() {
-            let first = u32::try_from(index)
-                .unwrap_or(u32::MAX)
-                .saturating_mul(CHUNK_SIZE);
-            self.write_chunk(session, &new.tenant, new.id, first, &chunk)
-                .await?;
+        let header = new_header(new, &plan, now);
+        if json_size(&header) > LARGEST_HEADER {
+            let limit = LARGEST_HEADER / 1024;
+            let message = format!(
+                "parameters, outputs and descriptions are larger than {limit} KiB together: pass large data by \
+                 reference"
+            );
+            return Err(AppError::invalid(
+                "Invalid DAG",
+                vec![FieldError::new("parameters", message)],
+            ));
         }
-        for (ordinal, outputs) in &kept {
-            let key = keys::step(&new.tenant, new.id, *ordinal);
-            session
-                .put(&key, Item::of(&kept_record(outputs.clone(), now)), Guard::Absent)
-                .await?;
-        }
-        let deadline = now.plus(Duration::from_secs(new.dag.settings.timeout_seconds));
-        let header = Execution {
-            id: new.id,
-            tenant: new.tenant.clone(),
-            name: new.dag.name,
-            version: new.dag.version,
-            description: new.dag.description,
-            status: ExecutionStatus::Running,
-            parameters: new.dag.parameters,
-            secret_parameters: new.secret_parameters,
-            settings: new.dag.settings,
-            outputs: new.dag.outputs,
-            output_reads,
-            callback_topics: new.dag.callback_topics,
-            step_count: u32::try_from(step_ids).unwrap_or(u32::MAX),
-            node_count: u32::try_from(node_count).unwrap_or(u32::MAX),
-            deployment_id: new.deployment,
-            deployment: new.deployment_facts,
-            generation: new.generation,
-            compensates: new.compensates,
-            compensated_by: None,
-            created_at: now,
-            ended_at: None,
-            deadline,
-            cancel: None,
-            timed_out_at: None,
-            failure: None,
-        };
-        let key = keys::execution(&new.tenant, new.id);
-        let header = match session.put(&key, execution_item(&header), Guard::Absent).await? {
-            Put::Won(_) | Put::Lost(None) => header,
-            Put::Lost(Some(stored)) => stored.read()?,
+        let key = keys::execution(&header.tenant, header.id);
+        // What is there never changes, even if what it was made from has: a repeat only sends again.
+        let header = match session.get(&key).await? {
+            Some(stored) => stored.read()?,
+            None => {
+                for (first, chunk) in (0..).step_by(CHUNK_SIZE as usize).zip(plan.into_chunks()) {
+                    self.write_chunk(session, &header, first, &chunk).await?;
+                }
+                for (ordinal, outputs) in &kept {
+                    let key = keys::step(&header.tenant, header.id, *ordinal);
+                    let item = self
+                        .step_item(&header, *ordinal, &kept_record(outputs.clone(), now))
+                        .await?;
+                    session.put(&key, item, Guard::Absent).await?;
+                }
+                match session
+                    .put(&key, self.execution_item(&header), Guard::Absent)
+                    .await?
+                {
+                    Put::Won(_) | Put::Lost(None) => header,
+                    Put::Lost(Some(stored)) => stored.read()?,
+                }
+            }
         };
         if !header.status.is_terminal() {
             send_steps(
@@ -173,50 +153,14 @@ impl App {
             if until_deadline <= LONGEST_DELAY {
                 let look = ExecutionLook::Control;
                 let message = Message::Execution {
-                    tenant: new.tenant,
-                    execution: new.id,
+                    tenant: header.tenant.clone(),
+                    execution: header.id,
                     look,
                 };
                 session.send(Queue::ExecuteStep, message, until_deadline);
             }
         }
         Ok(header)
-    }
-
-    async fn write_chunk(
-        &self,
-        session: &mut dyn Session,
-        tenant: &TenantId,
-        id: ExecutionId,
-        first: u32,
-        chunk: &PlanChunk,
-    ) -> Result<(), AppError> {
-        let key = keys::plan(tenant, id, first);
-        let mut item = Item::of(chunk);
-        if item.body.len() > INLINE_BYTES {
-            let blob = format!("{tenant}/executions/{id}/plan-{first}.json");
-            self.blobs.put(&blob, item.body.into_bytes()).await?;
-            item = Item::of(&StoredChunk::Blob { blob });
-        }
-        session.put(&key, item, Guard::Any).await?;
-        Ok(())
-    }
-
-    /// Reads the chunk that holds a node.
-    pub(crate) async fn read_chunk(&self, stored: &Stored) -> Result<PlanChunk, AppError> {
-        match stored.read()? {
-            StoredChunk::Inline(chunk) => Ok(chunk),
-            StoredChunk::Blob { blob } => {
-                let data = self.blobs.get(&blob).await?.unwrap_or_default();
-                let body = String::from_utf8_lossy(&data).into_owned();
-                let stored = Stored {
-                    key: stored.key.clone(),
-                    body,
-                    version: stored.version,
-                };
-                Ok(stored.read()?)
-            }
-        }
     }
 
     /// The header of an execution.
@@ -230,14 +174,6 @@ impl App {
             None => None,
         })
     }
-}
-
-/// A plan chunk, or where it is.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
-enum StoredChunk {
-    Blob { blob: String },
-    Inline(PlanChunk),
 }
 
 /// The ordinal of a node that is kept, and its outputs.
@@ -268,6 +204,7 @@ fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
         wake_at: None,
         job_id: None,
         outputs,
+        outputs_blob: None,
         error_message: None,
         satisfied: true,
         started_at: None,
@@ -277,17 +214,63 @@ fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
     }
 }
 
-/// The item of a header: due at its deadline while it runs, at once when it was cancelled, and listed.
-pub(crate) fn execution_item(header: &Execution) -> Item {
-    let cancelled_at = header.cancel.as_ref().map(|cancel| cancel.at);
-    let due = (!header.status.is_terminal())
-        .then_some(cancelled_at.map_or(header.deadline, |at| at.min(header.deadline)));
-    let status = serde_json::to_value(header.status)
-        .ok()
-        .and_then(|status| status.as_str().map(str::to_owned));
-    Item::of(header).due_at(due).listed(Listing {
-        list: format!("{}/executions", header.tenant),
-        position: format!("{:015}/{}", header.created_at.as_millis(), header.id),
-        attributes: BTreeMap::from([("status".to_owned(), status.unwrap_or_default())]),
-    })
+/// Says at every edge whether it leads to a node that gets a message of its own.
+fn mark_effects(nodes: &mut [Node]) {
+    let own: Vec<bool> = nodes.iter().map(has_message_of_its_own).collect();
+    for successor in nodes.iter_mut().flat_map(|node| &mut node.successors) {
+        successor.effect = own[successor.ordinal as usize];
+    }
+}
+
+fn new_header(new: NewExecution, plan: &slipway_dag::Plan, now: Timestamp) -> Execution {
+    let deadline = now.plus(Duration::from_secs(new.dag.settings.timeout_seconds));
+    Execution {
+        id: new.id,
+        tenant: new.tenant,
+        name: new.dag.name,
+        version: new.dag.version,
+        description: new.dag.description,
+        status: ExecutionStatus::Running,
+        parameters: new.dag.parameters,
+        secret_parameters: new.secret_parameters,
+        settings: new.dag.settings,
+        outputs: new.dag.outputs,
+        output_reads: plan.output_reads.clone(),
+        callback_topics: new.dag.callback_topics,
+        step_count: u32::try_from(new.dag.steps.len()).unwrap_or(u32::MAX),
+        node_count: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),
+        deployment_id: new.deployment,
+        deployment: new.deployment_facts,
+        generation: new.generation,
+        compensates: new.compensates,
+        compensated_by: None,
+        created_at: now,
+        ended_at: None,
+        deadline,
+        cancel: None,
+        timed_out_at: None,
+        failure: None,
+    }
+}
+
+impl App {
+    /// The item of a header: due at its deadline while it runs, at once when it was cancelled, listed, and kept for a
+    /// while once it has ended.
+    pub(crate) fn execution_item(&self, header: &Execution) -> Item {
+        let look = match &header.cancel {
+            Some(cancel) => cancel.at,
+            None => self.clock.now().plus(LOOK_AGAIN),
+        };
+        let due = (!header.status.is_terminal()).then_some(look.min(header.deadline));
+        let status = serde_json::to_value(header.status)
+            .ok()
+            .and_then(|status| status.as_str().map(str::to_owned));
+        let mut item = Item::of(header).due_at(due).listed(Listing {
+            list: format!("{}/executions", header.tenant),
+            position: format!("{:015}/{}", header.created_at.as_millis(), header.id),
+            attributes: BTreeMap::from([("status".to_owned(), status.unwrap_or_default())]),
+        });
+        item.expires_at = self.kept_until(header.ended_at);
+        item
+    }
 }

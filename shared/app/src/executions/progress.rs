@@ -1,6 +1,6 @@
 //! Progress: derived from the steps, never counted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use slipway_engine::{eta_seconds, percent};
@@ -109,15 +109,12 @@ impl App {
     }
 
     async fn step_list(&self, header: &Execution) -> Result<Vec<StepProgress>, AppError> {
-        let mut chunks: Vec<PlanChunk> = Vec::new();
+        let mut chunks: Vec<Arc<PlanChunk>> = Vec::new();
         let mut records: Vec<Option<StepRecord>> = Vec::new();
         for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
-            let stored = self
-                .store
-                .get(&keys::plan(&header.tenant, header.id, first))
-                .await?;
-            let Some(stored) = stored else { continue };
-            let chunk = self.read_chunk(&stored).await?;
+            let Some(chunk) = self.chunk(header, first).await? else {
+                continue;
+            };
             records.extend(chunk.nodes.iter().map(|_| None));
             chunks.push(chunk);
         }
@@ -133,7 +130,10 @@ impl App {
         let nodes: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.nodes).collect();
         let mut list = Vec::new();
         for node in nodes.iter().filter(|node| node.kind == NodeKind::Step) {
-            let record = records.get(node.ordinal as usize).cloned().flatten();
+            let mut record = records.get_mut(node.ordinal as usize).and_then(Option::take);
+            if let Some(record) = record.as_mut().filter(|record| record.outputs_blob.is_some()) {
+                record.outputs = self.outputs_of(record.clone()).await?;
+            }
             let mut depends_on = Vec::new();
             let mut open = node.dependencies.clone();
             while let Some(ordinal) = open.pop() {
@@ -202,6 +202,10 @@ impl App {
             None => (Guard::Absent, None),
             Some(stored) => (Guard::Version(stored.version), Some(stored.read()?)),
         };
+        let item = |published: &Published| Item {
+            expires_at: self.parts_kept_until(&header),
+            ..Item::of(published)
+        };
         if let Some(last) = last {
             if last.next.is_some_and(|next| next > now) {
                 // A message that was delayed until then is on its way.
@@ -213,7 +217,7 @@ impl App {
                     next: Some(next),
                     ..last
                 };
-                session.put(&key, Item::of(&delayed), guard).await?;
+                session.put(&key, item(&delayed), guard).await?;
                 let look = ExecutionLook::Progress;
                 let message = Message::Execution {
                     tenant: tenant.clone(),
@@ -227,7 +231,7 @@ impl App {
         }
         let progress = self.progress_of_header(&header, false).await?;
         let published = Published { at: now, next: None };
-        session.put(&key, Item::of(&published), guard).await?;
+        session.put(&key, item(&published), guard).await?;
         publish(session.as_mut(), &header, &progress_event(&header, &progress));
         session.settle().await?;
         Ok(())
@@ -250,6 +254,7 @@ fn progress_event(header: &Execution, progress: &ExecutionProgress) -> Event {
         tenant_id: (header.tenant != TenantId::local()).then(|| header.tenant.to_string()),
         payload: serde_json::json!({
             "execution_id": header.id,
+            "deployment_id": header.deployment_id,
             "step_id": null,
             "status": ExecutionStatus::Running,
             "outputs": {},

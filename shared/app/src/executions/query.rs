@@ -5,9 +5,7 @@ use serde_json::json;
 use slipway_model::{Execution, ExecutionId, JsonMap, NodeKind, StepProgress, StepRecord, StepStatus};
 use slipway_ports::{Filter, Guard, Put};
 
-use crate::{
-    App, AppError, Caller, ListQuery, Page, Role, executions::progress::step_progress, keys, steps::step_item,
-};
+use crate::{App, AppError, Caller, ListQuery, Page, Role, executions::progress::step_progress, keys};
 
 /// A person's decision.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -99,9 +97,8 @@ impl App {
             ("approved_by".to_owned(), json!(caller.user_id)),
             ("comment".to_owned(), json!(approval.comment)),
         ]);
-        let put = session
-            .put(&key, step_item(&record), Guard::Version(stored.version))
-            .await?;
+        let item = self.step_item(&header, ordinal, &record).await?;
+        let put = session.put(&key, item, Guard::Version(stored.version)).await?;
         if let Put::Lost(_) = put {
             return Err(AppError::conflict(format!(
                 "step '{step}' has just changed: look at it and decide again"
@@ -115,14 +112,9 @@ impl App {
     /// Ordinal and action of a step by its id.
     async fn find_step(&self, header: &Execution, step: &str) -> Result<(u32, String), AppError> {
         for first in (0..header.node_count).step_by(slipway_model::CHUNK_SIZE as usize) {
-            let Some(stored) = self
-                .store
-                .get(&keys::plan(&header.tenant, header.id, first))
-                .await?
-            else {
+            let Some(chunk) = self.chunk(header, first).await? else {
                 continue;
             };
-            let chunk = self.read_chunk(&stored).await?;
             if let Some(node) = chunk
                 .nodes
                 .iter()

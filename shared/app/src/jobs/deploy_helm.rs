@@ -4,11 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use slipway_model::{Cluster, HelmJobConfig, Job, JobId, JobPhase, JobStatus, JobWait, TenantId, Timestamp};
-use slipway_ports::{FailureClass, Guard, Item, Put, Session, Target, TargetError};
+use slipway_ports::{FailureClass, Guard, Put, Session, Target, TargetError};
 
 use super::{
     opening::Opening,
-    record::job_item,
     work::{Ending, HeldLease, JobWork},
 };
 use crate::{App, AppError, keys};
@@ -65,16 +64,43 @@ impl App {
             version: stored.version,
             work,
         };
-        if let Some(run) = open.begin(session).await? {
-            run.go().await?;
+        match open.begin(session).await? {
+            Some(run) => run.go().await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Run<'_> {
-    /// Phase after phase, until the job waits or ends.
+    /// Phase after phase, until the job waits or ends. If a part of the control plane does not answer, the release is
+    /// left to the invocation that the message comes back to: nothing works for the job any more.
     async fn go(mut self) -> Result<(), AppError> {
+        let done = self.phases().await;
+        if let Err(error) = &done {
+            self.set_down(error).await;
+        }
+        done
+    }
+
+    /// Leaves the release idle, but this job's, after an error.
+    pub(super) async fn set_down(&self, error: &AppError) {
+        tracing::warn!(job = %self.job.id, %error, "an invocation stopped working on a job");
+        let mut session = self.app.store.session();
+        let keep = Some(Duration::from_secs(60));
+        let left = self
+            .app
+            .leave_lease(session.as_mut(), &self.job, &self.lease, keep)
+            .await;
+        let left = match left {
+            Ok(()) => session.settle().await.map_err(AppError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = left {
+            tracing::warn!(job = %self.job.id, %error, "a release stays taken until its lease expires");
+        }
+    }
+
+    async fn phases(&mut self) -> Result<(), AppError> {
         loop {
             let next = match self.phase().await? {
                 Ok(next) => {
@@ -292,13 +318,13 @@ async fn write(
                 Guard::Version(stored.version)
             }
         };
-        if let Put::Won(_) = session.put(&key, Item::of(work), guard).await? {
+        if let Put::Won(_) = session.put(&key, app.work_item(job, work), guard).await? {
             break;
         }
     }
     let key = keys::job(&job.tenant, job.id);
     loop {
-        let item = job_item(job, due_in, app.clock.now());
+        let item = app.job_item(job, due_in);
         match session.put(&key, item, Guard::Version(*version)).await? {
             Put::Won(next) => {
                 *version = next;

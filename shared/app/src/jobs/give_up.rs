@@ -5,7 +5,7 @@ use std::time::Duration;
 use slipway_model::{Job, JobId, JobStatus, StepStatus, TenantId};
 use slipway_ports::{Guard, Put, Session};
 
-use super::{deploy_helm::finish, lease::Hold, record::job_item, work::JobWork};
+use super::{deploy_helm::finish, lease::Hold, work::JobWork};
 use crate::{App, AppError, dead_letters::Verdict, keys};
 
 impl App {
@@ -57,7 +57,7 @@ impl App {
                 .as_ref()
                 .map_or(JobStatus::Failed, |ending| ending.status);
             finish(&mut job, status, Some(message), self.clock.now());
-            let item = job_item(&job, Duration::ZERO, self.clock.now());
+            let item = self.job_item(&job, Duration::ZERO);
             if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
                 continue;
             }

@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait};
-use slipway_ports::{FailureClass, Guard, Item, Put, Release, Session, Target, TargetError};
+use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
     deploy_helm::{FAILURES, Run, finish, not_taken_away, superseded},
     lease::Taken,
-    record::job_item,
     work::JobWork,
 };
 use crate::{App, AppError, clusters::ConnectError, keys};
@@ -72,11 +71,18 @@ impl<'a> Opening<'a> {
                     lease: lease.clone(),
                 };
                 run.work.lease = Some(lease);
-                if !run.save(session.as_mut()).await? {
-                    run.withdraw(session).await?;
-                    return Ok(None);
+                let saved = match run.save(session.as_mut()).await {
+                    Ok(true) => session.settle().await.map_err(AppError::from),
+                    Ok(false) => {
+                        run.withdraw(session).await?;
+                        return Ok(None);
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = saved {
+                    run.set_down(&error).await;
+                    return Err(error);
                 }
-                session.settle().await?;
                 Ok(Some(run))
             }
             // A message that came twice. The invocation that works for the job also sees whether it is cancelled.
@@ -189,13 +195,15 @@ impl<'a> Opening<'a> {
     /// goes on, and whoever cancelled it has sent a message.
     async fn write(&mut self, session: &mut dyn Session, due_in: Duration) -> Result<bool, AppError> {
         let key = keys::job(&self.job.tenant, self.job.id);
-        let item = job_item(&self.job, due_in, self.app.clock.now());
+        let item = self.app.job_item(&self.job, due_in);
         match session.put(&key, item, Guard::Version(self.version)).await? {
             Put::Won(next) => self.version = next,
             Put::Lost(_) => return Ok(false),
         }
         let key = keys::job_work(&self.job.tenant, self.job.id);
-        session.put(&key, Item::of(&self.work), Guard::Any).await?;
+        session
+            .put(&key, self.app.work_item(&self.job, &self.work), Guard::Any)
+            .await?;
         Ok(true)
     }
 }

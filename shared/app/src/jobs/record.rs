@@ -34,21 +34,6 @@ pub(crate) struct JobOrigin<'a> {
     pub(crate) node: &'a Node,
 }
 
-/// The item of a job: due while it is open, and listed.
-pub(super) fn job_item(job: &Job, due_in: Duration, now: slipway_model::Timestamp) -> Item {
-    let due = (!job.status.is_terminal()).then(|| now.plus(due_in));
-    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    Item::of(job).due_at(due).listed(Listing {
-        list: format!("{}/jobs", job.tenant),
-        position: format!("{:015}/{}", job.created_at.as_millis(), job.id),
-        attributes: BTreeMap::from([
-            ("status".to_owned(), word(json!(job.status))),
-            ("cluster".to_owned(), job.cluster_id.to_string()),
-            ("job_type".to_owned(), job.job_type.as_str().to_owned()),
-        ]),
-    })
-}
-
 /// The event of a job that ended; nothing while it is open.
 pub(crate) fn job_event(job: &Job) -> Option<Event> {
     if !job.status.is_terminal() {
@@ -72,15 +57,41 @@ pub(crate) fn job_event(job: &Job) -> Option<Event> {
     } else {
         EventType::JobFailed
     };
-    Some(Event {
+    let event = Event {
         event_type: event_type.as_str().to_owned(),
         workflow_id: job.id.to_string(),
         tenant_id: (job.tenant != TenantId::local()).then(|| job.tenant.to_string()),
         payload,
-    })
+    };
+    Some(event.fitted(&format!("/api/v1/jobs/{}", job.id)))
 }
 
 impl App {
+    /// The item of a job: due while it is open, listed, and kept for a while once it has ended.
+    pub(super) fn job_item(&self, job: &Job, due_in: Duration) -> Item {
+        let due = (!job.status.is_terminal()).then(|| self.clock.now().plus(due_in));
+        let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        let mut item = Item::of(job).due_at(due).listed(Listing {
+            list: format!("{}/jobs", job.tenant),
+            position: format!("{:015}/{}", job.created_at.as_millis(), job.id),
+            attributes: BTreeMap::from([
+                ("status".to_owned(), word(json!(job.status))),
+                ("cluster".to_owned(), job.cluster_id.to_string()),
+                ("job_type".to_owned(), job.job_type.as_str().to_owned()),
+            ]),
+        });
+        item.expires_at = self.kept_until(job.completed_at);
+        item
+    }
+
+    /// The item of a job's working record, which goes when the job does.
+    pub(super) fn work_item(&self, job: &Job, work: &JobWork) -> Item {
+        Item {
+            expires_at: self.kept_until(job.completed_at),
+            ..Item::of(work)
+        }
+    }
+
     /// A job by id.
     pub(crate) async fn load_job(&self, tenant: &TenantId, id: JobId) -> Result<Option<Job>, AppError> {
         Ok(match self.store.get(&keys::job(tenant, id)).await? {
@@ -103,7 +114,7 @@ impl App {
 
     /// Writes a job if it is not there and has it begun.
     pub(crate) async fn write_job(&self, session: &mut dyn Session, job: &Job) -> Result<(), AppError> {
-        let item = job_item(job, Duration::from_secs(60), self.clock.now());
+        let item = self.job_item(job, Duration::from_secs(60));
         session
             .put(&keys::job(&job.tenant, job.id), item, Guard::Absent)
             .await?;
@@ -192,7 +203,7 @@ impl App {
             ..JobWork::default()
         };
         let work = Item::of(&work);
-        let item = job_item(&job, Duration::from_secs(120), now);
+        let item = self.job_item(&job, Duration::from_secs(120));
         let largest = work.body.len().max(item.body.len());
         if largest > LARGEST_NEW {
             return refuse(format!(
@@ -270,7 +281,7 @@ impl App {
             }
             if job.cancel.is_none() {
                 job.cancel = Some(cancellation.clone());
-                let item = job_item(&job, Duration::from_secs(60), self.clock.now());
+                let item = self.job_item(&job, Duration::from_secs(60));
                 if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
                     continue;
                 }

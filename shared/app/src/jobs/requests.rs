@@ -10,7 +10,6 @@ use slipway_model::{
 use slipway_policy::ConfigCheck;
 use slipway_ports::{Filter, Guard, Put, Release};
 
-use super::record::job_item;
 use crate::{App, AppError, Caller, ListQuery, Page, Role, keys};
 
 /// A job that a caller wants.
@@ -134,7 +133,7 @@ impl App {
         };
         let mut session = self.store.session();
         // Not due: nothing happens until somebody executes it.
-        let mut item = job_item(&job, Duration::ZERO, now);
+        let mut item = self.job_item(&job, Duration::ZERO);
         item.due = None;
         session
             .put(&keys::job(&job.tenant, id), item, Guard::Absent)
@@ -219,7 +218,7 @@ impl App {
         }
         job.status = JobStatus::Running;
         job.started_at = Some(self.clock.now());
-        let item = job_item(&job, Duration::from_secs(60), self.clock.now());
+        let item = self.job_item(&job, Duration::from_secs(60));
         if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
             return Err(job_conflict(&job, "somebody else has just begun or cancelled it"));
         }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
 use slipway_engine::{execution_event, final_status};
 use slipway_expr::Path;
-use slipway_model::{ExecutionStatus, Failure, JsonMap, OnFailure, StepStatus};
+use slipway_model::{ExecutionStatus, Failure, JsonMap, OnFailure};
 use slipway_ports::{Guard, Put};
 
 use crate::{
     AppError,
-    executions::{execution_item, publish},
+    executions::{larger_than, publish},
     keys,
     steps::{RenderContext, drive::Drive},
 };
@@ -37,7 +36,7 @@ impl Drive<'_> {
                 self.fail_outputs(message);
             }
             if self.header.status == ExecutionStatus::Completed
-                && json!(self.header.outputs).to_string().len() > LARGEST_OUTPUTS
+                && larger_than(&self.header.outputs, LARGEST_OUTPUTS)
             {
                 self.header.outputs = JsonMap::new();
                 let limit = LARGEST_OUTPUTS / 1024;
@@ -53,7 +52,11 @@ impl Drive<'_> {
             }
             let put = self
                 .session
-                .put(&key, execution_item(&self.header), Guard::Version(stored.version))
+                .put(
+                    &key,
+                    self.app.execution_item(&self.header),
+                    Guard::Version(stored.version),
+                )
                 .await?;
             if let Put::Won(_) = put {
                 break;
@@ -71,8 +74,11 @@ impl Drive<'_> {
         });
     }
 
-    /// Says how the execution ended, as often as somebody asks.
+    /// Says how the execution ended, once in each invocation that comes to its end.
     pub(super) fn publish_end(&mut self) {
+        if std::mem::replace(&mut self.said_end, true) {
+            return;
+        }
         if let Some(event) = execution_event(&self.header) {
             publish(self.session.as_mut(), &self.header, &event);
         }
@@ -84,11 +90,7 @@ impl Drive<'_> {
         }
         let mut steps = BTreeMap::new();
         for (name, ordinal) in self.header.output_reads.clone() {
-            let outputs = self
-                .record(ordinal)
-                .await?
-                .filter(|(record, _)| record.status == StepStatus::Completed);
-            steps.insert(name, outputs.map(|(record, _)| record.outputs));
+            steps.insert(name, self.outputs_of(ordinal).await?);
         }
         let context = RenderContext::new(&self.header, steps);
         Ok(

@@ -6,7 +6,7 @@ use slipway_model::{
     EffectClass, ExecutionId, FailureKind, JobEnd, Node, NodeKind, Outcome, StepRecord, StepStatus, TenantId,
 };
 
-use super::{BATCH, drive::Drive, send_steps};
+use super::drive::{Drive, History};
 use crate::{
     App, AppError,
     dead_letters::{Verdict, is_unreadable},
@@ -36,7 +36,7 @@ impl App {
         }
         let mut drive = Drive::new(self, header, session, &[]);
         // Whatever became ready is for messages of its own: what made this message fail may be in it.
-        drive.looked_at = BATCH;
+        drive.hands_on = true;
         for ordinal in ordinals {
             match drive.give_up(*ordinal, verdict).await {
                 Ok(()) => {}
@@ -47,8 +47,7 @@ impl App {
                 Err(error) => return Err(error),
             }
         }
-        let later = std::mem::take(&mut drive.later);
-        send_steps(drive.session.as_mut(), &drive.header, later, Vec::new());
+        drive.send_later();
         match drive.session.settle().await.map_err(AppError::from) {
             Err(error) if is_unreadable(&error) => {
                 let step = ordinals
@@ -91,8 +90,8 @@ impl Drive<'_> {
         if node.kind != NodeKind::Step {
             return match self.arrived(&node, None).await? {
                 Some(_) if !verdict.is_fresh(self.app.clock.now()) => Ok(()),
-                Some(ok) if node.kind == NodeKind::Join => self.follow(&node, ok).await,
-                Some(_) => self.finish().await,
+                Some(_) if node.kind == NodeKind::End => self.finish().await,
+                Some(ok) => self.follow(&node, ok, History::Repeated).await,
                 None => Ok(()),
             };
         }
@@ -120,7 +119,7 @@ impl Drive<'_> {
                 self.answer(&node, version, &claim, outcome, effect).await
             }
             Ok(Decision::Repeat) => match record {
-                Some(record) if verdict.is_fresh(now) => self.after(&node, &record).await,
+                Some(record) if verdict.is_fresh(now) => self.after(&node, record, History::Repeated).await,
                 _ => Ok(()),
             },
             // It waits, or somebody holds a claim: whoever holds it, or the sweep, goes on.

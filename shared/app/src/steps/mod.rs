@@ -5,6 +5,7 @@ mod drive;
 mod finish;
 mod follow;
 mod give_up;
+mod look;
 mod perform;
 mod render;
 mod surroundings;
@@ -12,8 +13,8 @@ mod surroundings;
 use std::time::Duration;
 
 use slipway_actions::find;
-use slipway_model::{EffectClass, Execution, Message, Node, NodeKind, Queue, StepRecord};
-use slipway_ports::{Item, Session};
+use slipway_model::{EffectClass, Execution, Message, Node, NodeKind, Queue};
+use slipway_ports::Session;
 
 pub(crate) use render::{RenderContext, Rendered, Resolved, at_values};
 
@@ -26,12 +27,17 @@ pub(crate) fn has_effect(node: &Node) -> bool {
         && find(&node.action).is_none_or(|action| action.effect(&node.params) != EffectClass::Pure)
 }
 
-/// Sends steps to be looked at: those with an effect one by one, the others in batches.
+/// Whether a node gets a message of its own: because of its claim, or because many follow it.
+pub(crate) fn has_message_of_its_own(node: &Node) -> bool {
+    node.kind == NodeKind::Fork || has_effect(node)
+}
+
+/// Sends nodes to be looked at, as (ordinal, whether it gets a message of its own), the others in batches.
 pub(crate) fn send_steps(
     session: &mut dyn Session,
     header: &Execution,
     steps: Vec<(u32, bool)>,
-    more_without_effect: Vec<u32>,
+    more_in_batches: Vec<u32>,
 ) {
     let mut send = |ordinals: Vec<u32>| {
         let message = Message::Steps {
@@ -41,9 +47,9 @@ pub(crate) fn send_steps(
         };
         session.send(Queue::ExecuteStep, message, Duration::ZERO);
     };
-    let mut batch = more_without_effect;
-    for (ordinal, effect) in steps {
-        if effect {
+    let mut batch = more_in_batches;
+    for (ordinal, own) in steps {
+        if own {
             send(vec![ordinal]);
         } else {
             batch.push(ordinal);
@@ -52,13 +58,4 @@ pub(crate) fn send_steps(
     for ordinals in batch.chunks(BATCH) {
         send(ordinals.to_vec());
     }
-}
-
-/// The item of a step's record: due when its claim expires, its wait ends or its deadline passes.
-pub(crate) fn step_item(record: &StepRecord) -> Item {
-    let due = [record.lease_until, record.wake_at, record.deadline]
-        .into_iter()
-        .flatten()
-        .min();
-    Item::of(record).due_at(due.filter(|_| !record.status.is_terminal()))
 }

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use slipway_actions::{Action, Answer, Context};
 use slipway_engine::{Decision, StepEvent, decide, step_started_event};
-use slipway_model::{EffectClass, FailureKind, JobId, JsonMap, Node, Outcome, StepRecord, StepStatus};
-use slipway_ports::{Guard, Put};
+use slipway_model::{EffectClass, FailureKind, JobId, Node, Outcome, StepRecord};
+use slipway_ports::{Guard, Put, Stored};
 
 use crate::{
     AppError,
-    executions::publish,
+    executions::{larger_than, publish},
     jobs::{JobOrigin, NewStepJob},
     keys,
     steps::{
         RenderContext, Rendered, Resolved,
-        drive::{Drive, Work},
-        step_item,
+        drive::{Drive, History, Known, Work},
         surroundings::TenantSurroundings,
     },
 };
@@ -35,8 +34,10 @@ impl Drive<'_> {
     ) -> Result<(), AppError> {
         let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
         let guard = version.map_or(Guard::Absent, Guard::Version);
-        let Put::Won(version) = self.session.put(&key, step_item(&claim), guard).await? else {
-            return Ok(());
+        let item = self.app.step_item(&self.header, node.ordinal, &claim).await?;
+        let version = match self.session.put(&key, item, guard).await? {
+            Put::Won(version) => version,
+            Put::Lost(current) => return self.look_at_current(node.ordinal, current),
         };
         let started = step_started_event(&self.header, node, &claim);
         publish(self.session.as_mut(), &self.header, &started);
@@ -62,11 +63,7 @@ impl Drive<'_> {
         };
         let mut steps = BTreeMap::new();
         for (name, ordinal) in &node.reads {
-            let outputs = self
-                .record(*ordinal)
-                .await?
-                .filter(|(record, _)| record.status == StepStatus::Completed);
-            steps.insert(name.clone(), outputs.map(|(record, _)| record.outputs));
+            steps.insert(name.clone(), self.outputs_of(*ordinal).await?);
         }
         let context = RenderContext::new(&self.header, steps);
         let at = slipway_expr::Path::of("params");
@@ -140,7 +137,7 @@ impl Drive<'_> {
         effect: EffectClass,
     ) -> Result<(), AppError> {
         let outcome = match outcome {
-            Outcome::Completed(outputs) if too_large(&outputs) => Outcome::Failed {
+            Outcome::Completed(outputs) if larger_than(&outputs, OUTPUT_BYTES) => Outcome::Failed {
                 message: format!("its outputs are larger than {} KiB", OUTPUT_BYTES / 1024),
                 kind: FailureKind::Permanent,
             },
@@ -177,27 +174,29 @@ impl Drive<'_> {
     ) -> Result<(), AppError> {
         let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
         let guard = version.map_or(Guard::Absent, Guard::Version);
-        match self.session.put(&key, step_item(&next), guard).await? {
-            Put::Won(_) => self.after(node, &next).await,
-            // Somebody else moved it: look again at what is there now.
-            Put::Lost(_) => {
-                self.work.push_back(Work {
-                    ordinal: node.ordinal,
-                    arrived: None,
-                });
-                Ok(())
+        let item = self.app.step_item(&self.header, node.ordinal, &next).await?;
+        match self.session.put(&key, item, guard).await? {
+            Put::Won(_) => {
+                if next.status.is_terminal() {
+                    self.remember(node.ordinal, &next);
+                }
+                self.after(node, next, History::New).await
             }
+            Put::Lost(current) => self.look_at_current(node.ordinal, current),
         }
     }
-}
 
-fn too_large(outputs: &JsonMap) -> bool {
-    // Most outputs are a handful of short texts: only what may be large is measured.
-    let may_be_large = outputs.len() > 64
-        || outputs.values().any(|value| match value {
-            serde_json::Value::String(text) => text.len() > 1024,
-            serde_json::Value::Array(_) | serde_json::Value::Object(_) => true,
-            _ => false,
+    /// Somebody else moved a step: what is there now is looked at.
+    fn look_at_current(&mut self, ordinal: u32, current: Option<Stored>) -> Result<(), AppError> {
+        let known = match current {
+            Some(stored) => Known::Found(Box::new((stored.read()?, stored.version))),
+            None => Known::Nothing,
+        };
+        self.work.push_back(Work {
+            ordinal,
+            arrived: None,
+            known,
         });
-    may_be_large && serde_json::to_string(outputs).is_ok_and(|json| json.len() > OUTPUT_BYTES)
+        Ok(())
+    }
 }

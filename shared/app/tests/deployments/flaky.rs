@@ -38,12 +38,40 @@ impl Chance {
 /// What somebody else does right before an item is written: the item's sort key, and what is done.
 type Meanwhile = Arc<Mutex<Option<(String, Pin<Box<dyn Future<Output = ()> + Send>>)>>>;
 
+/// Calls since they were counted last.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// Reads of items and joins, and queries.
+    pub(crate) reads: u64,
+    /// Puts, deletes and arrivals.
+    pub(crate) writes: u64,
+    /// Messages.
+    pub(crate) sends: u64,
+}
+
+impl Calls {
+    pub(crate) fn all(self) -> u64 {
+        self.reads + self.writes + self.sends
+    }
+}
+
+/// What is to go wrong once, and what was counted.
+#[derive(Default)]
+struct Plan {
+    calls: Calls,
+    /// How many calls are made before the process ends; nothing if it goes on.
+    calls_left: Option<u64>,
+    /// How many messages of the next session that has some are sent before the process ends.
+    sends_left: Option<usize>,
+}
+
 /// Fails `per_mille` of all calls.
 pub(crate) struct FlakyStore {
     inner: Arc<SimpleStore>,
     meanwhile: Meanwhile,
     chance: Arc<Chance>,
     per_mille: Arc<AtomicU64>,
+    plan: Arc<Mutex<Plan>>,
 }
 
 impl FlakyStore {
@@ -53,7 +81,28 @@ impl FlakyStore {
             meanwhile: Arc::default(),
             chance: Arc::new(Chance::new(0)),
             per_mille: Arc::default(),
+            plan: Arc::default(),
         }
+    }
+
+    /// The calls since this was asked last.
+    pub(crate) fn calls(&self) -> Calls {
+        std::mem::take(&mut self.plan.lock().unwrap().calls)
+    }
+
+    /// Has the process end after so many calls; every later one fails. Nothing: it works again.
+    pub(crate) fn die_after_calls(&self, calls: Option<u64>) {
+        self.plan.lock().unwrap().calls_left = calls;
+    }
+
+    /// Has the process end while the next session that has messages sends them, after so many.
+    pub(crate) fn lose_sends_after(&self, sends: usize) {
+        self.plan.lock().unwrap().sends_left = Some(sends);
+    }
+
+    /// Whether that is still to happen.
+    pub(crate) fn is_to_lose_sends(&self) -> bool {
+        self.plan.lock().unwrap().sends_left.is_some()
     }
 
     pub(crate) fn fail(&self, seed: u64, per_mille: u64) {
@@ -66,8 +115,22 @@ impl FlakyStore {
         *self.meanwhile.lock().unwrap() = Some((sort.to_owned(), Box::pin(then)));
     }
 
-    fn call(&self) -> Result<(), StoreError> {
-        call(&self.chance, &self.per_mille)
+    fn read(&self) -> Result<(), StoreError> {
+        call(&self.chance, &self.per_mille)?;
+        count(&self.plan, |calls| calls.reads += 1)
+    }
+}
+
+fn count(plan: &Mutex<Plan>, one: impl FnOnce(&mut Calls)) -> Result<(), StoreError> {
+    let mut plan = plan.lock().unwrap();
+    one(&mut plan.calls);
+    match &mut plan.calls_left {
+        Some(0) => Err(StoreError::Unavailable("the process has ended".into())),
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 
@@ -82,7 +145,7 @@ fn call(chance: &Chance, per_mille: &AtomicU64) -> Result<(), StoreError> {
 #[async_trait]
 impl Store for FlakyStore {
     async fn get(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        self.call()?;
+        self.read()?;
         self.inner.get(key).await
     }
 
@@ -93,7 +156,7 @@ impl Store for FlakyStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ListPage, StoreError> {
-        self.call()?;
+        self.read()?;
         self.inner.query(partition, prefix, after, limit).await
     }
 
@@ -104,12 +167,12 @@ impl Store for FlakyStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ListPage, StoreError> {
-        self.call()?;
+        self.read()?;
         self.inner.list(list, filters, after, limit).await
     }
 
     async fn due(&self, shard: u8, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, StoreError> {
-        self.call()?;
+        self.read()?;
         self.inner.due(shard, until, limit).await
     }
 
@@ -119,6 +182,8 @@ impl Store for FlakyStore {
             meanwhile: self.meanwhile.clone(),
             chance: self.chance.clone(),
             per_mille: self.per_mille.clone(),
+            plan: self.plan.clone(),
+            sends: Vec::new(),
         })
     }
 }
@@ -128,17 +193,31 @@ struct FlakySession {
     meanwhile: Meanwhile,
     chance: Arc<Chance>,
     per_mille: Arc<AtomicU64>,
+    plan: Arc<Mutex<Plan>>,
+    sends: Vec<(Queue, Message, Duration)>,
+}
+
+impl FlakySession {
+    fn read(&self) -> Result<(), StoreError> {
+        call(&self.chance, &self.per_mille)?;
+        count(&self.plan, |calls| calls.reads += 1)
+    }
+
+    fn write(&self) -> Result<(), StoreError> {
+        call(&self.chance, &self.per_mille)?;
+        count(&self.plan, |calls| calls.writes += 1)
+    }
 }
 
 #[async_trait]
 impl Session for FlakySession {
     async fn get(&mut self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        call(&self.chance, &self.per_mille)?;
+        self.read()?;
         self.inner.get(key).await
     }
 
     async fn put(&mut self, key: &Key, item: Item, guard: Guard) -> Result<Put, StoreError> {
-        call(&self.chance, &self.per_mille)?;
+        self.write()?;
         let then = self
             .meanwhile
             .lock()
@@ -154,27 +233,44 @@ impl Session for FlakySession {
     }
 
     async fn delete(&mut self, key: &Key, guard: Guard) -> Result<Put, StoreError> {
-        call(&self.chance, &self.per_mille)?;
+        self.write()?;
         self.inner.delete(key, guard).await
     }
 
     async fn arrive(&mut self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError> {
-        call(&self.chance, &self.per_mille)?;
+        self.write()?;
         self.inner.arrive(join, slot, ok).await
     }
 
     async fn arrivals(&mut self, join: &Key) -> Result<Arrivals, StoreError> {
-        call(&self.chance, &self.per_mille)?;
+        self.read()?;
         self.inner.arrivals(join).await
     }
 
     fn send(&mut self, queue: Queue, message: Message, delay: Duration) {
-        self.inner.send(queue, message, delay);
+        self.sends.push((queue, message, delay));
     }
 
-    async fn settle(self: Box<Self>) -> Result<(), StoreError> {
+    fn joins_expire_at(&mut self, at: Timestamp) {
+        self.inner.joins_expire_at(at);
+    }
+
+    async fn settle(mut self: Box<Self>) -> Result<(), StoreError> {
         call(&self.chance, &self.per_mille)?;
+        let sends = std::mem::take(&mut self.sends);
+        let lost = match sends.is_empty() {
+            true => None,
+            false => self.plan.lock().unwrap().sends_left.take(),
+        };
+        let kept = lost.unwrap_or(sends.len());
+        for (queue, message, delay) in sends.into_iter().take(kept) {
+            count(&self.plan, |calls| calls.sends += 1)?;
+            self.inner.send(queue, message, delay);
+        }
         self.inner.settle().await?;
+        if lost.is_some() {
+            return Err(StoreError::Unavailable("the process has ended".into()));
+        }
         call(&self.chance, &self.per_mille)
     }
 }

@@ -27,9 +27,15 @@ struct Row {
 }
 
 #[derive(Debug, Default)]
+struct Join {
+    arrivals: Arrivals,
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
 struct Tables {
     items: BTreeMap<Key, Row>,
-    joins: BTreeMap<Key, Arrivals>,
+    joins: BTreeMap<Key, Join>,
 }
 
 impl Tables {
@@ -86,9 +92,18 @@ impl SimpleStore {
     /// Drops what expired.
     pub fn sweep(&self) {
         let now = self.clock.now();
-        self.tables()
+        let mut tables = self.tables();
+        tables
             .items
             .retain(|_, row| row.item.expires_at.is_none_or(|at| at > now));
+        tables
+            .joins
+            .retain(|_, join| join.expires_at.is_none_or(|at| at > now));
+    }
+
+    /// The keys of all joins at which something arrived.
+    pub fn joins(&self) -> Vec<Key> {
+        self.tables().joins.keys().cloned().collect()
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -188,6 +203,7 @@ impl Store for SimpleStore {
         Box::new(SimpleSession {
             store: self.clone(),
             sent: Vec::new(),
+            joins_expire_at: None,
         })
     }
 }
@@ -195,6 +211,7 @@ impl Store for SimpleStore {
 struct SimpleSession {
     store: SimpleStore,
     sent: Vec<(Queue, String, Timestamp)>,
+    joins_expire_at: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -232,7 +249,8 @@ impl Session for SimpleSession {
     async fn arrive(&mut self, join: &Key, slot: u8, ok: bool) -> Result<Arrivals, StoreError> {
         assert!(slot < 32, "slot {slot} of join {join}: slots are 0 to 31");
         let mut tables = self.store.tables();
-        let arrivals = tables.joins.entry(join.clone()).or_default();
+        let Join { arrivals, expires_at } = tables.joins.entry(join.clone()).or_default();
+        *expires_at = self.joins_expire_at.or(*expires_at);
         let bit = 1 << slot;
         if (arrivals.ok | arrivals.bad) & bit == 0 {
             *(if ok { &mut arrivals.ok } else { &mut arrivals.bad }) |= bit;
@@ -241,7 +259,16 @@ impl Session for SimpleSession {
     }
 
     async fn arrivals(&mut self, join: &Key) -> Result<Arrivals, StoreError> {
-        Ok(self.store.tables().joins.get(join).copied().unwrap_or_default())
+        let tables = self.store.tables();
+        Ok(tables
+            .joins
+            .get(join)
+            .map(|join| join.arrivals)
+            .unwrap_or_default())
+    }
+
+    fn joins_expire_at(&mut self, at: Timestamp) {
+        self.joins_expire_at = Some(at);
     }
 
     fn send(&mut self, queue: Queue, message: Message, delay: Duration) {

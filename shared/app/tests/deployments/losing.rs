@@ -1,0 +1,172 @@
+//! Processes that end between writing and sending: whatever is redelivered makes up for it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use slipway_model::{ExecutionStatus, Message, Queue};
+use slipway_ports::Receiver;
+
+use crate::world::{World, admin};
+
+const TOPIC: &str = "probe";
+
+async fn world() -> World {
+    World::with(|settings| {
+        settings.topics.insert(TOPIC.to_owned());
+    })
+    .await
+}
+
+/// Five steps after each other, two of them large, and two side by side at the end.
+fn dag() -> Value {
+    let large = "x".repeat(9000);
+    json!({"name": "x", "callback_topics": [TOPIC], "parameters": {"large": large}, "steps": [
+        {"id": "a", "action": "pass", "params": {"n": 1}},
+        {"id": "b", "action": "pass", "params": {"n": "{{ steps.a.outputs.n }}", "text": "{{ parameters.large }}"}},
+        {"id": "c", "action": "pass", "params": {"text": "{{ steps.b.outputs.text }}"}},
+        {"id": "d", "action": "pass", "depends_on": ["c"]},
+        {"id": "e", "action": "pass", "depends_on": ["d"]},
+        {"id": "f", "action": "pass", "depends_on": ["e"], "when": "false"},
+        {"id": "g", "action": "pass", "depends_on": ["e"]},
+    ], "outputs": {"n": "{{ steps.b.outputs.n }}"}})
+}
+
+/// The events on the topic: type and step, or the execution's end.
+async fn told(world: &World) -> BTreeSet<String> {
+    let (queue, mut told) = (Queue::Topic(TOPIC.to_owned()), BTreeSet::new());
+    loop {
+        let got = world
+            .store
+            .receive(&queue, 10, Duration::ZERO, Duration::from_secs(60))
+            .await
+            .unwrap();
+        if got.is_empty() {
+            return told;
+        }
+        for delivery in got {
+            let Message::Event(event) = Message::from_body(&queue, &delivery.body).unwrap() else {
+                panic!("{}", delivery.body);
+            };
+            let step = event.payload["step_id"].as_str().unwrap_or("-").to_owned();
+            if step == "c" && event.event_type == "step_completed" {
+                assert_eq!(event.payload["outputs"]["text"].as_str().unwrap().len(), 9000);
+            }
+            told.insert(format!("{} {step}", event.event_type));
+            world.store.acknowledge(&queue, &delivery.receipt).await.unwrap();
+        }
+    }
+}
+
+/// Handles the first message and leaves it on its queue if that fails. Whether it failed.
+async fn first_fails(world: &World) -> bool {
+    let queue = Queue::ExecuteStep;
+    let hidden = Duration::ZERO;
+    let got = world
+        .store
+        .receive(&queue, 1, Duration::ZERO, hidden)
+        .await
+        .unwrap();
+    let message = Message::from_body(&queue, &got[0].body).unwrap();
+    let handled = world.app.handle(&queue, message).await;
+    if handled.is_ok() {
+        world.store.acknowledge(&queue, &got[0].receipt).await.unwrap();
+    }
+    handled.is_err()
+}
+
+/// Everything that steps wait for; nobody listens to the topic meanwhile.
+async fn run(world: &World) {
+    while world.deliver(&Queue::ExecuteStep).await > 0 {}
+}
+
+async fn check(world: &World, execution: &str, case: &str) {
+    run(world).await;
+    let progress = world
+        .app
+        .execution_progress(&admin(), execution, true)
+        .await
+        .unwrap();
+    assert_eq!(progress.status, ExecutionStatus::Completed, "{case}");
+    let mut expected: BTreeSet<String> = ["a", "b", "c", "d", "e", "f", "g"]
+        .map(|step| format!("step_completed {step}"))
+        .into();
+    expected.insert("workflow_completed -".to_owned());
+    assert_eq!(told(world).await, expected, "{case}");
+}
+
+#[tokio::test]
+async fn whatever_of_a_sessions_messages_is_lost_is_said_in_the_end() {
+    let mut lost = 0;
+    loop {
+        let world = world().await;
+        let id = world
+            .app
+            .create_execution(&admin(), dag())
+            .await
+            .unwrap()
+            .id
+            .to_string();
+        world.flaky.lose_sends_after(lost);
+        let failed = first_fails(&world).await;
+        check(&world, &id, &format!("after {lost} messages")).await;
+        if !failed || world.flaky.is_to_lose_sends() {
+            break;
+        }
+        lost += 1;
+        if lost > 8 {
+            break;
+        }
+    }
+    assert!(lost >= 8, "the first session sends eight events, and lost {lost}");
+}
+
+#[tokio::test]
+async fn whichever_call_is_the_last_of_a_process_nothing_is_lost() {
+    for calls in 0.. {
+        let world = world().await;
+        let id = world
+            .app
+            .create_execution(&admin(), dag())
+            .await
+            .unwrap()
+            .id
+            .to_string();
+        world.flaky.die_after_calls(Some(calls));
+        let failed = first_fails(&world).await;
+        world.flaky.die_after_calls(None);
+        check(&world, &id, &format!("after {calls} calls")).await;
+        if !failed {
+            assert!(calls > 20, "one message takes only {calls} calls");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_after_the_end_multiplies_nothing() {
+    let world = world().await;
+    let layer = |layer: usize| -> Vec<String> { (0..20).map(|index| format!("s{layer}-{index}")).collect() };
+    let mut steps = Vec::new();
+    for index in 0..8 {
+        let before = if index == 0 { Vec::new() } else { layer(index - 1) };
+        steps.extend(
+            layer(index)
+                .into_iter()
+                .map(|id| json!({"id": id, "action": "pass", "depends_on": before})),
+        );
+    }
+    let dag = json!({"name": "x", "callback_topics": [TOPIC], "steps": steps});
+    let id = world.app.create_execution(&admin(), dag).await.unwrap().id;
+    run(&world).await;
+    told(&world).await;
+    let again = Message::Steps {
+        tenant: admin().tenant,
+        execution: id,
+        ordinals: vec![0],
+    };
+    world.app.handle(&Queue::ExecuteStep, again).await.unwrap();
+    assert_eq!(world.store.queue_length(&Queue::ExecuteStep), 0);
+    // One step of the first layer, all of the others, and the end.
+    let messages = world.store.queue_length(&Queue::Topic(TOPIC.to_owned()));
+    assert_eq!(messages, 1 + 7 * 20 + 1);
+}
