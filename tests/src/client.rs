@@ -16,6 +16,8 @@ const LARGEST: u64 = 64 << 20;
 pub struct Client {
     agent: Agent,
     url: String,
+    /// What paths are below.
+    base: String,
     token: String,
 }
 
@@ -94,10 +96,21 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_global(Some(Duration::from_secs(120)))
             .build();
+        let url = url.trim_end_matches('/').to_owned();
         Self {
             agent: config.into(),
-            url: url.trim_end_matches('/').to_owned(),
+            base: format!("{url}/api/v1"),
+            url,
             token: token.to_owned(),
+        }
+    }
+
+    /// A client of something else, whose paths are right below `url`.
+    pub(crate) fn bare(url: &str) -> Self {
+        let client = Self::new(url, "");
+        Self {
+            base: client.url.clone(),
+            ..client
         }
     }
 
@@ -126,7 +139,7 @@ impl Client {
     ) -> Result<Answer> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}/api/v1{path}", self.url))
+            .uri(format!("{}{path}", self.base))
             .header("authorization", format!("Bearer {}", self.token));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -205,7 +218,7 @@ impl Client {
     #[track_caller]
     pub fn stream(&self, path: &str, after: Option<&str>) -> impl std::io::BufRead + use<> {
         let mut request = Request::builder()
-            .uri(format!("{}/api/v1{path}", self.url))
+            .uri(format!("{}{path}", self.base))
             .header("authorization", format!("Bearer {}", self.token))
             .header("accept", "text/event-stream");
         if let Some(after) = after {

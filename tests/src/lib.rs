@@ -6,7 +6,9 @@
 //!
 //! `cargo xtask test` says what is there: `SLIPWAY_TEST_KUBECONFIG` (a cluster, else the one named `test` is started)
 //! and `SLIPWAY_TEST_REGISTRY` (host and port, else each test starts one). By hand also `SLIPWAY_TEST_PROGRAM` (a
-//! `slipway` that is taken as it is, else it is built) and `SLIPWAY_TEST_SEED` (another order of kills).
+//! `slipway` that is taken as it is, else it is built), `SLIPWAY_TEST_PLATFORM` (`aws-local` plays the scenarios on the
+//! functions and the local stand-in for AWS, with the programs of the folder that `SLIPWAY_TEST_FUNCTIONS` names, else
+//! they are built) and `SLIPWAY_TEST_SEED` (another order of kills).
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 #![allow(
@@ -37,5 +39,5 @@ pub use processes::mentioning;
 pub use program::{Run, slipway};
 pub use receiver::{Received, Receiver};
 pub use registry::Registry;
-pub use server::{Options, Server};
+pub use server::{Options, Platform, Server};
 pub use template::Template;

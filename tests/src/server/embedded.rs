@@ -131,6 +131,22 @@ impl Plane for Embedded {
         assert!(status.success(), "the control plane ended with {status}");
     }
 
+    fn poison(&mut self, queue: &str, body: &str, environment: &[(String, String)]) -> Option<Client> {
+        // Its queues are its own: nobody else can write while it runs.
+        self.stop();
+        let database = rusqlite::Connection::open(self.data().join("slipway.db")).unwrap();
+        database
+            .execute(
+                "INSERT INTO messages (id, queue, body, sent_at, visible_at, receive_count)
+                 SELECT 1 + max(id), ?1, ?2, 0, 0, 0
+                 FROM (SELECT 0 AS id UNION SELECT id FROM messages UNION SELECT id FROM dead_letters)",
+                (queue, body),
+            )
+            .unwrap();
+        database.close().unwrap();
+        Some(self.restart(environment))
+    }
+
     fn helms(&self) -> Vec<String> {
         let own = self.child.as_ref().map(|child| format!("{}: ", child.id()));
         let mut left = mentioning(&self.folder.path().to_string_lossy());

@@ -1,7 +1,9 @@
 //! A control plane of its own for each test: the embedded one as a process, or the functions on the local stand-in for
 //! AWS. The scenarios do not know which.
 
+mod aws_local;
 mod embedded;
+mod parts;
 
 use std::fmt;
 use std::fs;
@@ -16,10 +18,35 @@ use xtask::run::{last_lines, say};
 use xtask::wait;
 
 use crate::{Client, Kubernetes, Registry};
+use aws_local::AwsLocal;
 use embedded::Embedded;
 
 /// How long a control plane gets to listen; a machine that is busy compiling is slow.
 const START: Duration = Duration::from_secs(60);
+
+/// What the scenarios are played on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// `slipway serve`.
+    Embedded,
+    /// The functions, on the local stand-in for AWS.
+    AwsLocal,
+}
+
+impl Platform {
+    /// What `SLIPWAY_TEST_PLATFORM` says: `embedded`, also when it says nothing, or `aws-local`.
+    ///
+    /// # Panics
+    /// When it says something else.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        match std::env::var("SLIPWAY_TEST_PLATFORM").as_deref() {
+            Err(_) | Ok("embedded") => Self::Embedded,
+            Ok("aws-local") => Self::AwsLocal,
+            Ok(other) => panic!("SLIPWAY_TEST_PLATFORM is '{other}': expected embedded or aws-local"),
+        }
+    }
+}
 
 /// Where the control plane of a test runs.
 trait Plane: fmt::Debug {
@@ -37,6 +64,9 @@ trait Plane: fmt::Debug {
 
     /// Asks it to end, and checks that it does so in order.
     fn stop(&mut self);
+
+    /// Puts a text on an internal queue, whatever it is. A client, if it had to be brought up again for that.
+    fn poison(&mut self, queue: &str, body: &str, environment: &[(String, String)]) -> Option<Client>;
 
     /// Processes that it started and that still run, beside itself.
     fn helms(&self) -> Vec<String>;
@@ -81,8 +111,16 @@ impl Options {
     /// When it does not listen in time: with the end of its log.
     #[must_use]
     pub fn start(self) -> Server {
-        let (plane, client) = Embedded::start(&self.environment);
-        let plane: Box<dyn Plane> = Box::new(plane);
+        let (plane, client): (Box<dyn Plane>, Client) = match Platform::of_this_run() {
+            Platform::Embedded => {
+                let (plane, client) = Embedded::start(&self.environment);
+                (Box::new(plane), client)
+            }
+            Platform::AwsLocal => {
+                let (plane, client) = AwsLocal::start(&self.environment);
+                (Box::new(plane), client)
+            }
+        };
         Server {
             options: self,
             plane,
@@ -176,6 +214,17 @@ impl Server {
     pub fn stop(&mut self) {
         self.plane.stop();
         self.expect_no_helms();
+    }
+
+    /// Puts a text on the queue of that name (`plan-dag`, `execute-step` or `deploy-helm`), as a program does that
+    /// knows nothing of Slipway. It may be brought up again for that.
+    ///
+    /// # Panics
+    /// When the queue cannot be written.
+    pub fn poison(&mut self, queue: &str, body: &str) {
+        if let Some(client) = self.plane.poison(queue, body, &self.options.environment) {
+            self.client = client;
+        }
     }
 
     /// The processes that it started and that still run.

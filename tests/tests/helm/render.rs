@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Chart, LOOP, deployment, kept, left_behind, release, render_target, request};
+use crate::support::{
+    Chart, LOOP, Renders, bare_render_target, deployment, kept, left_behind, release, render_target, request,
+};
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
 use slipway_ports::{FailureClass, ReleaseStatus, UninstallRequest};
@@ -38,8 +40,14 @@ fn chart() -> Chart {
 
 #[tokio::test]
 async fn a_release_is_rendered_kept_upgraded_rolled_back_and_removed() {
+    for renders in Renders::every_kind() {
+        lives_and_goes(&renders).await;
+    }
+}
+
+async fn lives_and_goes(renders: &Renders) {
     let folder = tempfile::tempdir().unwrap();
-    let target = render_target(HelmSettings::new(folder.path()), folder.path(), None).await;
+    let target = render_target(HelmSettings::new(folder.path()), renders.store(), None).await;
     let first = request(1, &chart(), json!({"key": "hunter22"}));
     let checked = target.check(&first).await.unwrap();
     assert!(
@@ -57,8 +65,8 @@ async fn a_release_is_rendered_kept_upgraded_rolled_back_and_removed() {
     let shown: Vec<String> = applied.objects.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["Secret/keys", "Service/app-api"]);
     assert_eq!(applied.objects, checked.objects);
-    let kept = kept(folder.path()).join(&first.release.namespace).join("app");
-    let manifest = fs::read_to_string(kept.join("1/manifest.yaml")).unwrap();
+    let path = format!("{}/app/1/manifest.yaml", first.release.namespace);
+    let manifest = renders.kept().await.remove(&path).unwrap();
     assert!(
         manifest.contains("upgrade") && !manifest.contains("hunter22"),
         "{manifest}"
@@ -121,14 +129,20 @@ async fn a_release_is_rendered_kept_upgraded_rolled_back_and_removed() {
         time_limit: Duration::from_secs(10),
     };
     assert!(target.uninstall(&gone).await.unwrap().remaining.is_empty());
-    assert!(!kept.exists() && !kept.parent().unwrap().exists());
+    assert_eq!(renders.kept().await, BTreeMap::new());
     assert!(left_behind(folder.path()).is_empty());
 }
 
 #[tokio::test]
 async fn a_chart_that_does_not_render_leaves_a_failed_revision_and_a_sentence() {
+    for renders in Renders::every_kind() {
+        fails_with_a_sentence(&renders).await;
+    }
+}
+
+async fn fails_with_a_sentence(renders: &Renders) {
     let folder = tempfile::tempdir().unwrap();
-    let target = render_target(HelmSettings::new(folder.path()), folder.path(), None).await;
+    let target = render_target(HelmSettings::new(folder.path()), renders.store(), None).await;
     let schema = r#"{"properties": {"replicas": {"type": "integer"}, "password": {"maxLength": 3}}}"#;
     let strict = chart().file("values.schema.json", schema);
     let error = target
@@ -151,6 +165,36 @@ async fn a_chart_that_does_not_render_leaves_a_failed_revision_and_a_sentence() 
         (record.status, record.ever_deployed),
         (ReleaseStatus::Failed, false)
     );
+}
+
+#[tokio::test]
+async fn without_helm_what_was_rendered_is_read_and_nothing_is_rendered() {
+    for renders in Renders::every_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = render_target(HelmSettings::new(folder.path()), renders.store(), None).await;
+        let request = request(1, &chart(), json!({"key": "hunter22"}));
+        let applied = target.apply(&request).await.unwrap();
+        let before = renders.kept().await;
+
+        let bare = bare_render_target(renders.store()).await;
+        assert!(bare.health().await.healthy);
+        let record = bare.record(&release(1)).await.unwrap().unwrap();
+        assert_eq!((record.revision, &record.objects), (1, &applied.objects));
+        let outputs = BTreeMap::new();
+        let found = bare
+            .collect(&release(1), &applied.objects, &outputs, None)
+            .await
+            .unwrap();
+        assert_eq!(found.services, ["app-api"]);
+        for error in [
+            bare.check(&request).await.unwrap_err(),
+            bare.apply(&request).await.unwrap_err(),
+        ] {
+            assert_eq!(error.class(), FailureClass::Permanent);
+            assert!(error.to_string().contains("needs the Helm binary"), "{error}");
+        }
+        assert_eq!(renders.kept().await, before);
+    }
 }
 
 #[tokio::test]

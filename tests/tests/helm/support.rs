@@ -9,9 +9,12 @@ use std::{
 };
 
 use serde_json::Value;
-use slipway_helm::{Gate, Helm, HelmConnector, HelmSettings, package_directory};
+use slipway_helm::{Gate, Helm, HelmConnector, HelmSettings, RenderStore, package_directory};
 use slipway_model::{Cluster, ClusterTarget, CrdPolicy, DeploymentId, ImmutablePolicy, TenantId, Timestamp};
-use slipway_ports::{Connector as _, Release, ReleaseRequest, SecretString, Target, UninstallRequest};
+use slipway_ports::{
+    Blobs as _, Connector as _, Release, ReleaseRequest, SecretString, Target, UninstallRequest,
+};
+use slipway_testkit::memory::SimpleBlobs;
 
 /// The Helm binary of the test run, or the one in the cache.
 pub(crate) async fn helm(settings: HelmSettings) -> Helm {
@@ -90,15 +93,77 @@ pub(crate) fn kept(directory: &Path) -> PathBuf {
     directory.join(registered(ClusterTarget::Render).id.to_string())
 }
 
+/// A place where a `render` target keeps what it renders.
+pub(crate) struct Renders {
+    folder: tempfile::TempDir,
+    blobs: Option<Arc<SimpleBlobs>>,
+}
+
+impl Renders {
+    /// One of each kind.
+    pub(crate) fn every_kind() -> [Self; 2] {
+        [None, Some(Arc::default())].map(|blobs| Self {
+            folder: tempfile::tempdir().unwrap(),
+            blobs,
+        })
+    }
+
+    pub(crate) fn store(&self) -> RenderStore {
+        match &self.blobs {
+            None => RenderStore::from(self.folder.path()),
+            Some(blobs) => RenderStore::Blobs(blobs.clone(), String::new()),
+        }
+    }
+
+    /// What the test's cluster has there: contents by path.
+    pub(crate) async fn kept(&self) -> BTreeMap<String, String> {
+        let root = format!("{}/", registered(ClusterTarget::Render).id);
+        let mut kept = BTreeMap::new();
+        match &self.blobs {
+            None => walk(self.folder.path(), self.folder.path(), &mut kept),
+            Some(blobs) => {
+                for key in blobs.keys() {
+                    let data = blobs.get(&key).await.unwrap().unwrap();
+                    kept.insert(key, String::from_utf8(data).unwrap());
+                }
+            }
+        }
+        kept.into_iter()
+            .map(|(path, text)| (path.strip_prefix(&root).unwrap().to_owned(), text))
+            .collect()
+    }
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(root, &path, found);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
 pub(crate) async fn render_target(
     settings: HelmSettings,
-    directory: &Path,
+    renders: impl Into<RenderStore>,
     gate: Option<Gate>,
 ) -> Arc<dyn Target> {
-    let mut connector = HelmConnector::new(helm(settings).await, directory);
+    let mut connector = HelmConnector::new(helm(settings).await, renders);
     if let Some(gate) = gate {
         connector = connector.with_gate(gate);
     }
+    connect(&connector).await
+}
+
+/// A `render` target without Helm.
+pub(crate) async fn bare_render_target(renders: impl Into<RenderStore>) -> Arc<dyn Target> {
+    connect(&HelmConnector::without_helm(renders)).await
+}
+
+async fn connect(connector: &HelmConnector) -> Arc<dyn Target> {
     connector
         .connect(&TenantId::local(), &registered(ClusterTarget::Render), None)
         .await
@@ -111,11 +176,20 @@ pub(crate) async fn cluster_target(
     kubeconfig: Option<String>,
     gate: Option<Gate>,
 ) -> Arc<dyn Target> {
-    let kubeconfig = kubeconfig.unwrap_or_else(|| fs::read_to_string(self::kubeconfig()).unwrap());
     let mut connector = HelmConnector::new(helm(HelmSettings::new(work_directory)).await, work_directory);
     if let Some(gate) = gate {
         connector = connector.with_gate(gate);
     }
+    connect_to_cluster(&connector, kubeconfig).await
+}
+
+/// A target for the cluster of the test run, without Helm.
+pub(crate) async fn bare_cluster_target(work_directory: &Path) -> Arc<dyn Target> {
+    connect_to_cluster(&HelmConnector::without_helm(work_directory), None).await
+}
+
+async fn connect_to_cluster(connector: &HelmConnector, kubeconfig: Option<String>) -> Arc<dyn Target> {
+    let kubeconfig = kubeconfig.unwrap_or_else(|| fs::read_to_string(self::kubeconfig()).unwrap());
     connector
         .connect(
             &TenantId::local(),

@@ -9,6 +9,7 @@ mod api;
 mod bad_input;
 mod changes;
 mod command_line;
+mod dead_letters;
 mod events;
 mod jobs;
 mod killed;
