@@ -1,6 +1,6 @@
 //! The loop over a batch of messages: each on its own, all at the same time, none left waiting.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slipway_app::{App, AppError};
@@ -139,7 +139,7 @@ impl<H: Handler + 'static> Batches<H> {
         let end = Instant::now() + budget;
         let mut running = JoinSet::new();
         let mut failed = Vec::new();
-        let mut ids = std::collections::HashMap::new();
+        let mut ids = HashMap::new();
         for record in records {
             let span = tracing::error_span!(
                 target: SHELL,
@@ -277,7 +277,7 @@ impl<H: Handler + 'static> Shared<H> {
         match timeout(self.reserve / 5, buried).await {
             Ok(Ok(())) => return Settled::Done,
             Ok(Err(error)) => {
-                tracing::error!(error = chain(&error), "cannot bury a message; it will come again")
+                tracing::error!(error = chain(&error), "cannot bury a message; it will come again");
             }
             Err(_) => tracing::error!("cannot bury a message in time; it will come again"),
         }
@@ -317,3 +317,6 @@ fn panic_reason(ended: JoinError) -> String {
         None => "the handler panicked".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,3 +197,6 @@ pub(crate) fn trace_id(header: &str) -> &str {
         .find_map(|part| part.trim().strip_prefix("Root="))
         .unwrap_or(header)
 }
+
+#[cfg(test)]
+mod tests;

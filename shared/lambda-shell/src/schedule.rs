@@ -99,3 +99,6 @@ impl<R: Rounds> Schedule<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -379,3 +379,6 @@ fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ' ', '\t', '\n', '\r'])
         .filter(|entry| !entry.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

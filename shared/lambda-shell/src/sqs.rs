@@ -90,3 +90,6 @@ fn record(message: SqsMessage, invocation: Option<&str>) -> Result<Record, NoSqs
         trace,
     })
 }
+
+#[cfg(test)]
+mod tests;

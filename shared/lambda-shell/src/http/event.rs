@@ -92,7 +92,7 @@ fn encoded(text: &str) -> String {
 pub(super) async fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     match to_bytes(body, LARGEST_ANSWER).await {
-        Ok(bytes) => of_parts(parts.status.as_u16(), parts.headers, &bytes),
+        Ok(bytes) => of_parts(parts.status.as_u16(), &parts.headers, &bytes),
         Err(_) => problem(&Problem::new(
             ProblemType::Internal,
             format!(
@@ -110,10 +110,10 @@ pub(super) fn problem(problem: &Problem) -> ApiGatewayV2httpResponse {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    of_parts(problem.status, headers, &body)
+    of_parts(problem.status, &headers, &body)
 }
 
-fn of_parts(status: u16, headers: HeaderMap, body: &[u8]) -> ApiGatewayV2httpResponse {
+fn of_parts(status: u16, headers: &HeaderMap, body: &[u8]) -> ApiGatewayV2httpResponse {
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = i64::from(status);
     // This format has one value per name; several values of one name are one with commas.

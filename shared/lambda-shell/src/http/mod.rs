@@ -90,3 +90,6 @@ impl Gateway {
         Ok(trace::scope(context.xray_trace_id, answer.instrument(span)).await)
     }
 }
+
+#[cfg(test)]
+mod tests;
