@@ -7,6 +7,8 @@
     reason = "what tests share fails as tests do, each file uses a part of it, and names of test resources are made up"
 )]
 
+pub(crate) mod faults;
+
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU32, Ordering},
