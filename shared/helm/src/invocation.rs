@@ -35,11 +35,7 @@ impl<'a> Invocation<'a> {
         operation: &'static str,
     ) -> Result<Self, TargetError> {
         refuse_odd_names(release)?;
-        let helm = helm.ok_or_else(|| {
-            TargetError::permanent(format!(
-                "helm {operation} of {release} needs the Helm binary, which this part of the control plane does not have: only the worker of the 'deploy-helm' queue runs Helm"
-            ))
-        })?;
+        let helm = require_helm(helm, release, operation)?;
         let workspace = Workspace::new(helm).map_err(|error| unusable(operation, &error))?;
         Ok(Self {
             helm,
@@ -141,6 +137,19 @@ impl<'a> Invocation<'a> {
         };
         Ok((finished, Some(error)))
     }
+}
+
+/// The binary, or an error that it is not here. Asked before anything is changed.
+pub(crate) fn require_helm<'a>(
+    helm: Option<&'a Helm>,
+    release: &Release,
+    operation: &str,
+) -> Result<&'a Helm, TargetError> {
+    helm.ok_or_else(|| {
+        TargetError::permanent(format!(
+            "helm {operation} of {release} needs the Helm binary, which this part of the control plane does not have: only the worker of the 'deploy-helm' queue runs Helm"
+        ))
+    })
 }
 
 fn unusable(operation: &str, error: &io::Error) -> TargetError {

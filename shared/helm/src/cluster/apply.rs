@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     client::PatchKind,
-    invocation::{HISTORY, checked_chart, labels_argument},
+    invocation::{HISTORY, checked_chart, labels_argument, require_helm},
 };
 
 /// How many objects with immutable fields one apply makes way for.
@@ -28,6 +28,7 @@ impl ClusterTarget {
         request: &ReleaseRequest,
     ) -> Result<AppliedRelease, TargetError> {
         let release = &request.release;
+        require_helm(self.helm.as_ref(), release, "upgrade")?;
         let chart = checked_chart(request)?;
         let namespace_created = self.ensure_namespace(request).await?;
         self.apply_definitions(release, &chart.crds, request.crds).await?;

@@ -28,9 +28,10 @@ impl ClusterTarget {
         let hooks = self.recorded_hooks(release).await?;
         // Asked again, there is often only the end to be waited for, which needs no Helm.
         if !self.kubernetes.revisions(release).await?.is_empty() {
+            let uninstall = self.invoke(release, "uninstall")?;
             // Helm would delete the claims that stand in the manifest.
             self.kubernetes.forget_claims(release).await?;
-            self.invoke(release, "uninstall")?
+            uninstall
                 .with_release()
                 .with(["--ignore-not-found"])
                 .with_timeout(request.time_limit)

@@ -299,7 +299,10 @@ mod tests {
     async fn nothing_of_a_removed_release_and_its_namespace_stays_in_the_blobs() {
         let blobs = Arc::new(SimpleBlobs::default());
         let shelf = RenderStore::Blobs(blobs.clone(), "render/".to_owned()).shelf(id());
-        let (release, own) = (release("rel"), "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b".parse().unwrap());
+        let (release, own) = (
+            release("rel"),
+            "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b".parse().unwrap(),
+        );
         shelf.ensure_namespace(&release, Some(own)).await.unwrap();
         for revision in [1, 2] {
             shelf

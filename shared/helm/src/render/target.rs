@@ -15,7 +15,7 @@ use crate::{
     binary::Helm,
     collect::{Found, collect, wanted},
     gate::ReleaseGate,
-    invocation::{Invocation, checked_chart, labels_argument},
+    invocation::{Invocation, checked_chart, labels_argument, require_helm},
     manifest::{self, Document, annotation, inventory, preview},
     release::{rollback_target, word},
 };
@@ -222,6 +222,7 @@ impl Target for RenderTarget {
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        require_helm(self.helm.as_ref(), &request.release, "template")?;
         let chart = checked_chart(request)?;
         let release = &request.release;
         let namespace_created = self.shelf.ensure_namespace(release, request.deployment).await?;
