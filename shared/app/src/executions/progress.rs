@@ -12,8 +12,12 @@ use slipway_ports::{Guard, Item};
 
 use crate::{App, AppError, Caller, keys};
 
-/// Progress events of one execution are at least this far apart.
+/// Progress events of one execution are at least this far apart, or as many times this as it has [`PROGRESS_NODES`]:
+/// deriving progress reads every record, and must cost no more of the time the longer the plan is.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+
+/// Nodes whose progress is worth deriving every [`PROGRESS_PAUSE`].
+const PROGRESS_NODES: u32 = 16 * CHUNK_SIZE;
 
 /// Calls `visit` with every chunk of an execution and the records of its steps, in order.
 pub(crate) async fn each_chunk(
@@ -186,7 +190,7 @@ impl App {
         })
     }
 
-    /// Publishes `workflow_progress`, at most once every two seconds.
+    /// Publishes `workflow_progress`, at most once every two seconds, of long plans less often.
     pub(crate) async fn publish_progress(&self, tenant: &TenantId, id: ExecutionId) -> Result<(), AppError> {
         let Some(header) = self.load_execution(tenant, id).await? else {
             return Ok(());
@@ -211,7 +215,9 @@ impl App {
                 // A message that was delayed until then is on its way.
                 return Ok(());
             }
-            let next = last.at.plus(PROGRESS_PAUSE);
+            let next = last
+                .at
+                .plus(PROGRESS_PAUSE * header.node_count.div_ceil(PROGRESS_NODES));
             if last.next.is_none() && now < next {
                 let delayed = Published {
                     next: Some(next),

@@ -298,6 +298,59 @@ async fn a_job_that_nothing_here_runs_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn large_outputs_stand_in_blobs_and_are_read_like_others() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "parameters": {"large": "x".repeat(9000)}, "steps": [
+        {"id": "a", "action": "pass", "params": {"text": "{{ parameters.large }}"}},
+        {"id": "b", "action": "pass", "params": {"same": "{{ steps.a.outputs.text }}"}},
+        {"id": "c", "action": "pass", "params": {"length": "{{ steps.b.outputs.same | length }}"}}],
+        "outputs": {"text": "{{ steps.b.outputs.same }}"}});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    assert_eq!(step(&world, &id, "b").await.outputs["same"], "x".repeat(9000));
+    assert_eq!(step(&world, &id, "c").await.outputs["length"], 9000);
+    let execution = world.app.execution(&admin(), &id).await.unwrap();
+    assert_eq!(execution.outputs["text"], "x".repeat(9000));
+    let records = world
+        .store
+        .items()
+        .into_iter()
+        .filter(|item| item.key.sort.starts_with('s'));
+    for record in records {
+        assert!(record.body.len() < 1000, "{}", record.body);
+    }
+}
+
+#[tokio::test]
+async fn what_its_header_cannot_hold_is_refused_when_it_is_posted() {
+    let world = World::new().await;
+    let large = "x".repeat(160 * 1024);
+    for (what, dag) in [
+        (
+            "parameters",
+            json!({"name": "x", "parameters": {"large": large}, "steps": [{"id": "a", "action": "pass"}]}),
+        ),
+        (
+            "outputs",
+            json!({"name": "x", "outputs": {"large": large}, "steps": [{"id": "a", "action": "pass"}]}),
+        ),
+        (
+            "description",
+            json!({"name": "x", "description": large, "steps": [{"id": "a", "action": "pass"}]}),
+        ),
+    ] {
+        let refused = crate::world::problem(world.app.create_execution(&admin(), dag).await);
+        assert_eq!(refused.status, 422, "{what}: {refused:?}");
+    }
+    // Steps may be larger: they stand in the plan.
+    let dag = json!({"name": "x", "steps": [{"id": "a", "action": "pass", "params": {"large": "x".repeat(400 * 1024)}}]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    let error = step(&world, &id, "a").await.error_message.unwrap();
+    assert!(error.contains("larger than 256 KiB"), "{error}");
+}
+
+#[tokio::test]
 async fn outputs_that_no_store_can_hold_fail_the_execution() {
     let world = World::new().await;
     let large = "x".repeat(90 * 1024);

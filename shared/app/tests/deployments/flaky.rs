@@ -63,6 +63,8 @@ struct Plan {
     calls_left: Option<u64>,
     /// How many messages of the next session that has some are sent before the process ends.
     sends_left: Option<usize>,
+    /// Which put of items with which sort key fails: those before it are counted down.
+    refused: Option<(String, usize)>,
 }
 
 /// Fails `per_mille` of all calls.
@@ -93,6 +95,16 @@ impl FlakyStore {
     /// Has the process end after so many calls; every later one fails. Nothing: it works again.
     pub(crate) fn die_after_calls(&self, calls: Option<u64>) {
         self.plan.lock().unwrap().calls_left = calls;
+    }
+
+    /// Has one put of an item with that sort key fail, after `others` more of them.
+    pub(crate) fn refuse_put(&self, sort: &str, others: usize) {
+        self.plan.lock().unwrap().refused = Some((sort.to_owned(), others));
+    }
+
+    /// Whether that is still to happen.
+    pub(crate) fn is_to_refuse(&self) -> bool {
+        self.plan.lock().unwrap().refused.is_some()
     }
 
     /// Has the process end while the next session that has messages sends them, after so many.
@@ -203,6 +215,21 @@ impl FlakySession {
         count(&self.plan, |calls| calls.reads += 1)
     }
 
+    fn refuse(&self, key: &Key) -> Result<(), StoreError> {
+        let mut plan = self.plan.lock().unwrap();
+        match &mut plan.refused {
+            Some((sort, 0)) if *sort == key.sort => {
+                plan.refused = None;
+                Err(StoreError::Unavailable("throttled".into()))
+            }
+            Some((sort, others)) if *sort == key.sort => {
+                *others -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write(&self) -> Result<(), StoreError> {
         call(&self.chance, &self.per_mille)?;
         count(&self.plan, |calls| calls.writes += 1)
@@ -218,6 +245,7 @@ impl Session for FlakySession {
 
     async fn put(&mut self, key: &Key, item: Item, guard: Guard) -> Result<Put, StoreError> {
         self.write()?;
+        self.refuse(key)?;
         let then = self
             .meanwhile
             .lock()

@@ -170,3 +170,86 @@ async fn a_message_that_comes_again_after_the_end_multiplies_nothing() {
     let messages = world.store.queue_length(&Queue::Topic(TOPIC.to_owned()));
     assert_eq!(messages, 1 + 7 * 20 + 1);
 }
+
+#[tokio::test]
+async fn a_job_whose_invocation_failed_goes_on_with_its_message() {
+    for others in 0.. {
+        let world = world().await;
+        let chart = json!({"id": "a", "action": "helm_deploy", "params": {
+            "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a"}});
+        let dag = json!({"name": "x", "steps": [chart]});
+        let id = world
+            .app
+            .create_execution(&admin(), dag)
+            .await
+            .unwrap()
+            .id
+            .to_string();
+        run(&world).await;
+        world.flaky.refuse_put("j", others);
+        let queue = Queue::DeployHelm;
+        let mut failures = 0;
+        // No sweep and no waiting: the message that comes again is enough.
+        for _ in 0..200 {
+            let got = world
+                .store
+                .receive(&queue, 10, Duration::ZERO, Duration::ZERO)
+                .await
+                .unwrap();
+            for delivery in got {
+                let message = Message::from_body(&queue, &delivery.body).unwrap();
+                match world.app.handle(&queue, message).await {
+                    Ok(()) => world.store.acknowledge(&queue, &delivery.receipt).await.unwrap(),
+                    Err(_) => failures += 1,
+                }
+            }
+            world.clock.advance(Duration::from_millis(100));
+        }
+        world.deliver(&Queue::Topic("budpipelineEvents".to_owned())).await;
+        let progress = world.app.execution_progress(&admin(), &id, true).await.unwrap();
+        assert_eq!(
+            progress.status,
+            ExecutionStatus::Completed,
+            "{others}: {progress:?}"
+        );
+        assert_eq!(failures, usize::from(!world.flaky.is_to_refuse()));
+        if world.flaky.is_to_refuse() {
+            assert!(others > 3, "a job is written only {others} times");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_repeated_is_repeated_wherever_its_process_ended() {
+    for calls in 0.. {
+        let world = world().await;
+        let dag = json!({"name": "x", "steps": [
+            {"id": "a", "action": "cluster_health", "params": {"cluster_id": "dev"}, "timeout_seconds": 5}]});
+        let id = world
+            .app
+            .create_execution(&admin(), dag)
+            .await
+            .unwrap()
+            .id
+            .to_string();
+        world.flaky.die_after_calls(Some(calls));
+        let failed = first_fails(&world).await;
+        world.flaky.die_after_calls(None);
+        for _ in 0..6 {
+            world.clock.advance(Duration::from_secs(60));
+            world.app.sync_deployments().await.unwrap();
+            world.settle().await;
+        }
+        let progress = world.app.execution_progress(&admin(), &id, true).await.unwrap();
+        assert_eq!(
+            progress.status,
+            ExecutionStatus::Completed,
+            "after {calls} calls: {progress:?}"
+        );
+        if !failed {
+            assert!(calls > 4, "one message takes only {calls} calls");
+            break;
+        }
+    }
+}

@@ -103,5 +103,14 @@ async fn a_deployment_stays_and_its_jobs_and_history_go() {
         .await
         .unwrap();
     assert!(lines.is_empty(), "{lines:?}");
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    world.app.deployment_progress(&admin(), &id).await.unwrap();
     assert_eq!(world.status(&id).await.as_str(), "RUNNING");
+    assert_eq!(
+        world.component(&id, "llm").await.status,
+        slipway_model::ComponentStatus::Running
+    );
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.cluster.cloud().installed.len(), 0);
 }
