@@ -5,6 +5,7 @@
 //! here blocks, writes its progress to standard error, and keeps what it builds in one cache folder outside the
 //! checkout (see [`cache`]).
 
+pub mod aws_local;
 pub mod aws_parts;
 pub mod bench;
 pub mod cache;
@@ -12,6 +13,7 @@ pub mod checks;
 pub mod cluster;
 pub mod demo;
 pub mod image;
+pub mod infra;
 pub mod net;
 pub mod nightly;
 pub mod process;

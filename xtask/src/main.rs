@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{bench, cluster, demo, nightly, test_run};
+use xtask::{aws_local, bench, cluster, demo, infra, nightly, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -36,6 +36,11 @@ enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// The AWS side on this machine: the functions under Lambda's runtime API, their queues, their table, their API.
+    AwsLocal {
+        #[command(subcommand)]
+        command: AwsLocalCommand,
+    },
     /// Show the main job: start Slipway, publish a template, deploy it, watch it come up.
     Demo(DemoArguments),
     /// Measure, beside a baseline in the same run.
@@ -43,6 +48,17 @@ enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// The templates that deploy to AWS.
+    Infra {
+        #[command(subcommand)]
+        command: InfraCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum InfraCommand {
+    /// Lint and scan the SAM template and the CDK app, and compare the two.
+    Check,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +88,41 @@ enum ClusterCommand {
     Status(ClusterName),
     /// End every process of the cluster and remove its data.
     Down(ClusterName),
+}
+
+#[derive(Debug, Subcommand)]
+enum AwsLocalCommand {
+    /// Start the stack, or find it running, and print its address, its token and its controls.
+    Up {
+        #[command(flatten)]
+        name: StackName,
+        /// Build the functions without optimisation, which takes less time.
+        #[arg(long, conflicts_with = "profile")]
+        dev: bool,
+        /// How the functions are built: fast to run, or as they are deployed.
+        #[arg(long, value_parser = ["release", "function"], default_value = "release")]
+        profile: String,
+        /// How many in a hundred of the functions' calls to AWS fail.
+        #[arg(long, value_name = "N", default_value_t = 0.0)]
+        fail_percent: f64,
+        /// Decides which of them, and how.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// What else `aws-local` is told, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Say what runs.
+    Status(StackName),
+    /// End every process of the stack, with all that it holds.
+    Down(StackName),
+}
+
+#[derive(Debug, Args)]
+struct StackName {
+    /// Which stack, where one machine runs several.
+    #[arg(long, default_value_t = aws_local::Options::default().name)]
+    name: String,
 }
 
 #[derive(Debug, Args)]
@@ -135,9 +186,23 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             ClusterCommand::Down(name) => cluster::down(&name.name)?,
         },
+        Command::AwsLocal { command } => return aws_local_command(command),
         Command::Bench {
             command: BenchCommand::Engine { write },
         } => bench::engine(write, &mut io::stdout())?,
+        Command::Infra {
+            command: InfraCommand::Check,
+        } => {
+            let wrong = infra::check()?;
+            for sentence in &wrong {
+                say(sentence);
+            }
+            return Ok(if wrong.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Command::Nightly => {
             return Ok(if nightly::run()? {
                 ExitCode::SUCCESS
@@ -164,6 +229,42 @@ fn run(command: Command) -> Result<ExitCode> {
                 ExitCode::FAILURE
             });
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn aws_local_command(command: AwsLocalCommand) -> Result<ExitCode> {
+    match command {
+        AwsLocalCommand::Up {
+            name,
+            dev,
+            profile,
+            fail_percent,
+            seed,
+            arguments,
+        } => {
+            let profile = match profile.as_str() {
+                _ if dev => aws_local::Profile::Dev,
+                "function" => aws_local::Profile::Function,
+                _ => aws_local::Profile::Release,
+            };
+            let stack = aws_local::up(&aws_local::Options {
+                name: name.name,
+                profile,
+                fail_percent,
+                seed,
+                arguments,
+            })?;
+            writeln!(io::stdout(), "{stack}")?;
+        }
+        AwsLocalCommand::Status(name) => {
+            let status = aws_local::status(&name.name)?;
+            writeln!(io::stdout(), "{status}")?;
+            if !status.is_healthy() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        AwsLocalCommand::Down(name) => aws_local::down(&name.name)?,
     }
     Ok(ExitCode::SUCCESS)
 }

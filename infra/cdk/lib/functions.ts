@@ -96,6 +96,11 @@ export class Functions extends Construct {
         'VpcConfig',
         Fn.conditionIf(parameters.hasVpc.logicalId, network, Aws.NO_VALUE),
       );
+      const reason = 'The rule looks at the empty defaults of the parameters, with which there is no VPC.';
+      Validations.of(made).acknowledge(
+        { id: 'CloudFormation-Validate::F3031', reason },
+        { id: 'CloudFormation-Validate::E1150', reason },
+      );
     }
     if (row.permissions.consumes !== undefined) {
       new lambda.EventSourceMapping(scope, 'FunctionQueue', {

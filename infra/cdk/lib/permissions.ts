@@ -17,7 +17,7 @@ export interface Permissions {
   readonly deadLetters?: readonly string[];
   /** Which secrets, as `<tenant>/<name>`, and what it does with them. */
   readonly secrets?: { readonly actions: readonly string[]; readonly names: readonly string[] };
-  /** Which blobs, as `<tenant>/<path>`, and what it does with them. */
+  /** Which blobs, as `<tenant>/<path>` or by their kind, and what it does with them. */
   readonly blobs?: { readonly actions: readonly string[]; readonly paths: readonly string[] };
   /** Whether it publishes to SNS topics. */
   readonly publishes?: boolean;
@@ -74,8 +74,7 @@ export function wildcards(may: Permissions): { readonly id: string; readonly rea
     },
     ...(may.blobs?.paths ?? []).map((path) => ({
       id: finding(`<Bucket.Arn>/${path}`),
-      reason:
-        'The path of a blob begins with the tenant and ends with an id, neither of which is known here.',
+      reason: 'The path of a blob begins with the tenant or ends with an id, neither of which is known here.',
     })),
     ...(may.secrets?.names ?? []).map((name) => ({
       id: finding(`${secrets}/${name}`),

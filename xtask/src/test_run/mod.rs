@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::checks::{dependencies, repository};
 use crate::cluster;
+use crate::infra;
 use crate::registry::Registry;
 use crate::run::{cargo, say, shown};
 use crate::tools;
@@ -57,6 +58,17 @@ const PARTS: &[Part] = &[
                 "-D",
                 "warnings",
             ]))
+        },
+    },
+    Part {
+        title: "infrastructure templates",
+        // They need Python's and Node's packages, which the inner loop does without.
+        run: |quick, _| {
+            if quick {
+                Ok(Counts::default())
+            } else {
+                none_of(&infra::check()?)
+            }
         },
     },
     Part {
