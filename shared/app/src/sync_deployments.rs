@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use slipway_model::{Deployment, DeploymentId, ExecutionLook, Message, Queue, TenantId};
+use slipway_model::{
+    Deployment, DeploymentId, Execution, ExecutionId, ExecutionLook, Message, Queue, TenantId,
+};
 use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session};
 
 use crate::{
@@ -32,17 +34,20 @@ impl App {
                     "more is due than one sweep looks at; the next sweep goes on"
                 );
             }
+            for item in &due {
+                // First: how an execution has to end decides how its steps do.
+                if let Some((tenant, DueThing::Execution(id))) = keys::due_thing(&item.key) {
+                    report(item, self.look_at_execution(&tenant, id, item).await);
+                }
+            }
             let mut session = self.store.session();
             for item in &due {
                 self.poke(session.as_mut(), item);
             }
             session.settle().await?;
             for item in &due {
-                if let Some((tenant, DueThing::Deployment(id))) = keys::due_thing(&item.key)
-                    && let Err(error) = self.look_at_deployment(&tenant, id).await
-                {
-                    // The others must not wait for this one.
-                    tracing::error!(deployment = %id, %error, "a deployment could not be looked at");
+                if let Some((tenant, DueThing::Deployment(id))) = keys::due_thing(&item.key) {
+                    report(item, self.look_at_deployment(&tenant, id).await);
                 }
             }
         }
@@ -56,15 +61,6 @@ impl App {
         };
         let delay = item.at.since(self.clock.now());
         match thing {
-            DueThing::Execution(execution) => {
-                let look = ExecutionLook::Control;
-                let message = Message::Execution {
-                    tenant,
-                    execution,
-                    look,
-                };
-                session.send(Queue::ExecuteStep, message, delay);
-            }
             DueThing::Step(execution, ordinal) => {
                 let ordinals = vec![ordinal];
                 let message = Message::Steps {
@@ -75,8 +71,44 @@ impl App {
                 session.send(Queue::ExecuteStep, message, delay);
             }
             DueThing::Job(job) => session.send(Queue::DeployHelm, Message::Job { tenant, job }, delay),
-            DueThing::Deployment(_) => {}
+            DueThing::Deployment(_) | DueThing::Execution(_) => {}
         }
+    }
+
+    /// An execution that is to end, or that has been open for a while: what was lost in it is sent again.
+    async fn look_at_execution(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        item: &DueItem,
+    ) -> Result<(), AppError> {
+        let key = keys::execution(tenant, execution);
+        let Some(stored) = self.store.get(&key).await? else {
+            return Ok(());
+        };
+        let header: Execution = stored.read()?;
+        if header.status.is_terminal() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let must_end = header.cancel.is_some() || header.deadline <= now.plus(AHEAD);
+        let (look, delay) = match must_end {
+            true => (ExecutionLook::Control, item.at.since(now)),
+            false => (ExecutionLook::Repair, Duration::ZERO),
+        };
+        let mut session = self.store.session();
+        let message = Message::Execution {
+            tenant: tenant.clone(),
+            execution,
+            look,
+        };
+        session.send(Queue::ExecuteStep, message, delay);
+        if !must_end {
+            // Unless somebody has just changed it, who has put the next look off by that.
+            let item = self.execution_item(&header);
+            session.put(&key, item, Guard::Version(stored.version)).await?;
+        }
+        Ok(session.settle().await?)
     }
 
     /// A deployment that changed: its state is derived again, in case an event was lost or a call cut short.
@@ -99,5 +131,12 @@ impl App {
         let item = deployment_item(&deployment).due_at(again);
         session.put(&key, item, Guard::Version(stored.version)).await?;
         Ok(session.settle().await?)
+    }
+}
+
+/// The others must not wait for one that cannot be looked at.
+fn report(item: &DueItem, looked: Result<(), AppError>) {
+    if let Err(error) = looked {
+        tracing::error!(key = %item.key, %error, "what is due could not be looked at");
     }
 }

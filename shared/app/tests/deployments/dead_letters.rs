@@ -332,12 +332,17 @@ async fn a_look_that_died_has_what_was_lost_sent_again() {
         let sent = take(&world, &Queue::ExecuteStep).await.len();
         assert_eq!(sent > 0, look != ExecutionLook::Progress, "{look:?}");
     }
+    let id = run(
+        &world,
+        json!({"name": "x", "steps": [{"id": "a", "action": "pass"}]}),
+    )
+    .await;
     let message = Message::Execution {
         tenant: TenantId::local(),
         execution: id.parse().unwrap(),
         look: ExecutionLook::Repair,
     };
-    overwrite(&world, &stored(&world, "|plan"), "[]").await;
+    overwrite(&world, &stored(&world, &format!("{id}/c00000|plan")), "[]").await;
     give_up(&world, &Queue::ExecuteStep, &[message]).await;
     assert_eq!(
         world.app.execution(&admin(), &id).await.unwrap().status,

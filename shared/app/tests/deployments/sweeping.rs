@@ -59,6 +59,41 @@ async fn every_message_may_be_lost_once() {
     panic!("it never came up: {:?}", world.view(&id).await);
 }
 
+#[tokio::test]
+async fn an_execution_of_nobody_goes_on_although_its_messages_are_lost() {
+    let world = World::new().await;
+    let dag = serde_json::json!({"name": "x", "steps": [{"id": "a", "action": "pass"},
+        {"id": "b", "action": "wait", "params": {"seconds": 3600}, "depends_on": ["a"]}]});
+    let id = world
+        .app
+        .create_execution(&admin(), dag)
+        .await
+        .unwrap()
+        .id
+        .to_string();
+    lose(&world, &Queue::ExecuteStep).await;
+    for (minutes, finished) in [(13, 0), (2, 1)] {
+        world.clock.advance(Duration::from_secs(60 * minutes));
+        world.app.sync_deployments().await.unwrap();
+        world.deliver(&Queue::ExecuteStep).await;
+        let progress = world.app.execution_progress(&admin(), &id, false).await.unwrap();
+        assert_eq!(progress.finished_steps, finished, "{minutes} minutes on");
+    }
+    // It was looked at, and is left alone for a while.
+    lose(&world, &Queue::ExecuteStep).await;
+    world.clock.advance(Duration::from_secs(600));
+    world.app.sync_deployments().await.unwrap();
+    assert_eq!(world.deliver(&Queue::ExecuteStep).await, 0);
+    for _ in 0..60 {
+        lose(&world, &Queue::ExecuteStep).await;
+        world.clock.advance(Duration::from_secs(120));
+        world.app.sync_deployments().await.unwrap();
+        world.deliver(&Queue::ExecuteStep).await;
+    }
+    let progress = world.app.execution_progress(&admin(), &id, false).await.unwrap();
+    assert_eq!(progress.status, slipway_model::ExecutionStatus::Completed);
+}
+
 /// Hands on the messages that were seen before, and takes the others away.
 async fn lose_first(world: &World, queue: &Queue, seen: &mut BTreeSet<String>) {
     use slipway_ports::Receiver;
