@@ -26,6 +26,9 @@ const READY: Duration = Duration::from_secs(60);
 /// Logs of processes that nobody looked at for this long are removed.
 const KEEP_LOGS: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The account that everything seems to belong to; ElasticMQ knows no other.
+const ACCOUNT: &str = "000000000000";
+
 /// Runs a command until it ends or standard input does: so it goes away with the process that holds the other end of
 /// that pipe, however that one ends.
 const GUARD: &str = r#"exec 3<&0
@@ -64,7 +67,8 @@ impl Kind {
         }
     }
 
-    fn part(self) -> &'static Part {
+    /// The part that it is made of.
+    pub(crate) fn part(self) -> &'static Part {
         match self {
             Self::DynamoDb => &DYNAMODB,
             Self::ElasticMq => &ELASTICMQ,
@@ -72,7 +76,21 @@ impl Kind {
         }
     }
 
-    fn command(self, part: &Path, port: u16) -> Command {
+    /// The command that runs it on a port of the loopback interface, after setting it up when that is needed.
+    pub(crate) fn command(self, port: u16) -> Result<Command> {
+        // Asking for a file of it sets it up.
+        let part = self.part().file("")?;
+        let mut command = self.program(&part, port);
+        // A machine's own AWS settings have no business here.
+        command
+            .env_remove("AWS_PROFILE")
+            .env("AWS_ACCESS_KEY_ID", "local")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .env("MOTO_ACCOUNT_ID", ACCOUNT);
+        Ok(command)
+    }
+
+    fn program(self, part: &Path, port: u16) -> Command {
         match self {
             Self::DynamoDb => {
                 let mut java = java(part);
@@ -172,19 +190,20 @@ impl AwsPart {
     }
 
     fn spawn(kind: Kind, port: u16) -> Result<(Self, Kind, PathBuf)> {
-        // Sets it up, too.
-        let folder = kind.part().file("")?;
+        let command = kind.command(port)?;
         let log_file = log_file(kind, port)?;
         let log = File::create(&log_file).with_context(|| format!("cannot write {}", log_file.display()))?;
-        let command = kind.command(&folder, port);
-        let guard = Command::new("sh")
+        let mut guard = Command::new("sh");
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => guard.env(name, value),
+                None => guard.env_remove(name),
+            };
+        }
+        let guard = guard
             .args(["-c", GUARD, "guard"])
             .arg(command.get_program())
             .args(command.get_args())
-            // A machine's own AWS settings have no business here.
-            .env_remove("AWS_PROFILE")
-            .env("AWS_ACCESS_KEY_ID", "local")
-            .env("AWS_SECRET_ACCESS_KEY", "local")
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -222,7 +241,7 @@ fn wait_for(parts: &mut [(AwsPart, Kind, PathBuf)]) -> Result<()> {
 }
 
 /// Whether an HTTP server on this loopback port answers a request, whatever it says.
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     let ask = || -> io::Result<bool> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;

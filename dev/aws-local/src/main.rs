@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-/// Runs Slipway's functions as AWS would, on this machine. Prints one line of JSON when it serves: where the API and
-/// the controls are, and a token for an administrator.
+/// Runs Slipway's functions as AWS would, on this machine. When it serves, it prints one line of JSON, and writes the
+/// same into stack.json in its data folder: where the API and the controls are, and a token for an administrator.
 #[derive(Debug, Parser)]
 #[command(name = "aws-local")]
 struct Arguments {

@@ -86,6 +86,9 @@ impl Stack {
             "control": format!("http://{}/control", control.local_addr()?),
             "token": issuer.token(Some(TENANT), Some("admin")),
         });
+        // Written whole: whoever waits for it may read it at any moment.
+        let file = arguments.data.join("stack.json");
+        private_file(&file.with_extension("new"), &announcement.to_string())?;
         spawn_sources(&template, &functions, &proxy.parts)?;
         if !arguments.no_schedule {
             for function in &functions {
@@ -94,6 +97,8 @@ impl Stack {
                 }
             }
         }
+        fs::rename(file.with_extension("new"), &file)
+            .with_context(|| format!("cannot put {} into place", file.display()))?;
         Ok(Self {
             functions,
             issuer,
@@ -226,13 +231,7 @@ fn issuer(template: &Template, data: &Path) -> Result<Issuer> {
     };
     let file = data.join("token-secret");
     if !file.exists() {
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&file)
-            .and_then(|mut created| created.write_all(clock::random_hex(64).as_bytes()))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        private_file(&file, &clock::random_hex(64))?;
     }
     let secret = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Issuer::new(
@@ -252,4 +251,16 @@ fn folder(path: &Path) -> Result<PathBuf> {
 fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
         .with_context(|| format!("{} is not there", path.display()))
+}
+
+/// Writes a file that only its owner can read.
+fn private_file(path: &Path, text: &str) -> Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut opened| opened.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
