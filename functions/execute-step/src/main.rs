@@ -3,15 +3,20 @@
 use std::{process::ExitCode, time::Duration};
 
 use slipway_app::{App, Services};
-use slipway_lambda_shell::{ALL_QUEUES, Function, start};
-use slipway_model::Queue;
+use slipway_lambda_shell::{Function, start};
+use slipway_model::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Queue};
 
 /// As the infrastructure templates say.
 const TIME_OUT: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
     let function = Function::new("execute-step", TIME_OUT)
-        .sends_to(&ALL_QUEUES)
+        .sends_to(&[
+            "execute-step",
+            "deploy-helm",
+            BUDPIPELINE_EVENTS,
+            BUDUSECASES_EVENTS,
+        ])
         .with_dead_letters();
     start(function, async |shell| {
         // Steps look at clusters, call the outside and make jobs; Helm runs elsewhere.

@@ -7,18 +7,25 @@ use slipway_outside::{HttpOutside, Loopback};
 use slipway_ports::{HttpAnswer, HttpCall, Outside, OutsideError};
 
 /// Makes the client when it is first needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LateHttp {
+    loopback: Loopback,
     made: OnceLock<HttpOutside>,
 }
 
 impl LateHttp {
+    pub(crate) fn new(loopback: Loopback) -> Self {
+        Self {
+            loopback,
+            made: OnceLock::new(),
+        }
+    }
+
     fn client(&self) -> Result<&HttpOutside, OutsideError> {
         if let Some(client) = self.made.get() {
             return Ok(client);
         }
-        // The runtime API, which hands out other tenants' events, listens on the loopback of a function.
-        let client = HttpOutside::new(Loopback::Refused)?;
+        let client = HttpOutside::new(self.loopback)?;
         Ok(self.made.get_or_init(|| client))
     }
 }

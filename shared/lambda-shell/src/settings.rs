@@ -10,6 +10,7 @@ use std::{
 use slipway_app::Role;
 use slipway_aws::{AwsConfig, Queues, SetupError};
 use slipway_model::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, TenantId};
+use slipway_outside::Loopback;
 use slipway_policy::HostPolicy;
 
 use crate::{
@@ -52,6 +53,8 @@ pub struct Settings {
     pub(crate) app: slipway_app::Settings,
     /// Hosts of charts that are asked without TLS.
     pub(crate) plain_http_hosts: Vec<String>,
+    /// `SLIPWAY_REACH_LOOPBACK`: whether calls to the outside may go to the machine itself, for local stand-ins.
+    pub(crate) loopback: Loopback,
     /// How callers are told from their tokens.
     pub(crate) callers: Callers,
     /// Of functions that run Helm.
@@ -134,7 +137,7 @@ impl Settings {
         let max_receives = reader.number("SLIPWAY_MAX_RECEIVES", u64::from(MAX_RECEIVES), 1..=1000);
         let (chart_hosts, plain_http_hosts) = reader.chart_hosts();
         let mut app = slipway_app::Settings::new(EPOCH);
-        app.use_pipeline_orchestration = reader.orchestrates();
+        app.use_pipeline_orchestration = reader.flag("USE_PIPELINE_ORCHESTRATION", true);
         app.topics = reader.topics();
         app.chart_hosts = chart_hosts;
         app.invocation = function.time_out;
@@ -142,6 +145,12 @@ impl Settings {
         app.eks = true;
         let days = reader.number("SLIPWAY_RETENTION_DAYS", RETENTION_DAYS, 1..=36_500);
         app.retention = Some(Duration::from_secs(days * 24 * 60 * 60));
+        // The runtime API, which hands out everybody's events, listens on the loopback of a function.
+        let loopback = if reader.flag("SLIPWAY_REACH_LOOPBACK", false) {
+            Loopback::Reachable
+        } else {
+            Loopback::Refused
+        };
         let callers = reader.callers();
         let helm = function.helm.then(|| reader.helm());
         match aws {
@@ -156,6 +165,7 @@ impl Settings {
                 max_receives: u32::try_from(max_receives).unwrap_or(MAX_RECEIVES),
                 app,
                 plain_http_hosts,
+                loopback,
                 callers,
                 helm,
             }),
@@ -271,18 +281,18 @@ impl Reader<'_> {
         prefix
     }
 
-    fn orchestrates(&mut self) -> bool {
-        let name = "USE_PIPELINE_ORCHESTRATION";
+    fn flag(&mut self, name: &str, default: bool) -> bool {
         match self
             .text(name)
             .map(|text| text.trim().to_ascii_lowercase())
             .as_deref()
         {
-            None | Some("true" | "1") => true,
+            None => default,
+            Some("true" | "1") => true,
             Some("false" | "0") => false,
             Some(other) => {
                 self.wrong(format!("{name} is '{other}': expected true or false"));
-                true
+                default
             }
         }
     }

@@ -124,7 +124,7 @@ impl Shell {
 
     /// Webhooks, HTTP calls and SNS topics.
     pub fn outside(&self) -> Arc<dyn Outside> {
-        let http = Arc::new(LateHttp::default());
+        let http = Arc::new(LateHttp::new(self.settings.loopback));
         Arc::new(AwsOutside::new(http, self.clients.clone()))
     }
 
@@ -218,9 +218,11 @@ async fn look_at_queue(clients: &Clients, settings: &Settings, name: &str) -> Op
     let url = settings.queues.url(&queue(name))?;
     let answer = clients.sqs().get_queue_attributes().queue_url(url).send().await;
     let error = answer.err()?;
-    let is_absent = error
-        .as_service_error()
-        .is_some_and(|error| error.is_queue_does_not_exist() || error.is_invalid_address());
+    // SQS says it with the code of its older protocol, local parts with the newer one's.
+    let absent = ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"];
+    let is_absent = error.as_service_error().is_some_and(|error| {
+        error.is_queue_does_not_exist() || error.meta().code().is_some_and(|code| absent.contains(&code))
+    });
     Some(if is_absent {
         format!(
             "SLIPWAY_QUEUES names '{url}' for '{name}', which is no queue: name the queue that was deployed, or set AWS_REGION to its region"

@@ -51,6 +51,7 @@ fn what_is_deployed_is_enough() {
     assert_eq!(settings.app.invocation, Duration::from_secs(180));
     assert!(settings.app.eks && settings.app.use_pipeline_orchestration);
     assert_eq!(settings.app.chart_hosts, HostPolicy::bundled_only());
+    assert_eq!(settings.loopback, Loopback::Refused);
     assert_eq!(settings.max_receives, 5);
     assert_eq!(settings.callers.tenant_claim, "custom:tenant");
     assert_eq!(settings.callers.role_claim, "custom:role");
@@ -96,6 +97,7 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
         ("SLIPWAY_RETENTION_DAYS", "forever", "'forever'"),
         ("SLIPWAY_MAX_RECEIVES", "-1", "from 1 to 1000"),
         ("USE_PIPELINE_ORCHESTRATION", "maybe", "true or false"),
+        ("SLIPWAY_REACH_LOOPBACK", "local", "true or false"),
         ("SLIPWAY_CHART_HOSTS", "https://x/y", "HOST:PORT"),
         ("SLIPWAY_IAM_ROLE", "root", "viewer, deployer or admin"),
         ("AWS_ENDPOINT_URL_SQS", "localhost", "http://"),
@@ -170,6 +172,7 @@ fn what_may_be_set_is_used() {
         ("SLIPWAY_ROLE_CLAIM", "cognito:groups"),
         ("SLIPWAY_MAX_RECEIVES", "3"),
         ("SLIPWAY_KMS_KEY", "alias/slipway"),
+        ("SLIPWAY_REACH_LOOPBACK", "true"),
     ] {
         variables.insert(name, value.to_owned());
     }
@@ -182,6 +185,7 @@ fn what_may_be_set_is_used() {
     assert!(!settings.app.use_pipeline_orchestration);
     assert_eq!(settings.app.retention, Some(Duration::from_secs(7 * 86_400)));
     assert_eq!(settings.max_receives, 3);
+    assert_eq!(settings.loopback, Loopback::Reachable);
     assert_eq!(settings.kms_key.as_deref(), Some("alias/slipway"));
     assert_eq!(
         settings.callers,
