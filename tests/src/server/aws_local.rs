@@ -125,6 +125,11 @@ impl Plane for AwsLocal {
         self.end();
     }
 
+    fn poison(&mut self, queue: &str, body: &str, _environment: &[(String, String)]) -> Option<Client> {
+        Parts::shared().send(&self.tag(), queue, body);
+        None
+    }
+
     fn helms(&self) -> Vec<String> {
         let own = self.child.as_ref().map(|child| format!("{}: ", child.id()));
         let functions = programs().to_string_lossy().into_owned();

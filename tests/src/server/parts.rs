@@ -7,11 +7,12 @@ use xtask::aws_parts;
 /// Largest answer that is read.
 const LARGEST: u64 = 256 << 20;
 
-/// DynamoDB Local and moto.
+/// DynamoDB Local, ElasticMQ and moto.
 #[derive(Debug)]
 pub(super) struct Parts {
     agent: Agent,
     dynamodb: String,
+    elasticmq: String,
     moto: String,
 }
 
@@ -21,6 +22,7 @@ impl Parts {
         Self {
             agent: Agent::config_builder().proxy(None).build().into(),
             dynamodb: aws_parts::dynamodb().unwrap(),
+            elasticmq: aws_parts::elasticmq().unwrap(),
             moto: aws_parts::moto().unwrap(),
         }
     }
@@ -69,13 +71,37 @@ impl Parts {
         found
     }
 
+    /// Puts a text on the queue of that logical name in whose own name `tag` stands.
+    pub(super) fn send(&self, tag: &str, queue: &str, body: &str) {
+        let queues = self.sqs("ListQueues", &json!({}));
+        let urls = queues["QueueUrls"].as_array().unwrap().iter();
+        let mut urls = urls.filter_map(Value::as_str);
+        let ending = format!("-{queue}");
+        let url = urls.find(|url| url.contains(tag) && url.ends_with(&ending));
+        let url = url.unwrap_or_else(|| panic!("no queue of {tag} ends in {ending}: {queues:#}"));
+        self.sqs("SendMessage", &json!({"QueueUrl": url, "MessageBody": body}));
+    }
+
+    fn sqs(&self, action: &str, request: &Value) -> Value {
+        self.json(&self.elasticmq, "sqs", &format!("AmazonSQS.{action}"), request)
+    }
+
     fn dynamodb(&self, action: &str, request: &Value) -> Value {
+        self.json(
+            &self.dynamodb,
+            "dynamodb",
+            &format!("DynamoDB_20120810.{action}"),
+            request,
+        )
+    }
+
+    fn json(&self, url: &str, service: &str, target: &str, request: &Value) -> Value {
         let mut answer = self
             .agent
-            .post(&self.dynamodb)
+            .post(url)
             .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
-            .header("authorization", authorization("dynamodb"))
+            .header("x-amz-target", target)
+            .header("authorization", authorization(service))
             .send(request.to_string())
             .unwrap();
         let text = answer

@@ -109,8 +109,8 @@ fn what_is_not_there_is_said_with_what_to_do() {
         "/dead-letters/nope/1",
         "/dead-letters/execute-step/%00",
     ] {
-        server.get(path).expect_problem(404);
-        server
+        let _ = server.get(path).expect_problem(404);
+        let _ = server
             .post(&format!("{path}/redrive"), &json!({}))
             .expect_problem(404);
     }
