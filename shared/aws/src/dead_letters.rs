@@ -138,15 +138,16 @@ impl DeadLetters {
             let wait = if expected.is_some() { 1 } else { 0 };
             let messages = self.receive(queue, url, wait).await?;
             let nothing = messages.is_empty();
+            let mut done = false;
             for message in messages {
                 let Some(found) = self.read(queue, message) else {
                     continue;
                 };
-                let done = wanted(&found.letter);
+                done |= wanted(&found.letter);
                 seen.insert(found.letter.id.clone(), found);
-                if done {
-                    return Ok(seen.into_values().collect());
-                }
+            }
+            if done {
+                break;
             }
             match expected {
                 None => {

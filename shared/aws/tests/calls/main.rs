@@ -110,5 +110,6 @@ async fn a_step_with_an_effect_takes_a_claim_more() {
     let bill = plane.run(&chain(200, "http_request", &request)).await;
     print("chain of 200 `http_request` steps", 200.0, &bill);
     let writes = bill.store_writes() as f64 / 200.0;
-    assert!(writes <= 2.1, "{writes} store writes a step: a claim and an end");
+    // A claim and an end, and what says now and then how far the execution is.
+    assert!(writes <= 2.2, "{writes} store writes a step");
 }
