@@ -16,6 +16,7 @@ pub mod image;
 pub mod infra;
 pub mod net;
 pub mod nightly;
+pub mod package;
 pub mod process;
 pub mod registry;
 pub mod run;

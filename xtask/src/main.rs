@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{aws_local, bench, cluster, demo, infra, nightly, test_run};
+use xtask::{aws_local, bench, cluster, demo, infra, nightly, package, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -35,6 +35,12 @@ enum Command {
     Cluster {
         #[command(subcommand)]
         command: ClusterCommand,
+    },
+    /// Make what is deployed: an archive per function, and the layers.
+    Package {
+        /// This function only.
+        #[arg(long, value_name = "NAME")]
+        function: Option<String>,
     },
     /// The AWS side on this machine: the functions under Lambda's runtime API, their queues, their table, their API.
     AwsLocal {
@@ -65,6 +71,12 @@ enum InfraCommand {
 enum BenchCommand {
     /// The engine on its embedded store, beside bare SQLite commits.
     Engine {
+        /// Put the figures into docs/benchmarks.md.
+        #[arg(long)]
+        write: bool,
+    },
+    /// The functions as they are deployed: their size, how fast they start, the memory that takes.
+    Functions {
         /// Put the figures into docs/benchmarks.md.
         #[arg(long)]
         write: bool,
@@ -186,10 +198,16 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             ClusterCommand::Down(name) => cluster::down(&name.name)?,
         },
+        Command::Package { function } => {
+            package::run(&package::Options { function }, &mut io::stdout())?;
+        }
         Command::AwsLocal { command } => return aws_local_command(command),
         Command::Bench {
             command: BenchCommand::Engine { write },
         } => bench::engine(write, &mut io::stdout())?,
+        Command::Bench {
+            command: BenchCommand::Functions { write },
+        } => bench::functions(write, &mut io::stdout())?,
         Command::Infra {
             command: InfraCommand::Check,
         } => {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::bench;
 use crate::run::{say, shown};
 
 /// Test knobs that a nightly run turns up: variable, value, what it is.
@@ -20,7 +21,8 @@ const KNOBS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Runs everything that CI runs with its knobs turned up. Returns whether everything passed.
+/// Runs everything that CI runs with its knobs turned up, then packages and measures every function. Returns whether
+/// everything passed and every function is within its targets.
 ///
 /// # Errors
 /// When the test run cannot be started.
@@ -34,5 +36,9 @@ pub fn run() -> Result<bool> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", shown(&command)))?;
-    Ok(status.success())
+    let measured = bench::functions(false, &mut std::io::stdout());
+    if let Err(error) = &measured {
+        say(&format!("the functions are not as they should be: {error:#}"));
+    }
+    Ok(status.success() && measured.is_ok())
 }

@@ -39,6 +39,7 @@ impl Control {
             .route("/control/faults", post(faults))
             .route("/control/kill", post(kill))
             .route("/control/cold", post(cold))
+            .route("/control/init", post(init))
             .route("/control/schedule", post(run_schedule))
             .route("/control/token", post(token))
             .with_state(Arc::new(self));
@@ -124,6 +125,25 @@ async fn cold(
 ) -> Result<StatusCode, Refused> {
     control.function(&order.function)?.forget_idle();
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+struct InitOrder {
+    function: String,
+    times: usize,
+}
+
+/// Starts processes of a function one after the other, and ends each as soon as it asks for an event: how long each
+/// took, in milliseconds, and the most memory that one had.
+async fn init(
+    State(control): State<Arc<Control>>,
+    Json(order): Json<InitOrder>,
+) -> Result<Json<Value>, Refused> {
+    let function = control.function(&order.function)?;
+    match function.cold_starts(order.times).await {
+        Ok((inits, memory)) => Ok(Json(json!({"inits_ms": inits, "peak_memory_kib": memory}))),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error)),
+    }
 }
 
 /// Runs what is on the schedule now, and answers when it is done.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::aws_parts::{AwsPart, Kind};
 use crate::checks::{dependencies, repository};
 use crate::cluster;
 use crate::infra;
@@ -20,6 +21,9 @@ pub use counts::Counts;
 
 /// The package whose tests need a cluster and a registry.
 const CLUSTER_TESTS: &str = "slipway-tests";
+
+/// Packages some of whose tests need the parts that stand in for AWS; their unit tests do not.
+const AWS_TESTS: [&str; 2] = ["slipway-aws", "plan-dag"];
 
 /// This package, some of whose tests start a cluster.
 const THIS: &str = env!("CARGO_PKG_NAME");
@@ -145,14 +149,15 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("SLIPWAY_HELM", tools::helm()?);
     if quick {
-        let mut counts = counted(
-            command.args(["--exclude", CLUSTER_TESTS, "--exclude", THIS]),
-            output,
-        )?;
-        counts += counted(
-            cargo().args(["test", "--package", THIS, "--lib", "--bins"]),
-            output,
-        )?;
+        let mut units = cargo();
+        units.args(["test", "--lib", "--bins", "--package", THIS]);
+        command.args(["--exclude", CLUSTER_TESTS, "--exclude", THIS]);
+        for package in AWS_TESTS {
+            command.args(["--exclude", package]);
+            units.args(["--package", package]);
+        }
+        let mut counts = counted(&mut command, output)?;
+        counts += counted(&mut units, output)?;
         return Ok(counts);
     }
     // They are started here so that a part that does not come up fails the run with its own reason.
@@ -162,6 +167,10 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
     })
     .context("the cluster for the tests does not start")?;
     let registry = Registry::start().context("the registry for the tests does not start")?;
+    let parts = AwsPart::start_all().context("the parts that stand in for AWS do not start")?;
+    for (kind, part) in Kind::ALL.into_iter().zip(&parts) {
+        command.env(kind.variable(), part.endpoint());
+    }
     command
         .env("SLIPWAY_TEST_KUBECONFIG", &running.kubeconfig)
         .env("SLIPWAY_TEST_REGISTRY", registry.address());

@@ -130,6 +130,27 @@ impl Function {
         outcome
     }
 
+    /// Starts processes one after the other, each ended once it asks for an event: the milliseconds that each took, and
+    /// the most kilobytes of memory that one had.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub(crate) async fn cold_starts(&self, times: usize) -> Result<(Vec<f64>, u64), String> {
+        let mut inits = Vec::new();
+        let mut memory = 0;
+        for _ in 0..times {
+            match Sandbox::start(&self.definition, &self.machine, &self.endpoint).await {
+                Ok((sandbox, took)) => {
+                    inits.push(took.as_secs_f64() * 1000.0);
+                    memory = memory.max(sandbox.peak_memory().unwrap_or(0));
+                }
+                Err(Outcome::Failed { kind, message }) => return Err(format!("{kind}: {message}")),
+                Err(Outcome::Answered(_)) => return Err("it answered before it was asked".to_owned()),
+            }
+        }
+        Ok((inits, memory))
+    }
+
     /// Kills a sandbox that is in an invocation, as `kill -9` does. Returns its process id, if there was one.
     pub(crate) fn kill(&self) -> Option<u32> {
         let process = lock(&self.busy).first().copied()?;
@@ -259,6 +280,17 @@ mod tests {
             (&report["errors"], &report["timeouts"], &report["inits"]),
             (&json!(3), &json!(1), &json!(3))
         );
+    }
+
+    #[tokio::test]
+    async fn cold_starts_are_measured_one_by_one() {
+        let (function, _folder) = function(Duration::from_secs(60), 8, &[]);
+        let (inits, memory) = function.cold_starts(3).await.unwrap();
+        assert!(
+            inits.len() == 3 && inits.iter().all(|took| *took > 0.0),
+            "{inits:?}"
+        );
+        assert!(memory > 0);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: figures, and the document that holds them.
 
+mod functions;
+
 use std::fs;
 use std::io::Write;
 
@@ -10,9 +12,19 @@ use crate::run::{cargo, output, say, workspace};
 /// The document with the figures.
 const DOCUMENT: &str = "docs/benchmarks.md";
 
-/// Lines between which the document holds the newest figures.
-const BEGIN: &str = "<!-- engine: from `cargo xtask bench engine --write` -->";
-const END: &str = "<!-- /engine -->";
+/// Lines between which the document holds the newest figures of one kind.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    begin: &'static str,
+    end: &'static str,
+}
+
+const ENGINE: Marks = Marks {
+    begin: "<!-- engine: from `cargo xtask bench engine --write` -->",
+    end: "<!-- /engine -->",
+};
+
+pub use functions::functions;
 
 /// Measures the engine beside bare SQLite commits; with `write` the document is brought up to date.
 ///
@@ -24,21 +36,25 @@ pub fn engine(write: bool, out: &mut dyn Write) -> Result<()> {
     let figures = format!("{}\n\n{}", machine(), table.trim());
     writeln!(out, "{figures}")?;
     if write {
-        let path = workspace().join(DOCUMENT);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-        fs::write(&path, replace(&text, &figures)?).with_context(|| format!("cannot write {DOCUMENT}"))?;
+        write_figures(ENGINE, &figures)?;
     }
     Ok(())
 }
 
-fn replace(text: &str, figures: &str) -> Result<String> {
-    let marks = text
-        .split_once(BEGIN)
-        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let Some((before, after)) = marks else {
-        bail!("{DOCUMENT} has no lines '{BEGIN}' and '{END}'")
+fn write_figures(marks: Marks, figures: &str) -> Result<()> {
+    let path = workspace().join(DOCUMENT);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    fs::write(&path, replace(&text, marks, figures)?).with_context(|| format!("cannot write {DOCUMENT}"))
+}
+
+fn replace(text: &str, Marks { begin, end }: Marks, figures: &str) -> Result<String> {
+    let parts = text
+        .split_once(begin)
+        .and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let Some((before, after)) = parts else {
+        bail!("{DOCUMENT} has no lines '{begin}' and '{end}'")
     };
-    Ok(format!("{before}{BEGIN}\n{figures}\n{END}{after}"))
+    Ok(format!("{before}{begin}\n{figures}\n{end}{after}"))
 }
 
 fn machine() -> String {
@@ -62,17 +78,20 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_marks_is_replaced() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let Marks { begin, end } = ENGINE;
+        let text = format!("a\n{begin}\nold\n{end}\nb\n");
         assert_eq!(
-            replace(&text, "new").unwrap(),
-            format!("a\n{BEGIN}\nnew\n{END}\nb\n")
+            replace(&text, ENGINE, "new").unwrap(),
+            format!("a\n{begin}\nnew\n{end}\nb\n")
         );
-        assert!(replace("no marks", "new").is_err());
+        assert!(replace("no marks", ENGINE, "new").is_err());
     }
 
     #[test]
     fn the_document_has_the_marks() {
         let text = fs::read_to_string(workspace().join(DOCUMENT)).unwrap();
-        assert!(replace(&text, "").is_ok());
+        for marks in [ENGINE, functions::MARKS] {
+            assert!(replace(&text, marks, "").is_ok(), "{marks:?}");
+        }
     }
 }
