@@ -223,7 +223,10 @@ impl App {
         // A step that is no component's, such as cluster_health, finds no record.
         if newest == Some(execution.id) {
             self.update_component(session, deployment, step, |component| {
-                hear(component, execution.id, news, deletes || component.removed, false)
+                // What was undone since is not there any more, however late it is said that it came up.
+                let is_undone =
+                    execution.compensated_by.is_some() && component.execution_id == execution.compensated_by;
+                !is_undone && hear(component, execution.id, news, deletes || component.removed, false)
             })
             .await?;
         } else if newest.is_some()
