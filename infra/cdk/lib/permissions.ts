@@ -42,13 +42,18 @@ export function statements(may: Permissions, around: Surroundings): Statement[] 
     ...ofQueues(may, around.queues),
     ...ofSecrets(may),
     ...ofBlobs(may, state),
-    allow('EncryptedData', ['kms:Decrypt', 'kms:GenerateDataKey'], state.key.keyArn, {
-      StringEquals: {
-        'kms:ViaService': ['dynamodb', 's3', 'secretsmanager', 'sqs'].map(
-          (service) => `${service}.${Aws.REGION}.amazonaws.com`,
-        ),
+    allow(
+      'EncryptedData',
+      ['kms:Decrypt', 'kms:DescribeKey', 'kms:Encrypt', 'kms:GenerateDataKey'],
+      state.key.keyArn,
+      {
+        StringEquals: {
+          'kms:ViaService': ['dynamodb', 's3', 'secretsmanager', 'sqs'].map(
+            (service) => `${service}.${Aws.REGION}.amazonaws.com`,
+          ),
+        },
       },
-    }),
+    ),
     ...(may.publishes === true
       ? [when(parameters.hasTopics, allow('Topics', 'sns:Publish', parameters.topicArns.valueAsList))]
       : []),

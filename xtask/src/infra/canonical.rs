@@ -14,7 +14,7 @@ pub(super) fn canonical(value: &Value, names: &Names) -> Value {
     match value {
         Value::Null => Value::Null,
         Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
-        Value::String(text) => Value::String(text.trim_end().to_owned()),
+        Value::String(text) => Value::String(text.clone()),
         Value::Array(members) => members.iter().map(|member| canonical(member, names)).collect(),
         Value::Object(map) => function(map, names).unwrap_or_else(|| {
             map.iter()
@@ -79,7 +79,7 @@ fn substituted(text: &str, variables: &Map<String, Value>, names: &Names) -> Str
         rest = behind;
     }
     result.push_str(rest);
-    result.trim_end().to_owned()
+    result
 }
 
 #[cfg(test)]
@@ -104,6 +104,10 @@ mod tests {
             (
                 json!({"Fn::Sub": ["a/${B}/${C}", {"B": {"Ref": "D"}, "C": "*"}]}),
                 json!({"Fn::Sub": "a/${D}/*"}),
+            ),
+            (
+                json!({"Fn::Join": ["", ["of ", {"Ref": "A"}]]}),
+                json!({"Fn::Sub": "of ${A}"}),
             ),
             (json!([1, true]), json!(["1", "true"])),
             (json!({"Ref": "Layer1a2b"}), json!({"Ref": "Layer"})),

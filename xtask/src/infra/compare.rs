@@ -45,6 +45,10 @@ const ALLOWED: &[(&str, &str, &str)] = &[
 /// Types whose logical ids the tools make up: their resources are told by what they say.
 const TOLD_BY_CONTENT: &[&str] = &["AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"];
 
+/// How the two tools write from where API Gateway may invoke a function: SAM names the method, and has a star for the
+/// rest of a path; CDK lets every method through, which the API's own routes narrow down, and repeats the variable.
+const SOURCES: &[(&str, &str)] = &[("${Api}/*/GET/", "${Api}/*/*/"), ("/{proxy+}", "/*")];
+
 /// Ids that SAM makes up, as CDK has them.
 const RENAMED: &[(&str, &str)] = &[("ApiApiGatewayDefaultStage", "ApiDefaultStage")];
 
@@ -178,6 +182,11 @@ fn normal(mut resource: Value) -> Value {
             let function = map["Properties"]["FunctionName"].as_str().unwrap_or_default();
             let name = function.replace(".Arn}", "}");
             map["Properties"]["FunctionName"] = Value::String(name);
+            let source = map["Properties"]["SourceArn"].as_str().unwrap_or_default();
+            let source = SOURCES
+                .iter()
+                .fold(source.to_owned(), |source, (from, to)| source.replace(from, to));
+            map["Properties"]["SourceArn"] = Value::String(source);
         }
         if map["Type"] == "AWS::CloudWatch::Dashboard" {
             let body = map["Properties"]["DashboardBody"].as_str().unwrap_or_default();
@@ -281,6 +290,19 @@ mod tests {
             "User": {"Type": "x", "Properties": {"Layers": [{"Ref": "LayerA"}]}},
         }));
         assert_eq!(sam.differences(&cdk), Vec::<String>::new());
+    }
+
+    #[test]
+    fn permissions_of_another_path_or_function_are_not_the_same() {
+        let permission = |function: &str, path: &str| {
+            read(&json!({"P": {"Type": "AWS::Lambda::Permission", "Properties": {
+                "FunctionName": {"Ref": function},
+                "SourceArn": {"Fn::Sub": format!("arn:x:${{Api}}/*/{path}")}}}}))
+        };
+        let any = permission("F", "*/a/{proxy+}");
+        assert_eq!(any.differences(&permission("F", "GET/a/*")), Vec::<String>::new());
+        assert_eq!(any.differences(&permission("F", "*/b/*")).len(), 2);
+        assert_eq!(any.differences(&permission("G", "*/a/*")).len(), 2);
     }
 
     #[test]

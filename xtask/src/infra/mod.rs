@@ -4,6 +4,7 @@ mod alarms;
 mod canonical;
 mod compare;
 mod permissions;
+mod queues;
 mod routes;
 mod template;
 mod tools;
@@ -25,7 +26,7 @@ type Check = (&'static str, fn() -> Result<Vec<String>>);
 /// # Errors
 /// When a part cannot be set up or does not run.
 pub fn check() -> Result<Vec<String>> {
-    let checks: [Check; 8] = [
+    let checks: [Check; 9] = [
         ("sam validate --lint", tools::sam),
         ("cfn-lint", tools::cfn_lint),
         ("checkov", tools::checkov),
@@ -36,6 +37,7 @@ pub fn check() -> Result<Vec<String>> {
             "alarms have their section in docs/operations.md",
             alarms::violations,
         ),
+        ("functions and queues agree", queues::violations),
         ("permissions name actions and resources", permissions::violations),
     ];
     let mut found = Vec::new();

@@ -74,6 +74,20 @@ impl Template {
             .collect()
     }
 
+    /// Properties of the function of that name.
+    pub(super) fn function(&self, name: &str) -> Option<&Value> {
+        self.of_type("AWS::Serverless::Function")
+            .find(|(_, properties)| within_stack(&properties["FunctionName"]) == Some(name))
+            .map(|(_, properties)| properties)
+    }
+
+    /// Properties of a resource; nothing where there is none of that id.
+    pub(super) fn properties(&self, id: &str) -> &Value {
+        self.resources
+            .get(id)
+            .map_or(&Value::Null, |resource| &resource["Properties"])
+    }
+
     /// The statements of a role.
     pub(super) fn statements(&self, role: &str) -> Result<Vec<Statement>> {
         let properties = &self.resources[role]["Properties"];
