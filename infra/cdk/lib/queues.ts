@@ -13,7 +13,7 @@ export interface QueuePair {
   readonly logicalName: QueueName;
   readonly queue: sqs.Queue;
   readonly deadLetters: sqs.Queue;
-  /** Seconds that a message may wait before somebody is told. */
+  /** Seconds from when a message is sent until somebody is told, a delay of up to 15 minutes included where there are any. */
   readonly longestWait: number;
 }
 
@@ -31,8 +31,8 @@ export class Queues extends Construct {
     super(scope, 'queues');
     this.all = [
       this.pair('PlanDag', 'plan-dag', { consumerTimeout: 180, longestWait: 300 }),
-      this.pair('ExecuteStep', 'execute-step', { consumerTimeout: 180, longestWait: 300 }),
-      this.pair('DeployHelm', 'deploy-helm', { consumerTimeout: 300, longestWait: 600 }),
+      this.pair('ExecuteStep', 'execute-step', { consumerTimeout: 180, longestWait: 1200 }),
+      this.pair('DeployHelm', 'deploy-helm', { consumerTimeout: 300, longestWait: 1200 }),
       this.pair('PipelineEvents', 'budpipelineEvents', { consumerTimeout: 180, longestWait: 300 }),
       this.pair('UseCaseEvents', 'budusecasesEvents', { consumerTimeout: 180, longestWait: 300 }),
     ];
