@@ -1,6 +1,6 @@
 //! Commands about dead letters.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 /// About messages that nobody could deal with.
 #[derive(Debug, Subcommand)]
@@ -32,6 +32,7 @@ that it was about has ended as failed, with the reason.")]
 
 /// What is put back.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["ids", "all"])))]
 #[command(after_help = "Examples:
   slipway dlq redrive 059f36b4-87a3-44ab-83d2-661975830a7d
   slipway dlq redrive --all --queue deploy-helm
@@ -39,7 +40,7 @@ that it was about has ended as failed, with the reason.")]
 What a dead letter was about has ended as failed and stays so: go on with `slipway retry DEPLOYMENT`.")]
 pub(crate) struct RedriveArguments {
     /// Ids, as `slipway dlq list` shows them
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     /// All dead letters
     #[arg(long)]

@@ -228,6 +228,8 @@ mod tests {
         assert_eq!(all.queue.as_deref(), Some("plan-dag"));
         assert!(parse(&["--all"]).unwrap().queue.is_none());
         assert!(parse(&[]).is_none());
+        let refused = Arguments::try_parse_from(["slipway", "dlq", "redrive"]).unwrap_err();
+        assert!(refused.to_string().contains("--all"), "{refused}");
         assert!(parse(&["--queue", "plan-dag"]).is_none());
         assert!(parse(&["17", "--all"]).is_none());
     }
