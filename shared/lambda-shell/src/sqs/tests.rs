@@ -17,9 +17,12 @@ use crate::batch::Returns;
 #[error("no")]
 struct No;
 
+/// In which traces messages were worked on.
+type Traces = Arc<Mutex<Vec<Option<String>>>>;
+
 /// Keeps the traces that it worked in; fails the first generation and never ends the second.
 #[derive(Default)]
-struct Worker(Arc<Mutex<Vec<Option<String>>>>);
+struct Worker(Traces);
 
 #[async_trait]
 impl Handler for Worker {
@@ -52,8 +55,8 @@ impl Returns for Nothing {
     }
 }
 
-fn consumer() -> (Consumer<Worker>, Arc<Mutex<Vec<Option<String>>>>) {
-    let traces = Arc::default();
+fn consumer() -> (Consumer<Worker>, Traces) {
+    let traces = Traces::default();
     let batches = Batches::new(
         Queue::PlanDag,
         Worker(Arc::clone(&traces)),
