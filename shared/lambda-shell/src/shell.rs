@@ -31,10 +31,10 @@ use crate::{
     sqs::Consumer,
 };
 
-/// Where the bucket keeps what is put there by key.
-const BLOBS: &str = "blobs/";
+/// Before the keys of blobs: nothing, because policies name them as `<tenant>/…`.
+const BLOBS: &str = "";
 
-/// Where among the blobs the manifests of `render` targets are.
+/// Before the manifests of `render` targets, which have no tenant.
 const RENDERS: &str = "renders/";
 
 /// The clients and adapters of a function.
