@@ -31,6 +31,11 @@ fn main() -> io::Result<()> {
                 thread::park();
             },
             Some("fail") => ("error", json!({"errorType": "Sad", "errorMessage": "told to"})),
+            _ if event.get("Records").is_some() => ("response", batch(&event)),
+            _ if event["rawPath"] == "/call" => ("response", json!({"statusCode": 200, "body": call()})),
+            _ if event.get("rawPath").is_some() => {
+                ("response", json!({"statusCode": 200, "body": event.to_string()}))
+            }
             Some("environment") => ("response", env::vars().collect()),
             _ => (
                 "response",
@@ -43,6 +48,35 @@ fn main() -> io::Result<()> {
             &answer.to_string(),
         )?;
     }
+}
+
+/// Messages that say `poison` fail.
+fn batch(event: &Value) -> Value {
+    let records = event["Records"].as_array().into_iter().flatten();
+    let failed = records.filter(|record| record["body"] == "poison");
+    let items: Vec<_> = failed
+        .map(|record| json!({"itemIdentifier": record["messageId"]}))
+        .collect();
+    json!({"batchItemFailures": items})
+}
+
+/// Calls DynamoDB, and says what came of it: the status, or `cut`.
+fn call() -> String {
+    let address = env::var("AWS_ENDPOINT_URL")
+        .unwrap_or_default()
+        .replace("http://", "");
+    let head = "POST / HTTP/1.1\r\nhost: local\r\nconnection: close\r\ncontent-type: application/x-amz-json-1.0\r\n\
+                x-amz-target: DynamoDB_20120810.ListTables\r\nx-amz-date: 20260101T000000Z\r\n\
+                authorization: AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
+                SignedHeaders=host, Signature=0\r\ncontent-length: 2\r\n\r\n{}";
+    let ask = || -> io::Result<String> {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.write_all(head.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.split(' ').nth(1).unwrap_or("cut").to_owned())
+    };
+    ask().unwrap_or_else(|_| "cut".to_owned())
 }
 
 /// One request of the runtime API: the head and the body of the answer.

@@ -23,7 +23,7 @@ pub use counts::Counts;
 const CLUSTER_TESTS: &str = "slipway-tests";
 
 /// Packages some of whose tests need the parts that stand in for AWS; their unit tests do not.
-const AWS_TESTS: [&str; 2] = ["slipway-aws", "plan-dag"];
+const AWS_TESTS: [&str; 3] = ["slipway-aws", "aws-local", "plan-dag"];
 
 /// This package, some of whose tests start a cluster.
 const THIS: &str = env!("CARGO_PKG_NAME");
@@ -150,7 +150,7 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
         .env("SLIPWAY_HELM", tools::helm()?);
     if quick {
         let mut units = cargo();
-        units.args(["test", "--lib", "--bins", "--package", THIS]);
+        units.args(["test", "--lib", "--bins", "--examples", "--package", THIS]);
         command.args(["--exclude", CLUSTER_TESTS, "--exclude", THIS]);
         for package in AWS_TESTS {
             command.args(["--exclude", package]);
