@@ -17,6 +17,7 @@ mod secrets;
 mod sending;
 mod session;
 mod store;
+mod table;
 pub mod trace;
 
 pub use blobs::S3Blobs;

@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
-    types::{AttributeValue, KeySchemaElement, KeyType, KeysAndAttributes, TableDescription},
+    types::{AttributeValue, KeysAndAttributes},
 };
 use slipway_model::Timestamp;
 use slipway_ports::{DUE_SHARDS, DueItem, Filter, Key, ListPage, Session, Store, StoreError, Stored};
@@ -28,12 +28,9 @@ use crate::{
     queues::Queues,
     row::{Attributes, Row, key_attributes, name, number, read_key, text},
     session::DynamoSession,
+    table::{self, DUE_INDEX, LIST_INDEX},
 };
 
-/// The index of due items.
-const DUE_INDEX: &str = "due";
-/// The index of listed items.
-const LIST_INDEX: &str = "list";
 /// Entries of a list that one call looks at, at most: filters that drop nearly everything end a page early.
 const LARGEST_SCAN: usize = 2000;
 /// Keys of one read of a batch.
@@ -76,11 +73,7 @@ impl DynamoStore {
                 expected: "the name of the DynamoDB table that was deployed",
             });
         }
-        let description = describe(clients, table).await?;
-        check(&description).map_err(|reason| SetupError::WrongTable {
-            table: table.to_owned(),
-            reason,
-        })?;
+        table::check(clients, table).await?;
         let opened = getrandom::u64().map_err(|error| SetupError::Unreachable {
             table: table.to_owned(),
             region: clients.region().to_owned(),
@@ -96,60 +89,6 @@ impl DynamoStore {
             }),
         })
     }
-}
-
-async fn describe(clients: &Clients, table: &str) -> Result<TableDescription, SetupError> {
-    let region = clients.region().to_owned();
-    let answer = clients.dynamodb().describe_table().table_name(table).send().await;
-    match answer {
-        Ok(answer) => answer.table.ok_or_else(|| SetupError::WrongTable {
-            table: table.to_owned(),
-            reason: "DynamoDB says nothing about it".to_owned(),
-        }),
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            Err(SetupError::NoTable {
-                table: table.to_owned(),
-                region,
-            })
-        }
-        Err(error) => Err(SetupError::Unreachable {
-            table: table.to_owned(),
-            region,
-            source: Box::new(error),
-        }),
-    }
-}
-
-/// Whether the table has the keys and indexes that this program uses.
-fn check(table: &TableDescription) -> Result<(), String> {
-    let has = |schema: &[KeySchemaElement], hash: &str, range: &str| {
-        let is = |name: &str, kind: &KeyType| {
-            schema
-                .iter()
-                .any(|element| element.attribute_name() == name && element.key_type() == kind)
-        };
-        is(hash, &KeyType::Hash) && is(range, &KeyType::Range)
-    };
-    if !has(table.key_schema(), name::PARTITION, name::SORT) {
-        return Err("its key is not pk and sk".to_owned());
-    }
-    for (index, hash, range) in [
-        (DUE_INDEX, name::DUE_SHARD, name::DUE_AT),
-        (LIST_INDEX, name::LIST, name::POSITION),
-    ] {
-        let found = table
-            .global_secondary_indexes()
-            .iter()
-            .any(|found| found.index_name() == Some(index) && has(found.key_schema(), hash, range));
-        if !found {
-            return Err(format!("it has no index '{index}' of {hash} and {range}"));
-        }
-    }
-    Ok(())
 }
 
 impl Inner {

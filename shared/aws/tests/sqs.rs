@@ -1,5 +1,7 @@
 //! What only SQS and SNS do: batches and their limits, entries that are refused, traces, topics.
 
+#![expect(clippy::unwrap_used, reason = "what tests share fails as tests do")]
+
 mod common;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -121,7 +123,9 @@ const ONE_WRONG: &str = r#"{"Successful":[],"Failed":[{"Id":"0","SenderFault":tr
 
 #[tokio::test]
 async fn only_what_was_refused_of_a_batch_is_sent_again() {
-    let faults = Faults::changed("SendMessageBatch", 1, |response| answer(response, ONE_REFUSED));
+    let faults = Faults::changed("SendMessageBatch", 1, |response| {
+        answer(response, ONE_REFUSED);
+    });
     let clients = common::clients().await.with_interceptor(faults.clone());
     let (queues, _) = common::queues(&clients, &["news"]).await;
     send(&clients, &queues, [message("a"), message("b")])
@@ -135,7 +139,7 @@ async fn only_what_was_refused_of_a_batch_is_sent_again() {
 #[tokio::test]
 async fn what_is_refused_for_good_is_not_sent_again() {
     let faults = Faults::changed("SendMessageBatch", u32::MAX, |response| {
-        answer(response, ONE_WRONG)
+        answer(response, ONE_WRONG);
     });
     let clients = common::clients().await.with_interceptor(faults.clone());
     let (queues, _) = common::queues(&clients, &["news"]).await;

@@ -1,5 +1,11 @@
 //! Calls to AWS that a finished step takes, counted at the SDK: the promises of `docs/cost.md`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what tests share fails as tests do, and counting prints its figures"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
