@@ -1,7 +1,5 @@
 //! What only DynamoDB does: conditions that carry items, limits of items and keys, answers that leave something out.
 
-#![expect(clippy::unwrap_used, reason = "what tests share fails as tests do")]
-
 mod common;
 
 use std::collections::BTreeMap;
