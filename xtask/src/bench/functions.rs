@@ -9,16 +9,13 @@ use serde::Deserialize;
 use super::{Marks, machine, write_figures};
 use crate::aws_local::{self, FUNCTIONS, Options, Profile, Stack};
 use crate::net;
-use crate::package;
+use crate::package::{self, LARGEST};
 use crate::run::say;
 
 pub(super) const MARKS: Marks = Marks {
     begin: "<!-- functions: from `cargo xtask bench functions --write` -->",
     end: "<!-- /functions -->",
 };
-
-/// The largest archive, in megabytes of a million bytes.
-const LARGEST: f64 = 5.0;
 
 /// The slowest median of the cold starts, in milliseconds.
 const SLOWEST: f64 = 20.0;

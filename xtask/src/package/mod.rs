@@ -16,6 +16,9 @@ use crate::tools;
 /// The function that runs Helm, which its layer has for this architecture only.
 const X86_64: &str = "deploy-helm";
 
+/// The largest archive of a function, in megabytes of a million bytes.
+pub const LARGEST: f64 = 5.0;
+
 /// What is packaged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {

@@ -13,6 +13,7 @@ use crate::aws_parts::{AwsPart, Kind};
 use crate::checks::{dependencies, repository};
 use crate::cluster;
 use crate::infra;
+use crate::package;
 use crate::registry::Registry;
 use crate::run::{cargo, say, shown};
 use crate::tools;
@@ -21,6 +22,9 @@ pub use counts::Counts;
 
 /// The package whose tests need a cluster and a registry.
 const CLUSTER_TESTS: &str = "slipway-tests";
+
+/// The function that every run packages.
+const PACKAGED: &str = "plan-dag";
 
 /// Packages some of whose tests need the parts that stand in for AWS; their unit tests do not.
 const AWS_TESTS: [&str; 3] = ["slipway-aws", "aws-local", "plan-dag"];
@@ -72,6 +76,16 @@ const PARTS: &[Part] = &[
                 Ok(Counts::default())
             } else {
                 none_of(&infra::check()?)
+            }
+        },
+    },
+    Part {
+        title: "one function as it is deployed",
+        run: |quick, output| {
+            if quick {
+                Ok(Counts::default())
+            } else {
+                packaged(output)
             }
         },
     },
@@ -141,6 +155,22 @@ fn plain(command: &mut Command) -> Result<Counts> {
         bail!("{} ended with {status}", shown(command));
     }
     Ok(Counts::default())
+}
+
+/// Builds one function for the processors that it is deployed to, and weighs it; the nightly run does so with all.
+fn packaged(output: &mut dyn Write) -> Result<Counts> {
+    let one = package::Options {
+        function: Some(PACKAGED.to_owned()),
+    };
+    let archives = package::run(&one, output)?;
+    let is_light = archives
+        .iter()
+        .all(|archive| archive.megabytes() <= package::LARGEST);
+    Ok(if is_light {
+        Counts::one_passed()
+    } else {
+        Counts::one_failed()
+    })
 }
 
 fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
