@@ -1,10 +1,12 @@
 //! `cargo xtask`: the chores of this repository.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
 use xtask::{aws_local, bench, cluster, demo, infra, nightly, package, test_run};
@@ -65,6 +67,14 @@ enum Command {
 enum InfraCommand {
     /// Lint and scan the SAM template and the CDK app, and compare the two.
     Check,
+    /// Hold the calls that functions made on the local stand-in for AWS against what their roles allow.
+    Permissions {
+        /// The record: `calls.jsonl` of `cargo xtask aws-local up`.
+        calls: PathBuf,
+        /// The name under which it ran.
+        #[arg(long)]
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,10 +218,16 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench {
             command: BenchCommand::Functions { write },
         } => bench::functions(write, &mut io::stdout())?,
-        Command::Infra {
-            command: InfraCommand::Check,
-        } => {
-            let wrong = infra::check()?;
+        Command::Infra { command } => {
+            let wrong = match command {
+                InfraCommand::Check => infra::check()?,
+                InfraCommand::Permissions { calls, name } => {
+                    let record = fs::read_to_string(&calls)
+                        .with_context(|| format!("cannot read {}", calls.display()))?;
+                    let judgement = infra::judge(&record, &name, BTreeMap::new())?;
+                    [judgement.refused, judgement.unused].concat()
+                }
+            };
             for sentence in &wrong {
                 say(sentence);
             }

@@ -19,11 +19,18 @@ export interface Permissions {
   readonly secrets?: { readonly actions: readonly string[]; readonly names: readonly string[] };
   /** Which blobs, as `<tenant>/<path>` or by their kind, and what it does with them. */
   readonly blobs?: { readonly actions: readonly string[]; readonly paths: readonly string[] };
+  /** Whether it takes away what a deleted deployment leaves among secrets and blobs. */
+  readonly forgets?: boolean;
+  /** Whether it never deletes items of the table. */
+  readonly keepsItems?: boolean;
   /** Whether it publishes to SNS topics. */
   readonly publishes?: boolean;
   /** Whether it reaches clusters. */
   readonly connects?: boolean;
 }
+
+const FORGOTTEN_SECRETS = '*/deployment/*';
+const FORGOTTEN_BLOBS = '*/deployments/*';
 
 interface Surroundings {
   readonly parameters: Parameters;
@@ -42,6 +49,7 @@ export function statements(may: Permissions, around: Surroundings): Statement[] 
     ...ofQueues(may, around.queues),
     ...ofSecrets(may),
     ...ofBlobs(may, state),
+    ...(may.forgets === true ? ofTheForgotten(state) : []),
     allow(
       'EncryptedData',
       ['kms:Decrypt', 'kms:DescribeKey', 'kms:Encrypt', 'kms:GenerateDataKey'],
@@ -67,6 +75,9 @@ export function statements(may: Permissions, around: Surroundings): Statement[] 
 /** What stands in the statements for more than one resource, as cdk-nag names it, and why. */
 export function wildcards(may: Permissions): { readonly id: string; readonly reason: string }[] {
   const finding = (resource: string): string => `AwsSolutions-IAM5[Resource::${resource}]`;
+  const forgets = may.forgets === true;
+  const paths = new Set([...(may.blobs?.paths ?? []), ...(forgets ? [FORGOTTEN_BLOBS] : [])]);
+  const names = new Set([...(may.secrets?.names ?? []), ...(forgets ? [FORGOTTEN_SECRETS] : [])]);
   const secrets =
     'arn:<AWS::Partition>:secretsmanager:<AWS::Region>:<AWS::AccountId>:secret:<AWS::StackName>';
   return [
@@ -77,11 +88,11 @@ export function wildcards(may: Permissions): { readonly id: string; readonly rea
           ? 'X-Ray has no resources, and network interfaces none that could be named before they exist.'
           : 'X-Ray has no resources.',
     },
-    ...(may.blobs?.paths ?? []).map((path) => ({
+    ...[...paths].map((path) => ({
       id: finding(`<Bucket.Arn>/${path}`),
       reason: 'The path of a blob begins with the tenant or ends with an id, neither of which is known here.',
     })),
-    ...(may.secrets?.names ?? []).map((name) => ({
+    ...[...names].map((name) => ({
       id: finding(`${secrets}/${name}`),
       reason: 'The name of a secret begins with the tenant, which is not known here, and ends as AWS likes.',
     })),
@@ -91,8 +102,9 @@ export function wildcards(may: Permissions): { readonly id: string; readonly rea
 function ofTable(may: Permissions, state: State): Statement[] {
   const indexes = (may.indexes ?? []).map((index) => `${state.table.tableArn}/index/${index}`);
   const actions = [
-    'BatchGetItem',
-    'DeleteItem',
+    // Lists are read from the index, and then item by item.
+    ...(may.indexes?.includes('list') === true ? ['BatchGetItem'] : []),
+    ...(may.keepsItems === true ? [] : ['DeleteItem']),
     'DescribeTable',
     'GetItem',
     'PutItem',
@@ -140,9 +152,18 @@ function ofSecrets({ secrets }: Permissions): Statement[] {
   if (secrets === undefined) {
     return [];
   }
-  const prefix = `arn:${Aws.PARTITION}:secretsmanager:${Aws.REGION}:${Aws.ACCOUNT_ID}:secret:${Aws.STACK_NAME}`;
-  const names = secrets.names.map((name) => `${prefix}/${name}`);
-  return [allow('Secrets', secrets.actions, names)];
+  return [allow('Secrets', secrets.actions, secrets.names.map(secretArn))];
+}
+
+function secretArn(name: string): string {
+  return `arn:${Aws.PARTITION}:secretsmanager:${Aws.REGION}:${Aws.ACCOUNT_ID}:secret:${Aws.STACK_NAME}/${name}`;
+}
+
+function ofTheForgotten({ bucket }: State): Statement[] {
+  return [
+    allow('ForgottenSecrets', 'secretsmanager:DeleteSecret', secretArn(FORGOTTEN_SECRETS)),
+    allow('ForgottenBlobs', 's3:DeleteObject', `${bucket.bucketArn}/${FORGOTTEN_BLOBS}`),
+  ];
 }
 
 function ofBlobs({ blobs }: Permissions, { bucket }: State): Statement[] {

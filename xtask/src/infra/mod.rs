@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::run::say;
 
-pub use permissions::{Call, Grants, World};
+pub use permissions::{Call, Grants, Judgement, World, judge};
 pub use template::Template;
 
 /// A check: its name, and what it finds wrong, as sentences.

@@ -43,21 +43,6 @@ const UNRECORDED: &[(&str, &str, &str)] = &[
         "S3 asks for it when an object is absent",
     ),
     (
-        "ClusterRoles",
-        "sts:AssumeRole",
-        "needs a second account; the adapter's own tests show the call",
-    ),
-    (
-        "Clusters",
-        "eks:DescribeCluster",
-        "needs a cluster of EKS; the adapter's own tests show the call",
-    ),
-    (
-        "Topics",
-        "sns:Publish",
-        "parameters name the topics; none is there unless a test makes one",
-    ),
-    (
         "Secrets",
         "secretsmanager:RestoreSecret",
         "only for a secret that is put again while it is being deleted",
@@ -129,13 +114,14 @@ impl Grants {
         refused.into_iter().collect()
     }
 
-    /// What is allowed, but neither was called nor has a written reason, as sentences.
+    /// What is allowed, but neither was called nor has a written reason, as sentences. What a parameter without a value
+    /// would allow is not allowed.
     #[must_use]
     pub fn unused(&self, calls: &[Call]) -> Vec<String> {
         let used: BTreeSet<_> = calls.iter().flat_map(|call| self.of(call)).collect();
         self.all
             .iter()
-            .filter(|grant| !used.contains(grant) && !has_reason(grant))
+            .filter(|grant| !grant.resources.is_empty() && !used.contains(grant) && !has_reason(grant))
             .map(|grant| {
                 format!(
                     "{} may {} by its statement {}, but never does: remove it, or write a reason",
@@ -282,18 +268,25 @@ mod tests {
 
     #[test]
     fn what_is_never_called_and_has_no_reason_is_named() {
-        let unused = grants(&[]).unused(&[
+        let calls = [
             call("dynamodb", "GetItem", TABLE),
             call("sqs", "SendMessage", QUEUE),
-        ]);
+        ];
         let expected = [
             "worker may dynamodb:PutItem",
             "worker may secretsmanager:GetSecretValue",
             "worker may sts:",
         ];
-        assert_eq!(unused.len(), expected.len(), "{unused:?}");
-        for (sentence, beginning) in unused.iter().zip(expected) {
-            assert!(sentence.starts_with(beginning), "{sentence}");
+        // Without a role the last of them allows nothing.
+        for (roles, expected) in [
+            (&[][..], &expected[..2]),
+            (&["arn:aws:iam::2:role/slipway"], &expected),
+        ] {
+            let unused = grants(roles).unused(&calls);
+            assert_eq!(unused.len(), expected.len(), "{unused:?}");
+            for (sentence, beginning) in unused.iter().zip(expected) {
+                assert!(sentence.starts_with(beginning), "{sentence}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ mod call;
 mod grants;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -28,6 +28,31 @@ const UNNAMEABLE: &[(&str, &str)] = &[
         "the interface does not exist yet",
     ),
 ];
+
+/// What a record of calls says about the roles of the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Calls that AWS would refuse, as sentences.
+    pub refused: Vec<String>,
+    /// What is allowed, but was not called and has no written reason, as sentences.
+    pub unused: Vec<String>,
+}
+
+/// Holds what was recorded on the local stand-in for AWS, a JSON object in each line, against the template of this
+/// checkout. `stack` is the name under which the stand-in ran; `parameters` are those of the template's that name
+/// topics, clusters and roles.
+///
+/// # Errors
+/// When the template or the record cannot be read.
+pub fn judge(calls: &str, stack: &str, parameters: BTreeMap<String, Vec<String>>) -> Result<Judgement> {
+    let template = Template::read()?;
+    let grants = Grants::read(&template, &World::local(&template, stack, parameters))?;
+    let calls = Call::read_all(calls)?;
+    Ok(Judgement {
+        refused: grants.refused(&calls),
+        unused: grants.unused(&calls),
+    })
+}
 
 /// Breaches of the rules that hold without any call: every action is named, every resource is where one can be, and
 /// every function has a role of its own that says all that it may do.
