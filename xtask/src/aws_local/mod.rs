@@ -9,6 +9,7 @@ mod state;
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -237,7 +238,12 @@ pub fn status(name: &str) -> Result<Status> {
 fn start_all(options: &Options, folder: &Path, state: &mut State) -> Result<Stack> {
     // First, because it takes longest, and because what does not compile needs no parts.
     build(options.profile)?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // Tokens and secrets lie in it.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let state_file = folder.join("state.json");
     let [dynamodb, elasticmq, moto] = free_ports()?;
     let ports = [dynamodb, elasticmq, moto];
