@@ -4,50 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{call::Call, world::World};
+use super::{call::Call, reasons::UNRECORDED, world::World};
 use crate::infra::template::Template;
-
-/// What is allowed although no function calls it where calls are recorded: a statement, an action (or `*` for all of
-/// the statement's), and why.
-const UNRECORDED: &[(&str, &str, &str)] = &[
-    ("Logs", "*", "Lambda calls it with the function's role"),
-    ("Traces", "*", "Lambda calls it with the function's role"),
-    (
-        "NetworkInterfaces",
-        "*",
-        "Lambda calls it with the function's role, in a VPC only",
-    ),
-    (
-        "EncryptedData",
-        "*",
-        "DynamoDB, S3, SQS and Secrets Manager call it with the function's role",
-    ),
-    (
-        "Receive",
-        "sqs:ReceiveMessage",
-        "the event source calls it with the function's role",
-    ),
-    (
-        "Receive",
-        "sqs:GetQueueAttributes",
-        "the event source calls it with the function's role",
-    ),
-    (
-        "Receive",
-        "sqs:DeleteMessage",
-        "the event source calls it with the function's role",
-    ),
-    (
-        "AbsentBlobs",
-        "s3:ListBucket",
-        "S3 asks for it when an object is absent",
-    ),
-    (
-        "Secrets",
-        "secretsmanager:RestoreSecret",
-        "only for a secret that is put again while it is being deleted",
-    ),
-];
 
 /// One action that one statement of one function's role allows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,9 +112,11 @@ impl Grants {
 }
 
 fn has_reason(grant: &Grant) -> bool {
-    UNRECORDED
-        .iter()
-        .any(|(statement, action, _)| *statement == grant.statement && ["*", &grant.action].contains(action))
+    UNRECORDED.iter().any(|(function, statement, action, _)| {
+        ["*", &grant.function].contains(function)
+            && *statement == grant.statement
+            && ["*", &grant.action].contains(action)
+    })
 }
 
 /// Whether a resource is one that a pattern of IAM describes, in which `*` stands for anything. In a recorded resource

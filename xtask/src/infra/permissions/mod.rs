@@ -2,6 +2,7 @@
 
 mod call;
 mod grants;
+mod reasons;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
