@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
@@ -19,17 +19,24 @@ use crate::template::{QueueSource, REGION};
 /// Most messages of one call of ReceiveMessage.
 const LARGEST_RECEIVE: usize = 10;
 
-/// How long a call of ReceiveMessage waits for messages, in seconds.
-const LONG_POLL: u64 = 20;
+/// How long a call of ReceiveMessage waits for messages, in seconds. Lambda's pollers wait for 20, but whoever ends this
+/// program has to wait for the last call: what it brings nobody else would see before the visibility time-out.
+const LONG_POLL: u64 = 1;
 
 /// How long a poller waits before it asks a queue again that did not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Brings the messages of a queue to a function for as long as this program runs.
-pub(crate) async fn poll(source: QueueSource, url: String, function: Arc<Function>, parts: Parts) {
+/// Brings the messages of a queue to a function until `stop` is true, and what was received by then.
+pub(crate) async fn poll(
+    source: QueueSource,
+    url: String,
+    function: Arc<Function>,
+    parts: Parts,
+    stop: watch::Receiver<bool>,
+) {
     let most = source.concurrency.unwrap_or(usize::MAX).min(function.limit());
     let permits = Arc::new(Semaphore::new(most));
-    loop {
+    while !*stop.borrow() {
         let permit = Arc::clone(&permits)
             .acquire_owned()
             .await
@@ -53,6 +60,9 @@ pub(crate) async fn poll(source: QueueSource, url: String, function: Arc<Functio
             }
         }
     }
+    // Those that hold permits are still at work.
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    let _ = permits.acquire_many(all).await;
 }
 
 /// A batch: what one call receives, or, with a window, what comes until the batch is full or the window is over.

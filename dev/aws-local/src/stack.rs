@@ -6,14 +6,19 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::Arguments;
 use crate::control::Control;
+use crate::events::complain;
 use crate::gateway::{Gateway, Issuer};
 use crate::lambda::{Function, Machine};
 use crate::part::{self, Parts};
@@ -25,8 +30,11 @@ use crate::{clock, events, provision, schedule};
 const ISSUER: (&str, &str) = ("JwtIssuer", "https://aws-local.invalid");
 const AUDIENCE: (&str, &str) = ("JwtAudience", "slipway");
 
+/// How long what was received gets to be dealt with when this program is asked to end.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// The tenant that the printed token is for.
-const TENANT: &str = "default";
+const TENANT: &str = "local";
 
 /// A stack whose resources exist.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub(crate) struct Stack {
     gateway: TcpListener,
     control: TcpListener,
     announcement: Value,
+    stop: watch::Sender<bool>,
+    sources: JoinSet<()>,
 }
 
 impl Stack {
@@ -89,7 +99,8 @@ impl Stack {
         // Written whole: whoever waits for it may read it at any moment.
         let file = arguments.data.join("stack.json");
         private_file(&file.with_extension("new"), &announcement.to_string())?;
-        spawn_sources(&template, &functions, &proxy.parts)?;
+        let (stop, stopped) = watch::channel(false);
+        let sources = spawn_sources(&template, &functions, &proxy.parts, &stopped)?;
         if !arguments.no_schedule {
             for function in &functions {
                 for period in &function.definition().schedule {
@@ -106,6 +117,8 @@ impl Stack {
             gateway,
             control,
             announcement,
+            stop,
+            sources,
         })
     }
 
@@ -114,11 +127,12 @@ impl Stack {
         &self.announcement
     }
 
-    /// Serves until this program is asked to end.
+    /// Serves until this program is asked to end; what was received by then is dealt with, if that takes no longer than
+    /// [`GRACE`].
     ///
     /// # Errors
     /// When a listener fails.
-    pub(crate) async fn serve(self) -> Result<()> {
+    pub(crate) async fn serve(mut self) -> Result<()> {
         let gateway = Gateway::new(&self.functions, Arc::clone(&self.issuer));
         let control = Control {
             functions: self.functions,
@@ -132,7 +146,15 @@ impl Stack {
             ended = control.serve(self.control) => ended,
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
+        }?;
+        self.stop.send_replace(true);
+        let ended = async { while self.sources.join_next().await.is_some() {} };
+        if timeout(GRACE, ended).await.is_err() {
+            complain(
+                "some messages were still being dealt with; they come again after their visibility time-out",
+            );
         }
+        Ok(())
     }
 }
 
@@ -188,7 +210,13 @@ fn check_program(machine: &Machine, definition: &FunctionDefinition) -> Result<(
 }
 
 /// Starts a poller for each queue that a function gets messages of.
-fn spawn_sources(template: &Template, functions: &[Arc<Function>], parts: &Parts) -> Result<()> {
+fn spawn_sources(
+    template: &Template,
+    functions: &[Arc<Function>],
+    parts: &Parts,
+    stop: &watch::Receiver<bool>,
+) -> Result<JoinSet<()>> {
+    let mut sources = JoinSet::new();
     let mut urls = BTreeMap::new();
     for (name, _) in template.resources("AWS::SQS::Queue")? {
         let physical = template.physical(&name)?;
@@ -205,15 +233,16 @@ fn spawn_sources(template: &Template, functions: &[Arc<Function>], parts: &Parts
                     source.arn
                 )
             })?;
-            tokio::spawn(events::poll(
+            sources.spawn(events::poll(
                 source.clone(),
                 url.clone(),
                 Arc::clone(function),
                 parts.clone(),
+                stop.clone(),
             ));
         }
     }
-    Ok(())
+    Ok(sources)
 }
 
 /// The issuer of tokens. Its secret is kept, so that tokens stay good when this program is started again.

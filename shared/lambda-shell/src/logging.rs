@@ -68,8 +68,14 @@ impl<W: Write> JsonLines<W> {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         // Whatever is logged carries what the shell's spans know.
         (metadata.is_span() && metadata.target() == SHELL)
-            || self.filter.would_enable(metadata.target(), metadata.level())
+            || (may_speak(metadata) && self.filter.would_enable(metadata.target(), metadata.level()))
     }
+}
+
+/// Whether what is said is ours, or not about details: libraries write whole requests and events at their finer levels,
+/// and in those stand secrets.
+fn may_speak(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("slipway") || *metadata.level() <= Level::INFO
 }
 
 /// What a span knows, kept with the span.

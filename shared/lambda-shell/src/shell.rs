@@ -219,7 +219,11 @@ async fn look_at_queue(clients: &Clients, settings: &Settings, name: &str) -> Op
     let answer = clients.sqs().get_queue_attributes().queue_url(url).send().await;
     let error = answer.err()?;
     // SQS says it with the code of its older protocol, local parts with the newer one's.
-    let absent = ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"];
+    let absent = [
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+        "InvalidAddress",
+    ];
     let is_absent = error.as_service_error().is_some_and(|error| {
         error.is_queue_does_not_exist() || error.meta().code().is_some_and(|code| absent.contains(&code))
     });

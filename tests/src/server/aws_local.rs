@@ -60,7 +60,7 @@ impl AwsLocal {
         let report = self.control.get("/functions").expect(200);
         let functions = report.as_array().unwrap().iter();
         functions
-            .map(|function| function["program"].as_str().unwrap().to_owned())
+            .map(|function| function["function"].as_str().unwrap().to_owned())
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! What holds for every resource of the API.
 
 use serde_json::{Value, json};
-use slipway_tests::{Client, Server, Template, text};
+use slipway_tests::{Client, Platform, Server, Template, text};
 
 fn small() -> Template {
     Template::named("small").helm("agent", "charts/agent-runtime", &json!({}))
@@ -252,10 +252,13 @@ fn callers_need_the_token_and_the_machines_own_name() {
         let _ = stranger.get("/deployments").expect_problem(401);
         let _ = stranger.post("/templates", &json!({})).expect_problem(401);
     }
-    let rebound = server
-        .call("GET", "/deployments", &[("host", "evil.example")], None)
-        .unwrap();
-    let _ = rebound.expect_problem(403);
+    if Platform::of_this_run() == Platform::Embedded {
+        // Names of an API on AWS are API Gateway's.
+        let rebound = server
+            .call("GET", "/deployments", &[("host", "evil.example")], None)
+            .unwrap();
+        let _ = rebound.expect_problem(403);
+    }
     let _ = server.get("/nothing-of-ours").expect_problem(404);
     let _ = server.delete("/catalog").expect_problem(405);
     let description = server.get("/openapi.json").expect(200);

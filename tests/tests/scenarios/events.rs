@@ -1,25 +1,7 @@
 //! The history of a deployment as a stream.
 
-use std::io::BufRead;
-
 use serde_json::{Value, json};
 use slipway_tests::{Server, Template, text};
-
-/// The next event of a stream, as (id, data).
-fn next(stream: &mut impl BufRead) -> (String, Value) {
-    let (mut id, mut data) = (String::new(), Value::Null);
-    for line in stream.lines() {
-        let line = line.unwrap();
-        if let Some(value) = line.strip_prefix("id:") {
-            value.trim().clone_into(&mut id);
-        } else if let Some(value) = line.strip_prefix("data:") {
-            data = serde_json::from_str(value).unwrap();
-        } else if line.is_empty() && !data.is_null() {
-            return (id, data);
-        }
-    }
-    panic!("the stream ended");
-}
 
 #[test]
 fn a_stream_goes_on_where_the_last_one_ended() {
@@ -28,7 +10,7 @@ fn a_stream_goes_on_where_the_last_one_ended() {
     server.publish(&Template::named("watched").helm("agent", "charts/agent-runtime", &json!({})));
     let _ = server.create("watched", "local");
     let mut stream = server.stream("/deployments/watched/events", None);
-    let (first, entry) = next(&mut stream);
+    let (first, entry) = stream.next_event();
     assert_eq!(entry["type"], "created", "{entry}");
     assert_eq!(text(&entry, "id"), first);
     // What happens from now on comes over the open stream.
@@ -38,7 +20,7 @@ fn a_stream_goes_on_where_the_last_one_ended() {
         .last()
         .is_none_or(|(_, entry): &(String, Value)| entry["type"] != "workflow_completed")
     {
-        live.push(next(&mut stream));
+        live.push(stream.next_event());
     }
     drop(stream);
     let _ = server.running("watched", 60);
@@ -47,7 +29,7 @@ fn a_stream_goes_on_where_the_last_one_ended() {
     let middle = live.len() / 2;
     let mut stream = server.stream("/deployments/watched/events", Some(&live[middle].0));
     for expected in &live[middle + 1..] {
-        assert_eq!(&next(&mut stream), expected);
+        assert_eq!(&stream.next_event(), expected);
     }
     drop(stream);
     let page = server

@@ -67,7 +67,7 @@ impl Default for Options {
 pub struct Stack {
     /// The API, which is what `slipway --url` takes.
     pub url: String,
-    /// A token for an administrator of the tenant `default`.
+    /// A token for an administrator of the tenant `local`.
     pub token: String,
     /// The controls.
     pub control: String,

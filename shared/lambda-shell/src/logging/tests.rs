@@ -92,6 +92,18 @@ fn a_filter_leaves_lines_out_and_never_what_stands_on_every_line() {
 }
 
 #[test]
+fn libraries_are_silent_about_details_whatever_the_filter_says() {
+    let said = lines(Some("trace,aws_smithy_runtime=trace"), || {
+        tracing::trace!(target: "aws_smithy_runtime::client", "the whole request");
+        tracing::debug!(target: "lambda_runtime", "the whole event");
+        tracing::info!(target: "lambda_runtime", "a fact");
+        tracing::trace!(target: "slipway_app", "a detail of ours");
+    });
+    let messages: Vec<_> = said.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    assert_eq!(messages, ["a fact", "a detail of ours"]);
+}
+
+#[test]
 fn a_field_does_not_pass_for_what_the_shell_says() {
     let lines = lines(None, || {
         invocation().in_scope(|| tracing::info!(level = "FATAL", request_id = "forged", "hello"));
