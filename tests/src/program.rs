@@ -16,11 +16,15 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 pub fn slipway() -> &'static Path {
     PROGRAM.get_or_init(|| match std::env::var_os("SLIPWAY_TEST_PROGRAM") {
         Some(chosen) => PathBuf::from(chosen),
-        None => build(),
+        None => build(&["slipway".to_owned()]).join("slipway"),
     })
 }
 
-fn build() -> PathBuf {
+/// Builds programs in the profile of the tests and returns the folder that they are in.
+///
+/// # Panics
+/// When one does not build.
+pub(crate) fn build(packages: &[String]) -> PathBuf {
     // target/<profile>/deps/<test>-<hash>
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap();
@@ -29,16 +33,21 @@ fn build() -> PathBuf {
         other => other,
     };
     let mut command = cargo();
-    command.args(["build", "--quiet", "--package", "slipway", "--profile", profile]);
+    command.args(["build", "--quiet", "--profile", profile]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
     let built = command.stdin(Stdio::null()).output().unwrap();
     assert!(
         built.status.success(),
-        "slipway does not build:\n{}",
+        "{} does not build:\n{}",
+        packages.join(", "),
         last_lines(&String::from_utf8_lossy(&built.stderr), 40)
     );
-    let program = folder.join("slipway");
-    assert!(program.is_file(), "cargo built no {}", program.display());
-    program
+    for package in packages {
+        assert!(folder.join(package).is_file(), "cargo built no {package}");
+    }
+    folder.to_owned()
 }
 
 /// How a command of the program ended.

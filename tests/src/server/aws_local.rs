@@ -1,5 +1,6 @@
 //! The functions, on the local stand-in for AWS: a stack of its own for each control plane, on parts that all share.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
@@ -13,11 +14,13 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xtask::run::{cargo, last_lines, workspace};
+use xtask::infra::judge;
+use xtask::run::{last_lines, workspace};
 use xtask::{aws_parts, tools, wait};
 
 use super::parts::Parts;
 use super::{Plane, START, files_below};
+use crate::program::build;
 use crate::{Client, mentioning, slipway};
 
 /// How long the stand-in gets to end.
@@ -30,13 +33,14 @@ static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
 pub(super) struct AwsLocal {
     folder: TempDir,
     environment: Vec<(String, String)>,
+    visibility: Option<u32>,
     child: Option<Child>,
     client: Client,
     control: Client,
 }
 
 impl AwsLocal {
-    pub(super) fn start(environment: &[(String, String)]) -> (Self, Client) {
+    pub(super) fn start(environment: &[(String, String)], visibility: Option<u32>) -> (Self, Client) {
         let folder = super::folder();
         for name in ["data", "tmp", "layers/helm"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
@@ -44,10 +48,11 @@ impl AwsLocal {
         let layers = folder.path().join("layers");
         symlink(tools::helm().unwrap(), layers.join("helm/helm")).unwrap();
         symlink(workspace().join("charts"), layers.join("charts")).unwrap();
-        let (child, client, control) = launch(folder.path(), environment).unwrap();
+        let (child, client, control) = launch(folder.path(), environment, visibility).unwrap();
         let plane = Self {
             folder,
             environment: environment.to_vec(),
+            visibility,
             child: Some(child),
             client: client.clone(),
             control,
@@ -62,6 +67,11 @@ impl AwsLocal {
         functions
             .map(|function| function["function"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// The name of the stack.
+    fn name(&self) -> String {
+        stack_name(self.folder.path())
     }
 
     fn end(&mut self) {
@@ -106,7 +116,7 @@ impl Plane for AwsLocal {
             if self.child.is_some() {
                 self.end();
             }
-            let (child, client, control) = launch(self.folder.path(), environment).unwrap();
+            let (child, client, control) = launch(self.folder.path(), environment, self.visibility).unwrap();
             self.child = Some(child);
             self.client = client;
             self.control = control;
@@ -115,6 +125,7 @@ impl Plane for AwsLocal {
         self.client.clone()
     }
 
+    /// Nothing is left that nobody could deal with, and no function called what its role does not allow.
     fn stop(&mut self) {
         let letters = self.client.get("/dead-letters").expect(200);
         assert_eq!(
@@ -122,6 +133,10 @@ impl Plane for AwsLocal {
             json!([]),
             "messages that nobody could deal with"
         );
+        let calls = self.control.get("/calls");
+        assert_eq!(calls.status, 200, "{}", calls.text);
+        let judged = judge(&calls.text, &self.name(), BTreeMap::new()).unwrap();
+        assert!(judged.refused.is_empty(), "{:#?}", judged.refused);
         self.end();
     }
 
@@ -167,6 +182,10 @@ impl Plane for AwsLocal {
             .collect()
     }
 
+    fn control(&self) -> Option<&Client> {
+        Some(&self.control)
+    }
+
     fn holding(&self, text: &str) -> Vec<String> {
         let parts = Parts::shared();
         let kept = parts
@@ -189,43 +208,43 @@ impl Drop for AwsLocal {
     }
 }
 
-/// The folder of the functions' programs and of the stand-in. They are built first, so that what is tested is never an
-/// older state of the sources; when `SLIPWAY_TEST_FUNCTIONS` names a folder, what is there is taken as it is.
+/// The folder of the functions' programs and of the stand-in. They are built first, in the profile of the tests, so that
+/// what is tested is never an older state of the sources; when `SLIPWAY_TEST_FUNCTIONS` names a folder, what is there is
+/// taken as it is.
 fn programs() -> &'static Path {
     PROGRAMS.get_or_init(|| match std::env::var_os("SLIPWAY_TEST_FUNCTIONS") {
         Some(folder) => PathBuf::from(folder),
-        None => build(),
+        None => {
+            let functions = fs::read_dir(workspace().join("functions")).unwrap();
+            let mut packages: Vec<String> = functions
+                .map(|function| function.unwrap().file_name().to_string_lossy().into_owned())
+                .collect();
+            packages.push("aws-local".to_owned());
+            build(&packages)
+        }
     })
 }
 
-fn build() -> PathBuf {
-    let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--package", "aws-local"]);
-    for function in fs::read_dir(workspace().join("functions")).unwrap() {
-        command.arg("--package").arg(function.unwrap().file_name());
-    }
-    let built = command.stdin(Stdio::null()).output().unwrap();
-    assert!(
-        built.status.success(),
-        "the functions do not build:\n{}",
-        last_lines(&String::from_utf8_lossy(&built.stderr), 40)
-    );
-    workspace().join("target/release")
+fn stack_name(folder: &Path) -> String {
+    let name = folder.file_name().unwrap().to_string_lossy();
+    format!("s-{}", name.rsplit('-').next().unwrap().to_lowercase())
 }
 
-fn launch(folder: &Path, environment: &[(String, String)]) -> Result<(Child, Client, Client)> {
+fn launch(
+    folder: &Path,
+    environment: &[(String, String)],
+    visibility: Option<u32>,
+) -> Result<(Child, Client, Client)> {
     let log = fs::File::options()
         .create(true)
         .append(true)
         .open(folder.join("log"))?;
-    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-    let stack = format!("s-{}", name.rsplit('-').next().unwrap().to_lowercase());
     let mut command = Command::new(programs().join("aws-local"));
     command
         .current_dir(workspace())
         .arg("--template")
         .arg(workspace().join("infra/template.yaml"))
-        .args(["--name", &stack])
+        .args(["--name", &stack_name(folder)])
         .arg("--functions")
         .arg(programs())
         .arg("--layers")
@@ -244,6 +263,9 @@ fn launch(folder: &Path, environment: &[(String, String)]) -> Result<(Child, Cli
         .process_group(0);
     for (name, value) in environment {
         command.arg("--environment").arg(format!("{name}={value}"));
+    }
+    if let Some(seconds) = visibility {
+        command.arg("--visibility").arg(seconds.to_string());
     }
     let mut child = command.spawn().context("aws-local does not start")?;
     let mut line = String::new();

@@ -176,6 +176,10 @@ impl Plane for Embedded {
     fn holding(&self, text: &str) -> Vec<String> {
         files_holding(&self.data(), text)
     }
+
+    fn control(&self) -> Option<&Client> {
+        None
+    }
 }
 
 impl Drop for Embedded {

@@ -82,11 +82,16 @@ trait Plane: fmt::Debug {
 
     /// Where among all that it keeps a text stands.
     fn holding(&self, text: &str) -> Vec<String>;
+
+    /// The controls of the stand-in for AWS.
+    fn control(&self) -> Option<&Client>;
 }
 
 /// What a control plane is told besides where its data are.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    platform: Option<Platform>,
+    visibility: Option<u32>,
     environment: Vec<(String, String)>,
 }
 
@@ -105,22 +110,38 @@ impl Options {
         self
     }
 
+    /// On this platform, whatever the run says.
+    #[must_use]
+    pub fn on(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// On the stand-in for AWS: seconds after which a message that was received and not dealt with comes again, instead
+    /// of what is deployed.
+    #[must_use]
+    pub fn visibility(mut self, seconds: u32) -> Self {
+        self.visibility = Some(seconds);
+        self
+    }
+
     /// Starts it, with nothing stored, on a free port.
     ///
     /// # Panics
     /// When it does not listen in time: with the end of its log.
     #[must_use]
     pub fn start(self) -> Server {
-        let (plane, client): (Box<dyn Plane>, Client) = match Platform::of_this_run() {
-            Platform::Embedded => {
-                let (plane, client) = Embedded::start(&self.environment);
-                (Box::new(plane), client)
-            }
-            Platform::AwsLocal => {
-                let (plane, client) = AwsLocal::start(&self.environment);
-                (Box::new(plane), client)
-            }
-        };
+        let (plane, client): (Box<dyn Plane>, Client) =
+            match self.platform.unwrap_or_else(Platform::of_this_run) {
+                Platform::Embedded => {
+                    let (plane, client) = Embedded::start(&self.environment);
+                    (Box::new(plane), client)
+                }
+                Platform::AwsLocal => {
+                    let (plane, client) = AwsLocal::start(&self.environment, self.visibility);
+                    (Box::new(plane), client)
+                }
+            };
         Server {
             options: self,
             plane,
@@ -281,6 +302,15 @@ impl Server {
     #[must_use]
     pub fn holding(&self, text: &str) -> Vec<String> {
         self.plane.holding(text)
+    }
+
+    /// The controls of the stand-in for AWS.
+    ///
+    /// # Panics
+    /// On another platform.
+    #[must_use]
+    pub fn control(&self) -> &Client {
+        self.plane.control().expect("this is the stand-in for AWS")
     }
 
     /// Whether it runs.

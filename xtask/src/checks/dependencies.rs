@@ -34,7 +34,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aws", &["ports", "model"]),
     (
         "lambda-shell",
-        &["aws", "api", "app", "dag", "helm", "outside", "policy", "ports", "model"],
+        &[
+            "aws", "api", "app", "dag", "helm", "outside", "policy", "ports", "model",
+        ],
     ),
     ("templates-api", FUNCTION),
     ("deployments-api", FUNCTION),

@@ -22,7 +22,10 @@ const LARGEST_HEADER: usize = 150 * 1024;
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// An execution that is still open after this long is looked at, in case a message was lost, and then again and again.
-const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+const LOOK_AGAIN: Duration = Duration::from_secs(3 * 60);
+
+/// A look reads the whole plan: one with more nodes than this is looked at less often, down to five times.
+const SMALL_PLAN: u32 = 1024;
 
 /// What an execution is made of.
 pub(crate) struct NewExecution {
@@ -259,7 +262,10 @@ impl App {
     pub(crate) fn execution_item(&self, header: &Execution) -> Item {
         let look = match &header.cancel {
             Some(cancel) => cancel.at,
-            None => self.clock.now().plus(LOOK_AGAIN),
+            None => {
+                let size = header.node_count.div_ceil(SMALL_PLAN).clamp(1, 5);
+                self.clock.now().plus(LOOK_AGAIN * size)
+            }
         };
         let due = (!header.status.is_terminal()).then_some(look.min(header.deadline));
         let status = serde_json::to_value(header.status)

@@ -336,7 +336,9 @@ async fn what_a_failed_execution_undid_is_stopped_and_done_again_by_a_retry() {
     // A message that comes late says once more what had come up before it was undone.
     let execution = world.deployment(&id).await.pipeline_execution_id.unwrap();
     let outputs = json!({"endpoint_url": "http://llm", "status": "deployed"});
-    world.step_event("step_completed", execution, "llm", outputs).await;
+    world
+        .step_event("step_completed", execution, "llm", outputs)
+        .await;
     assert_eq!(statuses(&world, &id).await, [Stopped, Stopped, Failed]);
     world.cluster.cloud().broken.clear();
     world.app.retry_deployment(&admin(), &id).await.unwrap();
