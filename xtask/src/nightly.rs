@@ -6,9 +6,15 @@ use anyhow::{Context, Result};
 
 use crate::bench;
 use crate::run::{say, shown};
+use crate::test_run::LONG;
 
 /// Test knobs that a nightly run turns up: variable, value, what it is.
 const KNOBS: &[(&str, &str, &str)] = &[
+    (
+        LONG,
+        "1",
+        "scenarios on AWS in which functions die under their leases",
+    ),
     (
         "SLIPWAY_CHAOS_SEEDS",
         "5000",

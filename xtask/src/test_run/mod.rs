@@ -4,6 +4,7 @@
 mod counts;
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -34,6 +35,15 @@ const THIS: &str = env!("CARGO_PKG_NAME");
 
 /// The cluster that the tests share; `cargo xtask cluster` leaves this name to them.
 pub const CLUSTER: &str = "test";
+
+/// The scenarios, which are played on the embedded control plane and on the functions.
+const SCENARIOS: &str = "scenarios";
+
+/// Set by a nightly run, for what takes too long for every commit.
+pub const LONG: &str = "SLIPWAY_TEST_LONG";
+
+/// On AWS a function that dies under a lease is gone on with when that has expired, minutes later.
+const LONG_ON_AWS: [&str; 2] = ["--skip", "killed::"];
 
 /// One part of the run: its heading and what it does.
 struct Part {
@@ -198,15 +208,41 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
     .context("the cluster for the tests does not start")?;
     let registry = Registry::start().context("the registry for the tests does not start")?;
     let parts = AwsPart::start_all().context("the parts that stand in for AWS do not start")?;
-    for (kind, part) in Kind::ALL.into_iter().zip(&parts) {
-        command.env(kind.variable(), part.endpoint());
+    let functions = programs()?;
+    let mut on_aws = cargo();
+    on_aws
+        .args(["test", "--workspace", "--test", SCENARIOS, "--"])
+        .env("SLIPWAY_TEST_PLATFORM", "aws-local");
+    if std::env::var_os(LONG).is_none() {
+        on_aws.args(LONG_ON_AWS);
     }
-    command
-        .env("SLIPWAY_TEST_KUBECONFIG", &running.kubeconfig)
-        .env("SLIPWAY_TEST_REGISTRY", registry.address());
-    let counts = counted(&mut command, output);
+    let mut counts = Ok(Counts::default());
+    for command in [&mut command, &mut on_aws] {
+        for (kind, part) in Kind::ALL.into_iter().zip(&parts) {
+            command.env(kind.variable(), part.endpoint());
+        }
+        command
+            .env("SLIPWAY_HELM", tools::helm()?)
+            .env("SLIPWAY_TEST_FUNCTIONS", &functions)
+            .env("SLIPWAY_TEST_KUBECONFIG", &running.kubeconfig)
+            .env("SLIPWAY_TEST_REGISTRY", registry.address());
+        say(&shown(command));
+        counts = counts.and_then(|mut counts| {
+            counts += counted(command, output)?;
+            Ok(counts)
+        });
+    }
     cluster::down(CLUSTER)?;
     counts
+}
+
+/// Builds all programs, as the tests are built, and returns the folder that they are in.
+fn programs() -> Result<PathBuf> {
+    plain(cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
+    // This program is one of them.
+    let this = std::env::current_exe().context("this program has no path")?;
+    let folder = this.parent().context("this program is in no folder")?;
+    Ok(folder.to_owned())
 }
 
 /// Runs `cargo test`, shows what it writes while it runs, and adds up its summary lines.
