@@ -99,7 +99,10 @@ fn libraries_are_silent_about_details_whatever_the_filter_says() {
         tracing::info!(target: "lambda_runtime", "a fact");
         tracing::trace!(target: "slipway_app", "a detail of ours");
     });
-    let messages: Vec<_> = said.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    let messages: Vec<_> = said
+        .iter()
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
     assert_eq!(messages, ["a fact", "a detail of ours"]);
 }
 
