@@ -115,6 +115,9 @@ fn build(architecture: &str, functions: &[&str]) -> Result<()> {
             "zip",
             architecture,
         ])
+        // Cargo's own folder may be elsewhere, and the templates name this one.
+        .arg("--lambda-dir")
+        .arg(folder())
         .env("CARGO_ZIGBUILD_PYTHON_PATH", lambda.with_file_name("python"))
         .env("PATH", path_with(&lambda)?);
     for function in functions {
