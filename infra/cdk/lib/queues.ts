@@ -80,7 +80,7 @@ export class Queues extends Construct {
       visibilityTimeout: Duration.seconds(6 * times.consumerTimeout),
       retentionPeriod: Duration.days(4),
       receiveMessageWaitTime: Duration.seconds(20),
-      deadLetterQueue: { queue: deadLetters, maxReceiveCount: 5 },
+      deadLetterQueue: { queue: deadLetters, maxReceiveCount: 10 },
     });
     return { id, logicalName, queue, deadLetters, longestWait: times.longestWait };
   }

@@ -83,7 +83,7 @@ impl App {
     pub async fn create_cluster(&self, caller: &Caller, new: NewCluster) -> Result<Cluster, AppError> {
         caller.require(Role::Admin)?;
         let tenant = &caller.tenant;
-        let checked = self.check_cluster(&new)?;
+        let checked = self.check_cluster(&caller.tenant, &new)?;
         let name_key = keys::name(tenant, "cluster", &new.name);
         if let Some(taken) = self.store.get(&name_key).await? {
             return Err(cluster_name_taken(&new.name, &taken)?);
@@ -123,7 +123,7 @@ impl App {
         Ok(cluster)
     }
 
-    fn check_cluster(&self, new: &NewCluster) -> Result<Checked, AppError> {
+    fn check_cluster(&self, tenant: &TenantId, new: &NewCluster) -> Result<Checked, AppError> {
         let mut errors = Vec::new();
         if let Err(message) = names::check_name(&new.name, 63) {
             errors.push(FieldError::new("name", message));
@@ -169,7 +169,7 @@ impl App {
                     context: new.context.clone(),
                 }
             }
-            ClusterType::Eks => self.check_eks(new, &mut errors),
+            ClusterType::Eks => self.check_eks(tenant, new, &mut errors),
         };
         if errors.is_empty() {
             Ok(Checked { target, kubeconfig })
@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    fn check_eks(&self, new: &NewCluster, errors: &mut Vec<FieldError>) -> ClusterTarget {
+    fn check_eks(&self, tenant: &TenantId, new: &NewCluster, errors: &mut Vec<FieldError>) -> ClusterTarget {
         if !self.settings.eks {
             errors.push(FieldError::new(
                 "type",
@@ -210,6 +210,15 @@ impl App {
             ));
         }
         check_role(new, errors);
+        // The control plane's own role reaches clusters whoever asks; only an external id, which nobody else knows, tells
+        // that a role is the caller's.
+        if *tenant != TenantId::local() && (new.role_arn.is_none() || new.external_id.is_none()) {
+            errors.push(FieldError::new(
+                "role_arn",
+                "tenants other than 'local' reach EKS clusters through a role of their own: name it, and the external_id \
+                 that its trust policy asks for",
+            ));
+        }
         ClusterTarget::Eks {
             name,
             region,

@@ -6,14 +6,15 @@ use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
-use futures::future::try_join_all;
-use slipway_model::Queue;
+use futures::future::join_all;
+use slipway_model::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Queue};
 use slipway_ports::StoreError;
 
 use crate::{
     backoff::pause,
     clients::Clients,
     error::{CallFailed, Refused},
+    failure::{Failure, chain},
     queues::{Carrier, Queues},
     trace,
 };
@@ -36,14 +37,15 @@ pub(crate) struct Outgoing {
     pub(crate) delay: Duration,
 }
 
-/// Sends everything, or fails; then some may have been sent.
+/// Sends everything, or fails; then some may have been sent. What a topic of somebody else's refuses for good is logged
+/// and dropped: no execution stands still for it.
 pub(crate) async fn send_all(
     clients: &Clients,
     queues: &Queues,
     outgoing: Vec<Outgoing>,
 ) -> Result<(), StoreError> {
     // Whatever can be found out is found out before the first is sent.
-    let mut by_carrier: BTreeMap<&str, (&Carrier, Vec<Outgoing>)> = BTreeMap::new();
+    let (mut ours, mut theirs) = (Outbox::new(), Outbox::new());
     for mut message in outgoing {
         let name = message.queue.name().to_owned();
         message.body = sendable(message.body);
@@ -54,23 +56,62 @@ pub(crate) async fn send_all(
                 limit: LARGEST_MESSAGE,
             });
         }
+        let is_ours = is_ours(&message.queue);
         let Some(carrier) = queues.carrier(&message.queue) else {
-            return Err(StoreError::NoQueue { queue: name });
+            if is_ours {
+                return Err(StoreError::NoQueue { queue: name });
+            }
+            tracing::error!(
+                topic = name,
+                "an event is lost: SLIPWAY_QUEUES has no entry for this topic any more"
+            );
+            continue;
         };
         let (Carrier::Sqs(address) | Carrier::Sns(address)) = carrier;
-        let entry = by_carrier.entry(address).or_insert_with(|| (carrier, Vec::new()));
+        let group = if is_ours { &mut ours } else { &mut theirs };
+        let entry = group.entry(address).or_insert_with(|| (carrier, Vec::new()));
         entry.1.push(message);
     }
     let trace = trace::current();
-    let batches = by_carrier.into_values().flat_map(|(carrier, messages)| {
-        split(messages)
-            .into_iter()
-            .map(move |batch| (carrier, batch))
-            .collect::<Vec<_>>()
-    });
-    try_join_all(batches.map(|(carrier, batch)| send_batch(clients, carrier, batch, trace.as_deref())))
-        .await?;
+    let send = |(carrier, batch)| send_batch(clients, carrier, batch, trace.as_deref());
+    // A topic of somebody else's must not keep our own messages from going out.
+    let sent = join_all(batches(ours).map(send)).await;
+    for sent in sent.into_iter().chain(join_all(batches(theirs).map(send)).await) {
+        match sent {
+            Err(failure) if failure.is_for_good && failure.is_theirs => tracing::error!(
+                error = chain(&failure.error),
+                "events are lost: their topic takes none, and would not if they were sent again"
+            ),
+            other => other.map_err(|failure| StoreError::from(failure.error))?,
+        }
+    }
     Ok(())
+}
+
+/// Whether the control plane itself listens to a queue.
+fn is_ours(queue: &Queue) -> bool {
+    match queue {
+        Queue::PlanDag | Queue::ExecuteStep | Queue::DeployHelm => true,
+        Queue::Topic(topic) => [BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS].contains(&topic.as_str()),
+    }
+}
+
+/// Messages by the address of what carries them.
+type Outbox<'a> = BTreeMap<&'a str, (&'a Carrier, Vec<Outgoing>)>;
+
+fn batches<'a>(outbox: Outbox<'a>) -> impl Iterator<Item = (&'a Carrier, Vec<Outgoing>)> {
+    outbox
+        .into_values()
+        .flat_map(|(carrier, messages)| split(messages).into_iter().map(move |batch| (carrier, batch)))
+}
+
+/// A batch that was not sent, or not as a whole.
+struct SendFailed {
+    error: CallFailed,
+    /// The same again would fail again.
+    is_for_good: bool,
+    /// On a topic of somebody else's.
+    is_theirs: bool,
 }
 
 /// Bodies are JSON; two characters that may stand in JSON as they are may not stand in a message.
@@ -114,19 +155,25 @@ async fn send_batch(
     carrier: &Carrier,
     batch: Vec<Outgoing>,
     trace: Option<&str>,
-) -> Result<(), StoreError> {
+) -> Result<(), SendFailed> {
+    let is_theirs = batch.iter().all(|message| !is_ours(&message.queue));
+    let fail = |(error, is_for_good)| SendFailed {
+        error,
+        is_for_good,
+        is_theirs,
+    };
     let mut left: Vec<&Outgoing> = batch.iter().collect();
     for attempt in 1.. {
         let (operation, resource, failed) = match carrier {
             Carrier::Sqs(url) => (
                 "SQS SendMessageBatch",
                 url,
-                send_to_sqs(clients, url, &left, trace).await?,
+                send_to_sqs(clients, url, &left, trace).await.map_err(fail)?,
             ),
             Carrier::Sns(arn) => (
                 "SNS PublishBatch",
                 arn,
-                publish_to_sns(clients, arn, &left).await?,
+                publish_to_sns(clients, arn, &left).await.map_err(fail)?,
             ),
         };
         let Some(first) = failed.first() else {
@@ -137,7 +184,8 @@ async fn send_batch(
                 count: failed.len(),
                 first: first.why.clone(),
             };
-            return Err(CallFailed::new(operation, resource, refused).into());
+            let is_for_good = failed.iter().all(|failed| failed.for_good);
+            return Err(fail((CallFailed::new(operation, resource, refused), is_for_good)));
         }
         tracing::warn!(
             resource = resource.as_str(),
@@ -159,7 +207,7 @@ async fn send_to_sqs(
     url: &str,
     messages: &[&Outgoing],
     trace: Option<&str>,
-) -> Result<Vec<Failed>, CallFailed> {
+) -> Result<Vec<Failed>, (CallFailed, bool)> {
     const OPERATION: &str = "SQS SendMessageBatch";
     let header = trace
         .map(|header| {
@@ -169,7 +217,7 @@ async fn send_to_sqs(
                 .build()
         })
         .transpose()
-        .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+        .map_err(|error| (CallFailed::new(OPERATION, url, error), true))?;
     let mut call = clients.sqs().send_message_batch().queue_url(url);
     for (index, message) in messages.iter().enumerate() {
         let mut entry = SendMessageBatchRequestEntry::builder()
@@ -187,13 +235,13 @@ async fn send_to_sqs(
         }
         let entry = entry
             .build()
-            .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+            .map_err(|error| (CallFailed::new(OPERATION, url, error), true))?;
         call = call.entries(entry);
     }
-    let answer = call
-        .send()
-        .await
-        .map_err(|error| CallFailed::new(OPERATION, url, error))?;
+    let answer = call.send().await.map_err(|error| {
+        let for_good = !Failure::of(OPERATION, &error).is_transient();
+        (CallFailed::new(OPERATION, url, error), for_good)
+    })?;
     Ok(answer
         .failed
         .iter()
@@ -214,7 +262,7 @@ async fn publish_to_sns(
     clients: &Clients,
     arn: &str,
     messages: &[&Outgoing],
-) -> Result<Vec<Failed>, CallFailed> {
+) -> Result<Vec<Failed>, (CallFailed, bool)> {
     const OPERATION: &str = "SNS PublishBatch";
     let mut call = clients.sns().publish_batch().topic_arn(arn);
     for (index, message) in messages.iter().enumerate() {
@@ -222,13 +270,13 @@ async fn publish_to_sns(
             .id(index.to_string())
             .message(&message.body)
             .build()
-            .map_err(|error| CallFailed::new(OPERATION, arn, error))?;
+            .map_err(|error| (CallFailed::new(OPERATION, arn, error), true))?;
         call = call.publish_batch_request_entries(entry);
     }
-    let answer = call
-        .send()
-        .await
-        .map_err(|error| CallFailed::new(OPERATION, arn, error))?;
+    let answer = call.send().await.map_err(|error| {
+        let for_good = !Failure::of(OPERATION, &error).is_transient();
+        (CallFailed::new(OPERATION, arn, error), for_good)
+    })?;
     Ok(answer
         .failed()
         .iter()

@@ -142,14 +142,19 @@ async fn what_is_refused_for_good_is_not_sent_again() {
         answer(response, ONE_WRONG);
     });
     let clients = common::clients().await.with_interceptor(faults.clone());
-    let (queues, _) = common::queues(&clients, &["news"]).await;
-    let error = send(&clients, &queues, [message("a")]).await.unwrap_err();
+    let (queues, _) = common::queues(&clients, &["execute-step", "news"]).await;
+    let mut session = common::store(&clients, queues.clone()).await.session();
+    session.send(Queue::ExecuteStep, message("a"), Duration::ZERO);
+    let error = session.settle().await.unwrap_err();
     let StoreError::Unavailable(source) = error else {
         panic!("expected Unavailable, got {error:?}");
     };
     let reason = source.source().unwrap().to_string();
     assert!(reason.contains("not that"), "{reason}");
     assert_eq!(faults.seen(), 1);
+    // Nothing of ours waits for a topic of somebody else's.
+    send(&clients, &queues, [message("a")]).await.unwrap();
+    assert_eq!(faults.seen(), 2);
 }
 
 #[tokio::test]
@@ -247,8 +252,8 @@ async fn all_of_many_letters_are_listed_and_any_is_put_back() {
     assert_eq!(receiver.dead_letters(&news(), 100).await.unwrap().len(), 34);
 }
 
-#[tokio::test]
-async fn a_topic_of_sns_is_published_to() {
+/// Clients whose queues are moto's, too, which can bring there what is published.
+async fn with_topics() -> Clients {
     let moto = xtask::aws_parts::moto().unwrap();
     let config = AwsConfig::from_variables(move |name| match name {
         "AWS_REGION" => Some("us-east-1".to_owned()),
@@ -257,7 +262,30 @@ async fn a_topic_of_sns_is_published_to() {
         "AWS_ENDPOINT_URL_DYNAMODB" => Some(xtask::aws_parts::dynamodb().unwrap()),
         _ => None,
     });
-    let clients = Clients::new(config.unwrap()).await;
+    Clients::new(config.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_topic_that_takes_nothing_does_not_keep_our_own_messages_from_going_out() {
+    let clients = with_topics().await;
+    let queue = clients.sqs().create_queue().queue_name(common::unique("steps"));
+    let url = queue.send().await.unwrap().queue_url.unwrap();
+    let deleted = "arn:aws:sns:us-east-1:000000000000:deleted";
+    let json = serde_json::json!({"execute-step": url, "deleted": deleted}).to_string();
+    let queues = Queues::parse("SLIPWAY_QUEUES", &json).unwrap();
+    let mut session = common::store(&clients, queues).await.session();
+    for topic in ["deleted", "of-former-settings"] {
+        session.send(Queue::Topic(topic.to_owned()), message("event"), Duration::ZERO);
+    }
+    session.send(Queue::ExecuteStep, message("step"), Duration::ZERO);
+    session.settle().await.unwrap();
+    let count = common::attribute(&clients, &url, QueueAttributeName::ApproximateNumberOfMessages).await;
+    assert_eq!(count, "1");
+}
+
+#[tokio::test]
+async fn a_topic_of_sns_is_published_to() {
+    let clients = with_topics().await;
     let name = common::unique("news");
     let topic = clients
         .sns()

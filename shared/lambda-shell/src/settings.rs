@@ -26,7 +26,7 @@ const EPOCH: &str = "aws";
 const WATCH_HOLD: Duration = Duration::from_secs(5);
 
 /// Receives after which SQS buries a message: the queues' redrive policies say the same.
-const MAX_RECEIVES: u32 = 5;
+const MAX_RECEIVES: u32 = 10;
 
 const RETENTION_DAYS: u64 = 90;
 

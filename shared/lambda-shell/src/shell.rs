@@ -1,6 +1,6 @@
 //! Everything that a function is made of, made once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lambda_events::{apigw::ApiGatewayV2httpRequest, sqs::SqsEvent};
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use slipway_aws::{
 use slipway_helm::{HelmConnector, RenderStore};
 use slipway_model::Queue;
 use slipway_ports::{Blobs, Clock, Connector, Outside, Secrets};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
     batch::Batches,
@@ -30,6 +30,9 @@ use crate::{
     settings::{HelmPlaces, Settings},
     sqs::Consumer,
 };
+
+/// How long the table and the queues may take to answer at a start: Lambda ends one after ten seconds, and says nothing.
+const LOOKS: Duration = Duration::from_secs(7);
 
 /// Before the keys of blobs: nothing, because policies name them as `<tenant>/…`.
 const BLOBS: &str = "";
@@ -70,7 +73,17 @@ impl Shell {
             .sends_to
             .iter()
             .map(|name| look_at_queue(&clients, &settings, name));
-        let (store, queues) = futures::join!(table, join_all(queues));
+        let looks = async { futures::join!(table, join_all(queues)) };
+        let Ok((store, queues)) = timeout(LOOKS, looks).await else {
+            return Err(ShellError::Setup {
+                problems: vec![format!(
+                    "the table of SLIPWAY_TABLE ('{}') and the queues of SLIPWAY_QUEUES did not answer within {} s: is \
+                     there a way from the function's subnets to DynamoDB and SQS?",
+                    settings.table,
+                    LOOKS.as_secs()
+                )],
+            });
+        };
         let mut problems: Vec<String> = queues.into_iter().flatten().collect();
         let store = match store {
             Ok(store) if problems.is_empty() => store,

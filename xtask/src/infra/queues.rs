@@ -12,7 +12,7 @@ use crate::run::workspace;
 /// to a second invocation while the first one is throttled and repeated.
 const VISIBILITY: u64 = 6;
 /// Receives before SQS buries a message; the functions count on the same number.
-const RECEIVES: u64 = 5;
+const RECEIVES: u64 = 10;
 /// Seconds that dead letters are kept: as long as SQS can.
 const KEPT: u64 = 14 * 24 * 60 * 60;
 
@@ -136,7 +136,7 @@ mod tests {
     Type: AWS::SQS::Queue
     Properties:
       VisibilityTimeout: 60
-      RedrivePolicy: {deadLetterTargetArn: {Fn::GetAtt: [D, Arn]}, maxReceiveCount: 5}
+      RedrivePolicy: {deadLetterTargetArn: {Fn::GetAtt: [D, Arn]}, maxReceiveCount: 10}
   D: {Type: 'AWS::SQS::Queue', Properties: {MessageRetentionPeriod: 1209600}}
   A:
     Type: AWS::CloudWatch::Alarm
@@ -161,7 +161,7 @@ mod tests {
                 "VisibilityTimeout: 59",
                 "before 6 × the 10 seconds",
             ),
-            ("maxReceiveCount: 5", "maxReceiveCount: 4", "after 5 receives"),
+            ("maxReceiveCount: 10", "maxReceiveCount: 4", "after 10 receives"),
             ("1209600", "345600", "14 days"),
             ("[ReportBatchItemFailures]", "[]", "part of a batch"),
             ("{MaximumConcurrency: {Ref: Most}}", "{}", "does not reserve"),

@@ -114,9 +114,7 @@ impl<'a> Drive<'a> {
         mut session: Box<dyn Session>,
         ordinals: &[u32],
     ) -> Drive<'a> {
-        if let Some(at) = app.parts_kept_until(&header) {
-            session.joins_expire_at(at);
-        }
+        expire_joins(app, &header, session.as_mut());
         let work = ordinals.iter().map(|ordinal| Work {
             ordinal: *ordinal,
             arrived: None,
@@ -144,7 +142,22 @@ impl<'a> Drive<'a> {
     }
 }
 
+/// Joins go with the records of the execution's steps.
+fn expire_joins(app: &App, header: &Execution, session: &mut dyn Session) {
+    if let Some(at) = app.parts_kept_until(header) {
+        session.joins_expire_at(at);
+    }
+}
+
 impl Drive<'_> {
+    /// Makes everything so far durable, and goes on in a new session.
+    pub(super) async fn settle(&mut self) -> Result<(), AppError> {
+        let mut next = self.app.store.session();
+        expire_joins(self.app, &self.header, next.as_mut());
+        std::mem::replace(&mut self.session, next).settle().await?;
+        Ok(())
+    }
+
     async fn run(&mut self) -> Result<(), AppError> {
         loop {
             while let Some(work) = self.work.pop_front() {

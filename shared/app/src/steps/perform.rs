@@ -41,9 +41,7 @@ impl Drive<'_> {
         };
         let started = step_started_event(&self.header, node, &claim);
         publish(self.session.as_mut(), &self.header, &started);
-        std::mem::replace(&mut self.session, self.app.store.session())
-            .settle()
-            .await?;
+        self.settle().await?;
         let outcome = self.perform(node, action, &claim).await?;
         self.answer(node, Some(version), &claim, outcome, effect).await
     }

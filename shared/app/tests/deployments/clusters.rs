@@ -1,7 +1,7 @@
 //! Registering clusters.
 
 use serde_json::{Value, json};
-use slipway_app::{ListQuery, Role};
+use slipway_app::{Caller, ListQuery, Role};
 use slipway_model::ClusterTarget;
 use slipway_ports::{ExposeSecret, Secrets};
 
@@ -145,6 +145,34 @@ async fn a_role_and_its_external_id_are_kept_or_refused_by_name() {
         .map(|error| error.path)
         .collect();
     assert_eq!(places, ["role_arn", "external_id"]);
+}
+
+#[tokio::test]
+async fn other_tenants_reach_eks_through_a_role_of_their_own_only() {
+    let world = World::with(|settings| settings.eks = true).await;
+    let caller = Caller {
+        tenant: "acme".parse().unwrap(),
+        ..admin()
+    };
+    let role = json!("arn:aws:iam::123456789012:role/slipway");
+    for (role, id, accepted) in [
+        (json!(null), json!(null), false),
+        (role.clone(), json!(null), false),
+        (role, json!("only-acme-knows"), true),
+    ] {
+        let new = json!({
+            "name": "prod", "type": "eks", "region": "eu-central-1", "role_arn": role, "external_id": id,
+        });
+        let created = world
+            .app
+            .create_cluster(&caller, serde_json::from_value(new).unwrap())
+            .await;
+        if accepted {
+            created.unwrap();
+        } else {
+            assert_eq!(problem(created).errors[0].path, "role_arn", "{role} {id}");
+        }
+    }
 }
 
 #[tokio::test]

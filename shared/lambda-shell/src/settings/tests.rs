@@ -52,7 +52,7 @@ fn what_is_deployed_is_enough() {
     assert!(settings.app.eks && settings.app.use_pipeline_orchestration);
     assert_eq!(settings.app.chart_hosts, HostPolicy::bundled_only());
     assert_eq!(settings.loopback, Loopback::Refused);
-    assert_eq!(settings.max_receives, 5);
+    assert_eq!(settings.max_receives, 10);
     assert_eq!(settings.callers.tenant_claim, "custom:tenant");
     assert_eq!(settings.callers.role_claim, "custom:role");
     assert_eq!(settings.callers.iam, None);
