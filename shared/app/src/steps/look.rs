@@ -242,7 +242,8 @@ impl Drive<'_> {
                     .await
             }
             Decision::Attempt(claim) if effect == EffectClass::Pure => {
-                let outcome = self.perform(node, action, &claim).await?;
+                let prepared = self.prepare(node, action).await?;
+                let outcome = self.perform(node, action, &claim, prepared).await?;
                 self.answer(node, version, &claim, outcome, effect).await
             }
             Decision::Attempt(claim) => {
@@ -256,7 +257,8 @@ impl Drive<'_> {
                     });
                     return Ok(());
                 }
-                self.claim_and_run(node, action, version, *claim, effect).await
+                let before = record.zip(version);
+                self.claim_and_run(node, action, before, *claim, effect).await
             }
         }
     }

@@ -22,18 +22,32 @@ use crate::{
 /// Largest outputs of a step, as JSON.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
+/// A step's parameters, ready for its action.
+pub(super) struct Prepared {
+    context: RenderContext,
+    /// Rendered and found right, or what is wrong with them.
+    rendered: Result<Rendered, String>,
+}
+
 impl Drive<'_> {
-    /// Writes the claim, makes it durable, runs the action, and goes on with its answer.
+    /// Writes the claim, makes it durable, runs the action, and goes on with its answer. `before` is what the claim
+    /// follows, with its version.
+    ///
+    /// Whatever can fail on the way comes before the claim, because an action that must not be repeated counts as run
+    /// once it was claimed. Only telling of the beginning comes after it: if that fails, the claim is taken back.
     pub(super) async fn claim_and_run(
         &mut self,
         node: &Node,
         action: &'static dyn Action,
-        version: Option<u64>,
+        before: Option<(StepRecord, u64)>,
         claim: StepRecord,
         effect: EffectClass,
     ) -> Result<(), AppError> {
+        let prepared = self.prepare(node, action).await?;
         let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
-        let guard = version.map_or(Guard::Absent, Guard::Version);
+        let guard = before
+            .as_ref()
+            .map_or(Guard::Absent, |(_, version)| Guard::Version(*version));
         let item = self.app.step_item(&self.header, node.ordinal, &claim).await?;
         let version = match self.session.put(&key, item, guard).await? {
             Put::Won(version) => version,
@@ -41,24 +55,43 @@ impl Drive<'_> {
         };
         let started = step_started_event(&self.header, node, &claim);
         publish(self.session.as_mut(), &self.header, &started);
-        self.settle().await?;
-        let outcome = self.perform(node, action, &claim).await?;
+        if let Err(error) = self.settle().await {
+            if let Err(also) = self.take_back(node, before, version).await {
+                tracing::warn!(execution = %self.header.id, step = node.id, error = %also, "a claim could not be taken back; it expires");
+            }
+            return Err(error);
+        }
+        let outcome = self.perform(node, action, &claim, prepared).await?;
         self.answer(node, Some(version), &claim, outcome, effect).await
     }
 
-    /// Renders the parameters and runs the action.
-    pub(super) async fn perform(
+    /// Puts what stood before a claim back in its place, unless somebody has changed it since.
+    async fn take_back(
+        &mut self,
+        node: &Node,
+        before: Option<(StepRecord, u64)>,
+        version: u64,
+    ) -> Result<(), AppError> {
+        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let guard = Guard::Version(version);
+        match before {
+            Some((record, _)) => {
+                let item = self.app.step_item(&self.header, node.ordinal, &record).await?;
+                self.session.put(&key, item, guard).await?;
+            }
+            None => {
+                self.session.delete(&key, guard).await?;
+            }
+        }
+        self.settle().await
+    }
+
+    /// Renders the parameters and checks them.
+    pub(super) async fn prepare(
         &mut self,
         node: &Node,
         action: &'static dyn Action,
-        claim: &StepRecord,
-    ) -> Result<Outcome, AppError> {
-        let refuse = |message| {
-            Ok(Outcome::Failed {
-                message,
-                kind: FailureKind::Permanent,
-            })
-        };
+    ) -> Result<Prepared, AppError> {
         let mut steps = BTreeMap::new();
         for (name, ordinal) in &node.reads {
             steps.insert(name.clone(), self.outputs_of(*ordinal).await?);
@@ -77,15 +110,35 @@ impl Drive<'_> {
                     resolved: Resolved::default(),
                 })
         };
-        let Rendered { params, resolved } = match rendered {
-            Ok(rendered) => rendered,
-            Err(message) => return refuse(message),
-        };
-        let errors = action.check(&params);
-        if !errors.is_empty() {
+        let rendered = rendered.and_then(|rendered| {
+            let errors = action.check(&rendered.params);
+            if errors.is_empty() {
+                return Ok(rendered);
+            }
             let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return refuse(resolved.hide(&list.join("; ")));
-        }
+            Err(rendered.resolved.hide(&list.join("; ")))
+        });
+        Ok(Prepared { context, rendered })
+    }
+
+    /// Runs the action.
+    pub(super) async fn perform(
+        &mut self,
+        node: &Node,
+        action: &'static dyn Action,
+        claim: &StepRecord,
+        prepared: Prepared,
+    ) -> Result<Outcome, AppError> {
+        let context = prepared.context;
+        let Rendered { params, resolved } = match prepared.rendered {
+            Ok(rendered) => rendered,
+            Err(message) => {
+                return Ok(Outcome::Failed {
+                    message,
+                    kind: FailureKind::Permanent,
+                });
+            }
+        };
         let surroundings = TenantSurroundings {
             app: self.app,
             tenant: &self.header.tenant,

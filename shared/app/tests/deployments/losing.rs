@@ -253,3 +253,19 @@ async fn what_can_be_repeated_is_repeated_wherever_its_process_ended() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_action_that_must_not_be_repeated_runs_although_its_beginning_could_not_be_told() {
+    let world = world().await;
+    let dag = json!({"name": "x", "callback_topics": [TOPIC], "steps": [
+        {"id": "call", "action": "http_request", "params": {"url": "http://nobody", "method": "POST"}}]});
+    let created = world.app.create_execution(&admin(), dag).await.unwrap();
+    world.flaky.lose_sends_after(0);
+    assert!(first_fails(&world).await);
+    run(&world).await;
+    let id = created.id.to_string();
+    let progress = world.app.execution_progress(&admin(), &id, true).await.unwrap();
+    let step = &progress.steps.unwrap()[0];
+    let said = step.error_message.as_deref().unwrap_or_default();
+    assert!(said.contains("no network"), "it was tried: {said}");
+}
