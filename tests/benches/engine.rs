@@ -14,8 +14,9 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway_app::{App, Caller, Role, Services, Settings};
-use slipway_embedded::{Consumer, Embedded, Options, RandomIds, SystemClock};
+use slipway_embedded::{Consumer, Embedded, Options};
 use slipway_model::{BUDUSECASES_EVENTS, Catalog, Message, Queue, TenantId};
+use slipway_ports::{RandomIds, SystemClock};
 use slipway_testkit::{
     NoCharts, NoClusters, NoOutside,
     memory::{SimpleBlobs, SimpleSecrets},

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use slipway_app::App;
 use slipway_embedded::{Consumer, Embedded};
 use slipway_model::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Queue};
-use slipway_ports::Receiver;
+use slipway_ports::{Receiver, chain};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -70,20 +70,20 @@ async fn schedule(app: App, embedded: Embedded, mut stop: watch::Receiver<bool>)
         }
         if let Err(error) = app.sync_deployments().await {
             tracing::error!(
-                error = super::chain(&error),
+                error = chain(&error),
                 "the schedule could not look at everything; it looks again in a minute"
             );
         }
         // What a handler's claim kept from being given up at once, and what was never acknowledged.
         if let Err(error) = app.look_at_dead_letters().await {
             tracing::error!(
-                error = super::chain(&error),
+                error = chain(&error),
                 "the schedule could not look at every dead letter; it looks again in a minute"
             );
         }
         if let Err(error) = embedded.sweep().await {
             tracing::error!(
-                error = super::chain(&error),
+                error = chain(&error),
                 "expired records could not be dropped; it is tried again in a minute"
             );
         }

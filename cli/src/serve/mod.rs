@@ -13,8 +13,8 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use slipway_api::{Api, BearerToken, Resource, Streams};
 use slipway_app::{App, Services};
-use slipway_embedded::{Embedded, Options, RandomIds, SystemClock};
-use slipway_ports::Receiver;
+use slipway_embedded::{Embedded, Options};
+use slipway_ports::{RandomIds, Receiver, SystemClock, chain};
 use tokio::{
     net::TcpListener,
     runtime::Builder,
@@ -202,16 +202,4 @@ impl Interrupts {
             _ = self.terminate.recv() => {}
         }
     }
-}
-
-/// An error with everything that led to it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

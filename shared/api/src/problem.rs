@@ -9,6 +9,7 @@ use axum::{
 };
 use slipway_app::AppError;
 use slipway_model::{Problem, ProblemType};
+use slipway_ports::chain;
 
 /// The media type of RFC 9457.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -102,16 +103,4 @@ fn type_of(status: StatusCode) -> ProblemType {
         status if status.is_client_error() => ProblemType::Malformed,
         _ => ProblemType::Internal,
     }
-}
-
-/// An error with everything that caused it, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

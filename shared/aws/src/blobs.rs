@@ -4,9 +4,9 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use aws_sdk_s3::{Client, primitives::ByteStream};
-use slipway_ports::{BlobError, Blobs};
+use slipway_ports::{BlobError, Blobs, chain};
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// What S3 takes, prefix included.
 const LONGEST_KEY: usize = 1024;

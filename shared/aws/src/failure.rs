@@ -1,5 +1,6 @@
 //! What went wrong with a call to AWS, without anything that was sent or came back.
 
+use slipway_ports::chain;
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
@@ -81,21 +82,6 @@ impl Failure {
     pub(crate) fn is_transient(&self) -> bool {
         self.transient
     }
-}
-
-/// An error with everything that led to it.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Whether nobody gave credentials, which no repeat will change.

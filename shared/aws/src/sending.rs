@@ -8,13 +8,13 @@ use aws_sdk_sqs::types::{
 };
 use futures::future::join_all;
 use slipway_model::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Queue};
-use slipway_ports::StoreError;
+use slipway_ports::{StoreError, chain};
 
 use crate::{
     backoff::pause,
     clients::Clients,
     error::{CallFailed, Refused},
-    failure::{Failure, chain},
+    failure::Failure,
     queues::{Carrier, Queues},
     trace,
 };

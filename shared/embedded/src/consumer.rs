@@ -3,7 +3,7 @@
 use std::{error::Error, future::Future, sync::Arc, time::Duration};
 
 use slipway_model::{Message, Queue};
-use slipway_ports::{Delivery, Receiver};
+use slipway_ports::{Delivery, Receiver, chain};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -168,14 +168,4 @@ where
         Ok(Err(error)) => Err(chain(&error)),
         Err(panicked) => Err(format!("the handler panicked: {panicked}")),
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -6,7 +6,6 @@
 mod batch;
 mod blobs;
 mod cache;
-mod clock;
 mod consumer;
 mod core;
 mod error;
@@ -21,7 +20,6 @@ mod session;
 mod store;
 
 pub use blobs::FileBlobs;
-pub use clock::{RandomIds, SystemClock};
 pub use consumer::Consumer;
 pub use error::OpenError;
 pub use open::{Embedded, Options};

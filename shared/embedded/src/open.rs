@@ -10,10 +10,10 @@ use std::{
 
 use rusqlite::Connection;
 use slipway_model::{Queue, Timestamp};
-use slipway_ports::{Blobs, Clock, Receiver, Secrets, Store, StoreError};
+use slipway_ports::{Blobs, Clock, Receiver, Secrets, Store, StoreError, SystemClock};
 
 use crate::{
-    FileBlobs, FileSecrets, OpenError, SqliteReceiver, SqliteStore, SystemClock,
+    FileBlobs, FileSecrets, OpenError, SqliteReceiver, SqliteStore,
     batch::{MessageId, Receipts, queue_from_text},
     core::Core,
     error::unavailable,

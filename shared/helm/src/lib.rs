@@ -23,18 +23,4 @@ pub use connector::HelmConnector;
 pub use gate::Gate;
 pub use render::RenderStore;
 
-/// An error with everything that led to it, for a message to people.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some libraries repeat the source's text.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
+use slipway_ports::chain;

@@ -6,17 +6,14 @@ use async_trait::async_trait;
 use slipway_app::{App, AppError};
 use slipway_aws::{SqsReceiver, trace};
 use slipway_model::{Message, Queue};
-use slipway_ports::QueueError;
+use slipway_ports::{QueueError, chain};
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
 use tracing::Instrument as _;
 
-use crate::{
-    failure::chain,
-    logging::{SHELL, trace_id},
-};
+use crate::logging::{SHELL, trace_id};
 
 /// Longest pause before a message that failed is received again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -19,7 +19,7 @@
 //! ```
 
 mod batch;
-mod clock;
+mod budget;
 mod connector;
 mod failure;
 mod function;
@@ -35,7 +35,6 @@ mod sqs;
 mod start;
 
 pub use batch::{Batches, Handler, Record, Returns};
-pub use clock::{RandomIds, SystemClock};
 pub use connector::AwsConnector;
 pub use failure::ShellError;
 pub use function::{ALL_QUEUES, Function};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use slipway_ports::Clock;
+use slipway_ports::{Clock, chain};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -22,8 +22,6 @@ use tracing_subscriber::{
     layer::Context,
     registry::LookupSpan,
 };
-
-use crate::failure::chain;
 
 /// The variable that says what is logged, such as `info` or `warn,slipway_app=debug`.
 pub(crate) const FILTER: &str = "SLIPWAY_LOG";

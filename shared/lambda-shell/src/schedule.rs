@@ -7,13 +7,12 @@ use lambda_runtime::LambdaEvent;
 use serde::de::IgnoredAny;
 use slipway_app::{App, AppError};
 use slipway_aws::trace;
-use slipway_ports::Clock;
+use slipway_ports::{Clock, chain};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
-    clock::budget,
-    failure::chain,
+    budget::budget,
     function::Function,
     logging::{SHELL, trace_id},
 };

@@ -13,14 +13,14 @@ use slipway_aws::{
 };
 use slipway_helm::{HelmConnector, RenderStore};
 use slipway_model::Queue;
-use slipway_ports::{Blobs, Clock, Connector, Outside, Secrets};
+use slipway_ports::{Blobs, Clock, Connector, Outside, RandomIds, Secrets, SystemClock, chain};
 use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
     batch::Batches,
-    clock::{RandomIds, SystemClock, reserve},
+    budget::reserve,
     connector::AwsConnector,
-    failure::{ShellError, chain},
+    failure::ShellError,
     function::{Function, queue},
     helm::LateHelm,
     http::Gateway,

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use crate::{
     batch::{Batches, Handler, Record},
-    clock::budget,
+    budget::budget,
     function::Function,
     logging::{SHELL, trace_id},
 };

@@ -1,5 +1,6 @@
 //! From the start of the process to the first event.
 
+use slipway_ports::{SystemClock, chain};
 use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use lambda_runtime_api_client::{Client, body::Body};
@@ -7,8 +8,7 @@ use tokio::{runtime::Builder, time::timeout};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
-    clock::SystemClock,
-    failure::{ShellError, chain},
+    failure::ShellError,
     function::Function,
     logging::{self, FILTER, JsonLines},
     settings::Settings,

@@ -9,7 +9,7 @@ use reqwest::{
     header::{HeaderName, HeaderValue},
     redirect::Policy,
 };
-use slipway_ports::{ExposeSecret, HttpAnswer, HttpCall, Outside, OutsideError};
+use slipway_ports::{ExposeSecret, HttpAnswer, HttpCall, Outside, OutsideError, chain};
 
 use crate::address::{ForbiddenAddress, Loopback, allow};
 
@@ -65,18 +65,6 @@ impl Resolve for CarefulResolver {
 
 fn refused(reason: impl Into<String>) -> OutsideError {
     OutsideError::Refused(reason.into())
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// The URL, unless it leads where calls may not go. The text is in no error, because it may hold a secret.

@@ -3,14 +3,17 @@
 //! Each has at least two adapters: AWS (DynamoDB, SQS, Secrets Manager, S3) and embedded (SQLite and the
 //! local disk). The contract suite in `slipway-testkit` says, in code, what every adapter must do.
 
+mod chain;
 mod charts;
 mod clock;
 mod outside;
 mod queue;
 mod secrets;
 mod store;
+mod system;
 mod target;
 
+pub use chain::chain;
 pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
 pub use clock::{Clock, Ids};
 pub use outside::{HttpAnswer, HttpCall, Outside, OutsideError};
@@ -20,6 +23,7 @@ pub use store::{
     Arrivals, DUE_SHARDS, Due, DueItem, Filter, Guard, Item, Key, ListPage, Listing, Put, Session, Store,
     StoreError, Stored,
 };
+pub use system::{RandomIds, SystemClock};
 pub use target::{
     AppliedRelease, CheckedRelease, CollectedRelease, Connector, Failure, FailureClass, ObjectReference,
     Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, Target, TargetError,

@@ -7,7 +7,7 @@ use slipway_model::{
     BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, Event, Execution, ExecutionId,
     ExecutionLook, ExecutionStatus, Failure, Message, Queue, TenantId, Timestamp,
 };
-use slipway_ports::StoreError;
+use slipway_ports::{StoreError, chain};
 
 use super::About;
 use crate::{App, AppError, deployments::Ending, executions::publish};
@@ -286,16 +286,4 @@ impl App {
             _ => Ok(()),
         }
     }
-}
-
-/// An error with everything that led to it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

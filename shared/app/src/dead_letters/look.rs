@@ -1,12 +1,9 @@
 //! The schedule's look at the dead letters.
 
 use slipway_model::Message;
-use slipway_ports::DeadLetter;
+use slipway_ports::{DeadLetter, chain};
 
-use super::{
-    consumed,
-    give_up::{Verdict, chain},
-};
+use super::{consumed, give_up::Verdict};
 use crate::{App, AppError};
 
 /// Most dead letters of one queue that one look goes through.

@@ -8,12 +8,9 @@ use aws_credential_types::Credentials;
 use aws_sdk_eks::types::{Cluster, ClusterStatus};
 use serde_json::json;
 use slipway_model::{ClusterTarget, TenantId};
-use slipway_ports::{Clock, SecretString, TargetError};
+use slipway_ports::{Clock, SecretString, TargetError, chain};
 
-use crate::{
-    clients::Clients,
-    failure::{Failure, chain},
-};
+use crate::{clients::Clients, failure::Failure};
 
 pub use token::{TOKEN_LIFETIME, TokenError, mint_token};
 

@@ -71,7 +71,7 @@ pub fn mint_token(
     settings.expires_in = Some(EXPIRES);
     let identity = credentials.into();
     let seconds = u64::try_from(now.as_millis() / 1000).unwrap_or_default();
-    let unsigned = |error: &dyn std::error::Error| TokenError::Unsigned(crate::failure::chain(error));
+    let unsigned = |error: &dyn std::error::Error| TokenError::Unsigned(slipway_ports::chain(error));
     let params = SigningParams::builder()
         .identity(&identity)
         .region(region)

@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use crate::{
-    clock::budget,
+    budget::budget,
     function::Function,
     logging::{SHELL, trace_id},
     settings::Callers,

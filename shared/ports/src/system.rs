@@ -1,10 +1,11 @@
-//! The real clock and real chance.
+//! The real clock and real chance, which every control plane injects.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use slipway_model::Timestamp;
-use slipway_ports::{Clock, Ids};
 use uuid::Uuid;
+
+use crate::{Clock, Ids};
 
 /// The clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]

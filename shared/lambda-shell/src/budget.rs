@@ -1,40 +1,9 @@
-//! The real clock and real chance.
+//! How long an invocation may work.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use slipway_model::Timestamp;
-use slipway_ports::{Clock, Ids};
-use uuid::Uuid;
-
-/// The clock of the machine that the function runs on.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the clock that is injected everywhere else"
-        )]
-        let now = SystemTime::now();
-        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(0).plus(since_epoch)
-    }
-}
-
-/// Identifiers that nobody can guess.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RandomIds;
-
-impl Ids for RandomIds {
-    fn uuid(&self) -> Uuid {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the generator that is injected everywhere else"
-        )]
-        Uuid::new_v4()
-    }
-}
+use slipway_ports::Clock;
 
 /// Time that an invocation may spend on its work: until `reserve` before the function's end, which Lambda names in
 /// milliseconds since the epoch. A function whose configured time-out is longer than `time_out` does not get more,
