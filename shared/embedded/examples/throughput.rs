@@ -136,7 +136,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let connection = bare(&folder.join("bare.db"))?;
 
     let (mut bare_time, mut settle_time) = (Duration::ZERO, Duration::ZERO);
-    let before = embedded.commits();
+    let before = embedded.statistics().commits;
     for round in 0..ROUNDS {
         bare_time += bare_commits(&connection, round)?;
         settle_time += settles(store.as_ref(), round).await?;
@@ -150,15 +150,15 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         "{count} settles in a row: {settle_time:.2?}, {}, {:.2} times as long, {} commits",
         each(settle_time, count),
         settle_time.as_secs_f64() / bare_time.as_secs_f64(),
-        embedded.commits() - before,
+        embedded.statistics().commits - before,
     );
 
-    let before = embedded.commits();
+    let before = embedded.statistics().commits;
     let time = clients(&embedded).await?;
     println!(
         "{CLIENTS} clients: {:.0} sessions a second, {} commits for {} sessions",
         (CLIENTS * SESSIONS) as f64 / time.as_secs_f64(),
-        embedded.commits() - before,
+        embedded.statistics().commits - before,
         CLIENTS * SESSIONS,
     );
 

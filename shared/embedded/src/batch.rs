@@ -1,7 +1,7 @@
 //! What one commit writes, and how it is written.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -94,6 +94,8 @@ impl Receipts {
 pub(crate) struct Batch {
     pub(crate) number: u64,
     pub(crate) items: HashMap<Key, Option<Change>>,
+    /// Of the items.
+    pub(crate) partitions: HashSet<String>,
     pub(crate) joins: HashMap<Key, Arrivals>,
     pub(crate) sent: Vec<NewMessage>,
     pub(crate) receipts: Receipts,

@@ -1,7 +1,8 @@
 //! The loop that hands messages to handlers, as the event source of a function does.
 
-use std::{error::Error, future::Future, sync::Arc, time::Duration};
+use std::{any::Any, error::Error, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use slipway_model::{Message, Queue};
 use slipway_ports::{Delivery, Receiver, chain};
 use tokio::{
@@ -157,15 +158,23 @@ impl Work {
     }
 }
 
-/// Runs work as a task of its own, so that a panic ends the message's handling and nothing else. Why it failed.
+/// A panic ends the message's handling and nothing else: what a handler shares with others is behind the store, whose
+/// sessions it leaves unsettled. Why it failed.
 async fn attempt<F, E>(work: F) -> Result<(), String>
 where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    match tokio::spawn(work).await {
+    match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(chain(&error)),
-        Err(panicked) => Err(format!("the handler panicked: {panicked}")),
+        Err(panicked) => Err(format!("the handler panicked: {}", said(panicked.as_ref()))),
     }
+}
+
+/// What a panic said.
+fn said(panicked: &(dyn Any + Send)) -> &str {
+    let text = panicked.downcast_ref::<&str>().copied();
+    text.or_else(|| panicked.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word")
 }

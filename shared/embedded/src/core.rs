@@ -20,6 +20,7 @@ use crate::{
     batch::{Batch, Receipts},
     error::CommitFailed,
     folder::Lock,
+    open::Statistics,
     pending::Pending,
     queues::Queues,
     schema,
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pending: Mutex<Pending>,
     wake: Condvar,
     commits: AtomicU64,
+    rows_written: AtomicU64,
+    reads: AtomicU64,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     writer: Arc<Mutex<Connection>>,
@@ -67,9 +70,13 @@ impl Shared {
         }
     }
 
-    /// Commits so far.
-    pub(crate) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+    /// What was asked of SQLite so far.
+    pub(crate) fn statistics(&self) -> Statistics {
+        Statistics {
+            commits: self.commits.load(Ordering::Relaxed),
+            rows_written: self.rows_written.load(Ordering::Relaxed),
+            reads: self.reads.load(Ordering::Relaxed) + self.pending().reads,
+        }
     }
 
     /// Runs `read` on a connection that sees what is settled.
@@ -77,6 +84,7 @@ impl Shared {
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let idle = self.readers().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -137,12 +145,15 @@ impl Shared {
     /// Makes a batch durable that was taken off, and does what is to be done afterwards.
     pub(crate) fn commit(&self, batch: &Batch) -> Result<(), CommitFailed> {
         let start = Instant::now();
-        let result = batch.commit(
-            &mut self
+        let result = {
+            let mut writer = self
                 .writer
                 .lock()
-                .expect("nothing panics while it writes to the database"),
-        );
+                .expect("nothing panics while it writes to the database");
+            let result = batch.commit(&mut writer);
+            self.rows_written.store(writer.total_changes(), Ordering::Relaxed);
+            result
+        };
         let (afterwards, result) = {
             let mut pending = self.pending();
             let (afterwards, result) = match result {
@@ -239,6 +250,8 @@ impl Core {
             pending: Mutex::new(pending),
             wake: Condvar::new(),
             commits: AtomicU64::new(0),
+            rows_written: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             path,
             readers: Mutex::new(Vec::new()),
             writer,

@@ -38,6 +38,17 @@ pub struct Options {
     pub flush_after: Duration,
 }
 
+/// What was asked of SQLite since a folder was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Commits. Each is one fsync of the log; checkpoints come on top, about two for 1,000 written pages.
+    pub commits: u64,
+    /// Rows that were inserted, changed or deleted.
+    pub rows_written: u64,
+    /// Statements that read.
+    pub reads: u64,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -152,10 +163,9 @@ impl Embedded {
         self.epoch
     }
 
-    /// Commits since the folder was opened. Each is one fsync of the log; checkpoints come on top, about two for 1,000
-    /// written pages.
-    pub fn commits(&self) -> u64 {
-        self.core.commits()
+    /// What was asked of SQLite since the folder was opened.
+    pub fn statistics(&self) -> Statistics {
+        self.core.statistics()
     }
 
     /// Waits until everything written so far is durable, also what no session settled.

@@ -19,6 +19,7 @@ use crate::{
     batch::{Batch, Change, MessageId, NewMessage, Record},
     cache::Cache,
     error::CommitFailed,
+    fresh::Fresh,
     queues::Waiting,
 };
 
@@ -79,6 +80,9 @@ pub(crate) struct Pending {
     lonely: u32,
     items: Cache<Option<Record>>,
     joins: Cache<Arrivals>,
+    fresh: Fresh,
+    /// Rows that were asked for.
+    pub(crate) reads: u64,
     /// The connection that commits. Between commits it is the better one to read with, because its pages stay good
     /// when it writes; other connections drop theirs.
     writer: Arc<Mutex<Connection>>,
@@ -101,6 +105,8 @@ impl Pending {
             lonely: 0,
             items: Cache::new(ITEM_CACHE),
             joins: Cache::new(JOIN_CACHE),
+            fresh: Fresh::default(),
+            reads: 0,
             writer,
             reader,
             next_message,
@@ -121,6 +127,12 @@ impl Pending {
         if let Some(value) = self.items.get(key, record_weight) {
             return Ok(Found { value, batch: 0 });
         }
+        if self.is_new(key)? {
+            return Ok(Found {
+                value: None,
+                batch: 0,
+            });
+        }
         let value = self.read(|connection| {
             connection
                 .prepare_cached("SELECT body, version FROM items WHERE partition = ?1 AND sort = ?2")?
@@ -136,7 +148,28 @@ impl Pending {
         Ok(Found { value, batch: 0 })
     }
 
+    /// Whether nothing was ever written under the key, as far as that is known without asking for it.
+    fn is_new(&mut self, key: &Key) -> rusqlite::Result<bool> {
+        if self.fresh.knows(&key.partition) {
+            return Ok(self.fresh.lacks(key));
+        }
+        let is_written = |batch: &Batch| batch.partitions.contains(&key.partition);
+        if is_written(&self.open) || self.flying.as_deref().is_some_and(is_written) {
+            return Ok(false);
+        }
+        let found = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM items WHERE partition = ?1)")?
+                .query_row([&key.partition], |row| row.get::<_, bool>(0))
+        })?;
+        if !found {
+            self.fresh.is_empty_now(&key.partition);
+        }
+        Ok(!found)
+    }
+
     pub(crate) fn write_item(&mut self, key: &Key, item: Item, version: u64) {
+        self.note_write(key);
         self.open.bytes += 256 + item.body.len();
         let record = Record {
             body: item.body.as_str().into(),
@@ -152,13 +185,22 @@ impl Pending {
         self.open.items.insert(key.clone(), Some(change));
     }
 
+    fn note_write(&mut self, key: &Key) {
+        self.fresh.note(key);
+        if !self.open.partitions.contains(&key.partition) {
+            self.open.partitions.insert(key.partition.clone());
+        }
+    }
+
     pub(crate) fn remove_item(&mut self, key: &Key) {
+        self.note_write(key);
         self.open.bytes += 256;
         self.open.items.insert(key.clone(), None);
     }
 
     /// Reads what is durable.
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    fn read<T>(&mut self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.reads += 1;
         match self.writer.try_lock() {
             Ok(connection) => read(&connection),
             // It is committing, and what it commits is not to be read here: the flying batch says more.

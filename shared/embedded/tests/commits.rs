@@ -38,7 +38,7 @@ async fn a_hundred_that_settle_at_once_share_few_commits() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = open(folder.path());
     let written = Arc::new(Barrier::new(SESSIONS));
-    let before = embedded.commits();
+    let before = embedded.statistics().commits;
     let mut tasks = JoinSet::new();
     for n in 0..SESSIONS {
         let (store, written) = (embedded.store(), Arc::clone(&written));
@@ -53,7 +53,7 @@ async fn a_hundred_that_settle_at_once_share_few_commits() {
     }
     tasks.join_all().await;
     // All of them wrote before the first one settled.
-    assert_eq!(embedded.commits() - before, 1);
+    assert_eq!(embedded.statistics().commits - before, 1);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn settling_what_is_durable_already_costs_no_commit() {
     let mut session = embedded.store().session();
     session.put(&key, item("1"), Guard::Absent).await.unwrap();
     session.settle().await.unwrap();
-    let before = embedded.commits();
+    let before = embedded.statistics().commits;
     let mut session = embedded.store().session();
     assert!(session.get(&key).await.unwrap().is_some());
     assert!(matches!(
@@ -73,7 +73,34 @@ async fn settling_what_is_durable_already_costs_no_commit() {
     ));
     session.settle().await.unwrap();
     embedded.store().session().settle().await.unwrap();
-    assert_eq!(embedded.commits(), before);
+    assert_eq!(embedded.statistics().commits, before);
+}
+
+#[tokio::test]
+async fn what_is_new_is_not_asked_for_and_what_is_old_is_found() {
+    // Together more than what stays in memory.
+    const ITEMS: usize = 100;
+    let large = "x".repeat(100_000);
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path());
+    let keys: Vec<Key> = (0..ITEMS).map(|n| Key::new("p", format!("s{n}"))).collect();
+    let mut session = embedded.store().session();
+    let before = embedded.statistics().reads;
+    for key in &keys {
+        session.put(key, item(&large), Guard::Absent).await.unwrap();
+    }
+    session.settle().await.unwrap();
+    assert_eq!(
+        embedded.statistics().reads - before,
+        1,
+        "one question about the partition"
+    );
+    let mut session = embedded.store().session();
+    for key in &keys {
+        let put = session.put(key, item("again"), Guard::Absent).await.unwrap();
+        assert!(matches!(put, Put::Lost(Some(_))), "{key} was written before");
+    }
+    assert!(embedded.statistics().reads > before + 1, "some were asked for");
 }
 
 #[tokio::test]
