@@ -29,14 +29,30 @@ pub use functions::functions;
 /// Measures the engine beside bare SQLite commits; with `write` the document is brought up to date.
 ///
 /// # Errors
-/// When the measurement does not build or run, or the document has lost its marks.
+/// When a target is missed, after everything is measured and written; when the measurement does not build or run, or
+/// the document has lost its marks.
 pub fn engine(write: bool, out: &mut dyn Write) -> Result<()> {
     say("measuring (a release build comes first)");
-    let table = output(cargo().args(["bench", "--quiet", "-p", "slipway-tests", "--bench", "engine"]))?;
+    let bench = ["bench", "--quiet", "-p", "slipway-tests", "--bench", "engine"];
+    output(cargo().args(bench).arg("--no-run"))?;
+    let measured = cargo()
+        .args(bench)
+        .output()
+        .context("cannot start the measurement")?;
+    let (table, said) = (
+        String::from_utf8_lossy(&measured.stdout),
+        String::from_utf8_lossy(&measured.stderr),
+    );
+    if !table.trim_end().ends_with('|') {
+        bail!("the measurement ended with {}: {}", measured.status, said.trim());
+    }
     let figures = format!("{}\n\n{}", machine(), table.trim());
     writeln!(out, "{figures}")?;
     if write {
         write_figures(ENGINE, &figures)?;
+    }
+    if !measured.status.success() {
+        bail!("{}", said.trim());
     }
     Ok(())
 }
