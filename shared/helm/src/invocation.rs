@@ -4,15 +4,45 @@ use std::{ffi::OsString, io, time::Duration};
 
 use slipway_ports::{Release, ReleaseRequest, TargetError};
 
+use tokio::time::Instant;
+
 use crate::{
     archive::{CheckedArchive, check_archive},
     binary::{Finished, Helm, Redactor, Workspace, run, to_error},
     gate::{Gatekeeper, PLUGIN, ReleaseGate},
 };
 
-/// Helm's own limit for a hook is a quarter, and at most this much, shorter than ours for the whole, so that Helm can
-/// say what it waited for.
-const EARLIER: Duration = Duration::from_secs(15);
+/// Less time than this is not worth beginning with.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+/// How long an operation may take that runs Helm more than once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    whole: Duration,
+    until: Instant,
+}
+
+impl Budget {
+    /// Begins now.
+    pub(crate) fn of(whole: Duration) -> Self {
+        Self {
+            whole,
+            until: Instant::now() + whole,
+        }
+    }
+
+    /// What is left, or an error that it is too little to begin with: then another invocation goes on.
+    pub(crate) fn left(self, release: &Release, operation: &str) -> Result<Duration, TargetError> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left < SHORTEST.min(self.whole / 2) {
+            return Err(TargetError::transient(format!(
+                "no time was left for helm {operation} of {release}: the {} s of this invocation were spent on what comes before it",
+                self.whole.as_secs()
+            )));
+        }
+        Ok(left)
+    }
+}
 
 /// How many revisions Helm keeps.
 pub(crate) const HISTORY: &str = "10";
@@ -86,13 +116,6 @@ impl<'a> Invocation<'a> {
             "--values".into(),
             values.into(),
         ]))
-    }
-
-    /// Adds Helm's own limit for each hook or test, somewhat shorter than the whole may take.
-    #[must_use]
-    pub(crate) fn with_timeout(self, limit: Duration) -> Self {
-        let seconds = limit.saturating_sub(EARLIER.min(limit / 4)).as_secs().max(1);
-        self.with(["--timeout".to_owned(), format!("{seconds}s")])
     }
 
     /// Runs it; an exit code other than zero is an error.

@@ -1,10 +1,10 @@
 //! Rendered manifests: documents, the inventory of objects, and previews without secrets.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use slipway_ports::ObjectReference;
+use slipway_ports::{HookEvent, ObjectReference};
 
 /// Annotation that makes an object a hook.
 pub(crate) const HOOK: &str = "helm.sh/hook";
@@ -90,6 +90,16 @@ impl Document {
         annotation(&self.object, HOOK).is_some()
     }
 
+    /// When it runs as a hook: as Helm reads it, a word that is none makes it run never.
+    pub(crate) fn hook_events(&self) -> Vec<HookEvent> {
+        let words = annotation(&self.object, HOOK).unwrap_or_default();
+        words
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .unwrap_or_default()
+    }
+
     /// What it is, with the namespace that it lands in.
     pub(crate) fn reference(&self, release_namespace: &str) -> ObjectReference {
         let namespace = if is_cluster_scoped(self.kind()) {
@@ -163,6 +173,11 @@ pub(crate) fn parse(manifest: &str) -> Result<Vec<Document>, ManifestError> {
         }
     }
     Ok(documents)
+}
+
+/// Every event for which there is a hook.
+pub(crate) fn hook_events(documents: &[Document]) -> BTreeSet<HookEvent> {
+    documents.iter().flat_map(Document::hook_events).collect()
 }
 
 /// The inventory: every object that is no hook, each once, in order.

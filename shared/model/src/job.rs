@@ -192,10 +192,14 @@ fn yes() -> bool {
 pub enum JobPhase {
     /// Waits for the release's lease, then pulls, renders and checks.
     Check,
+    /// Hooks run that come before the change.
+    PreHooks,
     /// Helm changes the cluster.
     Apply,
     /// Readiness is looked at from time to time.
     Watch,
+    /// Hooks run that come after the change, when everything is ready; or the tests of a release.
+    PostHooks,
     /// Services, endpoint and outputs are read.
     Collect,
     /// What this job installed is taken away again; the status is set afterwards.

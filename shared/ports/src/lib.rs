@@ -6,6 +6,7 @@
 mod chain;
 mod charts;
 mod clock;
+mod hooks;
 mod outside;
 mod queue;
 mod secrets;
@@ -16,6 +17,9 @@ mod target;
 pub use chain::chain;
 pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
 pub use clock::{Clock, Ids};
+pub use hooks::{
+    Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,
+};
 pub use outside::{HttpAnswer, HttpCall, Outside, OutsideError};
 pub use queue::{DeadLetter, Delivery, QueueError, Receiver};
 pub use secrets::{SecretError, Secrets};

@@ -1,6 +1,11 @@
 //! What Slipway does to a cluster: the release operations of Helm, and looking at what came of them.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -9,6 +14,8 @@ use slipway_model::{
     Cluster, ClusterHealth, CrdPolicy, DeploymentId, ImmutablePolicy, JobWait, JsonMap, OutputSource,
     TenantId,
 };
+
+use crate::hooks::{Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook};
 
 /// A release by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,7 +70,12 @@ pub struct ReleaseRequest {
     pub crds: CrdPolicy,
     /// What is done when an immutable field changes.
     pub immutable: ImmutablePolicy,
-    /// How long Helm may run, hooks included, before it is stopped.
+    /// Whether objects that belong to somebody else are taken over.
+    pub adopt: bool,
+    /// Objects that an earlier, failed revision may have left: removed if this one does not have them. Never volume
+    /// claims.
+    pub leftovers: Vec<ObjectReference>,
+    /// How long the whole operation may take before it is stopped.
     pub time_limit: Duration,
 }
 
@@ -81,6 +93,9 @@ impl fmt::Debug for ReleaseRequest {
 pub struct CheckedRelease {
     /// Every object that the chart renders, hooks excluded.
     pub objects: Vec<ObjectReference>,
+    /// Events for which the chart renders hooks that this target runs.
+    #[serde(default)]
+    pub hooks: BTreeSet<HookEvent>,
     /// `sha256:<hex>` of the rendered manifest.
     pub manifest_digest: String,
     /// The rendered manifest with the data of Secrets blanked, for plan previews.
@@ -94,8 +109,14 @@ pub struct AppliedRelease {
     pub revision: u32,
     /// Every object of the revision, hooks excluded.
     pub objects: Vec<ObjectReference>,
+    /// Events for which the revision has hooks that this target runs.
+    #[serde(default)]
+    pub hooks: BTreeSet<HookEvent>,
     /// Whether the namespace was created for it.
     pub namespace_created: bool,
+    /// What failed revisions had left, and was removed.
+    #[serde(default)]
+    pub removed: Vec<ObjectReference>,
 }
 
 /// The status in Helm's newest release record.
@@ -145,8 +166,21 @@ pub struct ReleaseRecord {
     pub chart: String,
     /// Objects of the revision, hooks excluded.
     pub objects: Vec<ObjectReference>,
+    /// Events for which the revision has hooks that this target runs.
+    pub hooks: BTreeSet<HookEvent>,
     /// Whether any revision was ever `deployed` or `superseded`.
     pub ever_deployed: bool,
+}
+
+impl ReleaseRecord {
+    /// Whether the next apply is a first install: nothing was ever deployed, or it was uninstalled since.
+    pub fn is_absent(&self) -> bool {
+        !self.ever_deployed
+            || matches!(
+                self.status,
+                ReleaseStatus::Uninstalled | ReleaseStatus::Uninstalling
+            )
+    }
 }
 
 /// What a look at a release saw.
@@ -182,7 +216,10 @@ pub struct UninstallRequest {
     pub leftovers: Vec<ObjectReference>,
     /// Remove the namespace if it was created for this deployment and nothing else lives in it.
     pub namespace_of: Option<DeploymentId>,
-    /// How long Helm may run.
+    /// Only the release's objects go; Helm's record is kept as `uninstalled`, and so are hooks and namespace: what
+    /// post-delete hooks need. Asked again without it, the rest goes.
+    pub keep_record: bool,
+    /// How long the whole operation may take.
     pub time_limit: Duration,
 }
 
@@ -257,11 +294,12 @@ pub trait Target: Send + Sync {
     /// Renders against this cluster, as install or upgrade as it would be, and changes nothing.
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError>;
 
-    /// Installs or upgrades without waiting for readiness. When it fails, `record` tells what it left.
+    /// Installs or upgrades without waiting for readiness and without hooks. When it fails, `record` tells what it left.
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError>;
 
     /// Recovers a record that a dead writer left `pending-*`: an upgrade or rollback is marked failed, the record of
-    /// a first install is deleted, an uninstall is left to be repeated. Returns what was done, for people.
+    /// a first install is deleted, also where it has failed; an uninstall is left to be repeated. Returns what was
+    /// done, for people.
     async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError>;
 
     /// Looks at the readiness of objects; holds a watch for up to `hold` and returns early on a change that matters.
@@ -281,20 +319,48 @@ pub trait Target: Send + Sync {
         ingress_url: Option<&str>,
     ) -> Result<CollectedRelease, TargetError>;
 
+    /// Marks a deployed revision failed: it did not become ready, or a hook after it failed. Nothing if it is not the
+    /// newest one, or not deployed.
+    async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError>;
+
+    /// The hooks of an event, in Helm's order. Before an install or upgrade this also makes the namespace and the
+    /// chart's definitions, if there are any hooks.
+    async fn hooks(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError>;
+
+    /// Creates a hook, after deleting what its policy says, unless this run of it is there already.
+    async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError>;
+
+    /// Looks at a hook; holds a watch for up to `hold` and returns early when it has ended.
+    async fn observe_hook(
+        &self,
+        release: &Release,
+        hook: &MadeHook,
+        hold: Duration,
+    ) -> Result<HookState, TargetError>;
+
+    /// Deletes a hook's object; one that is absent, or another one of that name, is no error. Volume claims and
+    /// definitions stay.
+    async fn delete_hook(&self, hook: &MadeHook) -> Result<(), TargetError>;
+
     /// Uninstalls; a release that is absent is no error. Call again until nothing remains.
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError>;
 
-    /// Rolls back to `revision` (the one before if absent), without waiting for readiness.
+    /// The revision that a rollback goes to: `wanted`, or the newest earlier one that was ever deployed.
+    async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError>;
+
+    /// Rolls back to a revision, without waiting for readiness and without hooks.
     async fn rollback(
         &self,
         release: &Release,
-        revision: Option<u32>,
+        revision: u32,
         labels: &BTreeMap<String, String>,
         time_limit: Duration,
     ) -> Result<AppliedRelease, TargetError>;
-
-    /// Runs the chart's tests and returns their log tail, at most 16 KiB.
-    async fn test(&self, release: &Release, time_limit: Duration) -> Result<String, TargetError>;
 
     /// The last lines of the pods of a release, at most 64 KiB.
     async fn logs(&self, release: &Release) -> Result<String, TargetError>;

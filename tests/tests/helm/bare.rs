@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
-use slipway_ports::{FailureClass, UninstallRequest};
+use slipway_ports::{FailureClass, HookEvent, HookSource, UninstallRequest};
 
 use crate::{
     cluster::{kubectl, target, until_ready, web},
@@ -36,6 +36,7 @@ async fn without_helm_releases_are_looked_at_and_not_touched() {
         release: release(31),
         leftovers: Vec::new(),
         namespace_of: Some(deployment(31)),
+        keep_record: false,
         time_limit: limit,
     };
     let labels = BTreeMap::new();
@@ -43,10 +44,14 @@ async fn without_helm_releases_are_looked_at_and_not_touched() {
         bare.check(&request).await.unwrap_err(),
         bare.apply(&request).await.unwrap_err(),
         bare.uninstall(&gone).await.unwrap_err(),
-        bare.rollback(&release(31), Some(1), &labels, limit)
-            .await
-            .unwrap_err(),
-        bare.test(&release(31), limit).await.unwrap_err(),
+        bare.rollback(&release(31), 1, &labels, limit).await.unwrap_err(),
+        bare.hooks(
+            &release(31),
+            HookEvent::PreUpgrade,
+            HookSource::Rendered(&request),
+        )
+        .await
+        .unwrap_err(),
     ] {
         assert_eq!(error.class(), FailureClass::Permanent, "{error}");
         assert!(error.to_string().contains("needs the Helm binary"), "{error}");

@@ -3,13 +3,16 @@
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use slipway_ports::{ObjectReference, Release, Target};
+use slipway_ports::{HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target};
 
 use crate::support::{Chart, cluster_target, kubeconfig};
 
 /// How long one look may wait for a change, and how many looks there are at most.
 pub(crate) const HOLD: Duration = Duration::from_secs(3);
 pub(crate) const LOOKS: usize = 20;
+
+/// How long a hook may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Deployment, its Service, a configuration, a secret, a hook and a test.
 pub(crate) const WEB: &str = r#"
@@ -121,4 +124,35 @@ pub(crate) fn until_gone(release: &Release) {
         "--timeout=60s",
         &format!("namespace/{}", release.namespace),
     ]);
+}
+
+/// Runs the hooks of an event as a job does, until all have succeeded or one has not; what they said, or why.
+pub(crate) async fn run_hooks(
+    target: &dyn Target,
+    release: &Release,
+    event: HookEvent,
+    source: HookSource<'_>,
+    patience: Duration,
+) -> Result<String, String> {
+    let set = target.hooks(release, event, source).await.unwrap();
+    let mut told = set.note;
+    for (number, hook) in set.hooks.iter().enumerate() {
+        let run = HookRun {
+            release,
+            job: "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b".parse().unwrap(),
+            fence: 7,
+            deployment: None,
+            event,
+            number,
+        };
+        let made = target.create_hook(run, hook).await.unwrap();
+        let again = target.create_hook(run, hook).await.unwrap();
+        assert_eq!(made, again, "a repeat finds what it made");
+        match target.observe_hook(release, &made, patience).await.unwrap() {
+            HookState::Succeeded { log } => told = format!("{told}{}: Succeeded\n{log}\n", made.object),
+            HookState::Failed { reason, log } => return Err(format!("{}: {reason}\n{log}", made.object)),
+            HookState::Running { wait, .. } => return Err(wait.to_string()),
+        }
+    }
+    Ok(told)
 }

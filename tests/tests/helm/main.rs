@@ -5,8 +5,10 @@
 mod bare;
 mod charts;
 mod cluster;
+mod plain;
 mod releases;
 mod removal;
 mod render;
+mod states;
 mod support;
 mod waiting;

@@ -1,7 +1,7 @@
 //! Releases on a real API server: applied, upgraded, rolled back, and refused.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,10 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway_model::{CrdPolicy, ImmutablePolicy};
-use slipway_ports::{FailureClass, ReleaseStatus};
+use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus};
 
 use crate::{
-    cluster::{kubectl, read, target, until_gone, until_ready, web},
+    cluster::{PATIENCE, kubectl, read, run_hooks, target, until_gone, until_ready, web},
     support::{Chart, cluster_target, deployment, kubeconfig, release, remove, request},
 };
 
@@ -58,7 +58,18 @@ async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
         configuration["metadata"]["labels"]["app.kubernetes.io/managed-by"],
         "Helm"
     );
-    kubectl(&["-n", &release.namespace, "get", "configmap/greeted"]);
+    assert_eq!(
+        applied.hooks,
+        BTreeSet::from([HookEvent::PostInstall, HookEvent::Test])
+    );
+    let greeted = [
+        "-n",
+        &release.namespace,
+        "get",
+        "configmap/greeted",
+        "--ignore-not-found",
+    ];
+    assert_eq!(kubectl(&greeted), "", "hooks are no part of the apply");
     let record = target.record(release).await.unwrap().unwrap();
     assert_eq!(
         (record.status, record.ever_deployed),
@@ -88,16 +99,20 @@ async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
         json!({"size": 3, "ready": 1, "url": url})
     );
     assert!(target.logs(release).await.unwrap().contains("(web)"));
-    let tested = target.test(release, Duration::from_secs(60)).await.unwrap();
-    assert!(tested.contains("Succeeded"), "{tested}");
+    for event in [HookEvent::PostInstall, HookEvent::Test] {
+        let told = run_hooks(&*target, release, event, HookSource::Revision(1), PATIENCE).await;
+        assert!(told.as_ref().unwrap().contains("Succeeded"), "{told:?}");
+    }
+    kubectl(&["-n", &release.namespace, "get", "configmap/greeted"]);
 
     let second = request(1, &web(), json!({"replicas": 2}));
     let upgraded = target.apply(&second).await.unwrap();
     assert!(upgraded.revision == 2 && upgraded.namespace_created);
     assert_eq!(read(release, "configmap/facts")["data"]["upgrade"], "true");
     let labels = BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]);
+    assert_eq!(target.rollback_target(release, None).await.unwrap(), 1);
     let back = target
-        .rollback(release, None, &labels, Duration::from_secs(60))
+        .rollback(release, 1, &labels, Duration::from_secs(60))
         .await
         .unwrap();
     assert_eq!(back.revision, 3);

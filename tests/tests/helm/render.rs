@@ -14,7 +14,7 @@ use crate::support::{
 };
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
-use slipway_ports::{FailureClass, ReleaseStatus, UninstallRequest};
+use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus, UninstallRequest};
 
 const SERVICE: &str = r#"
 apiVersion: v1
@@ -92,7 +92,7 @@ async fn lives_and_goes(renders: &Renders) {
 
     let labels = BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]);
     let back = target
-        .rollback(&first.release, None, &labels, Duration::from_secs(10))
+        .rollback(&first.release, 1, &labels, Duration::from_secs(10))
         .await
         .unwrap();
     assert_eq!(back.revision, 3);
@@ -113,10 +113,12 @@ async fn lives_and_goes(renders: &Renders) {
             .unwrap()
             .ready
     );
-    let tested = target
-        .test(&first.release, Duration::from_secs(10))
+    let tests = target
+        .hooks(&first.release, HookEvent::Test, HookSource::Revision(3))
         .await
         .unwrap();
+    let (tested, is_run) = (tests.note, !tests.hooks.is_empty());
+    assert!(!is_run);
     assert!(
         tested.contains("no cluster") && tested.contains("Pod/check"),
         "{tested}"
@@ -126,6 +128,7 @@ async fn lives_and_goes(renders: &Renders) {
         release: release(1),
         leftovers: Vec::new(),
         namespace_of: Some(deployment(1)),
+        keep_record: false,
         time_limit: Duration::from_secs(10),
     };
     assert!(target.uninstall(&gone).await.unwrap().remaining.is_empty());

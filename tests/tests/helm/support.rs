@@ -219,6 +219,8 @@ pub(crate) fn request(number: u32, chart: &Chart, values: Value) -> ReleaseReque
         create_namespace: true,
         crds: CrdPolicy::Create,
         immutable: ImmutablePolicy::Stop,
+        adopt: false,
+        leftovers: Vec::new(),
         time_limit: Duration::from_secs(60),
     }
 }
@@ -236,6 +238,7 @@ pub(crate) async fn remove(target: &dyn Target, number: u32) {
         release: release(number),
         leftovers: Vec::new(),
         namespace_of: Some(deployment(number)),
+        keep_record: false,
         time_limit: Duration::from_secs(60),
     };
     for _ in 0..2_000 {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slipway_ports::FailureClass;
+use slipway_ports::{HookEvent, HookSource};
 
 use crate::{
-    cluster::{HOLD, LOOKS, target, until_waiting, web},
+    cluster::{HOLD, LOOKS, PATIENCE, run_hooks, target, until_waiting, web},
     support::{Chart, release, remove, request},
 };
 
@@ -75,24 +75,25 @@ spec: {restartPolicy: Never, containers: [{name: check, image: "registry.example
         .apply(&request(15, &chart, json!({"pod": "crash"})))
         .await
         .unwrap();
-    let error = target
-        .test(&release(15), Duration::from_secs(60))
-        .await
-        .unwrap_err();
-    assert_eq!(error.class(), FailureClass::Permanent, "{error}");
+    let test = async |revision, patience| {
+        let source = HookSource::Revision(revision);
+        run_hooks(&*target, &release(15), HookEvent::Test, source, patience)
+            .await
+            .unwrap_err()
+    };
+    let failed = test(1, PATIENCE).await;
+    assert!(failed.starts_with("Pod/check: the pod failed"), "{failed}");
     assert!(
-        error.to_string().contains("check") && error.to_string().contains("POD LOGS"),
-        "{error}"
+        failed.contains("container check ended with exit code"),
+        "{failed}"
     );
+    assert!(failed.lines().count() > 1, "the log is missing: {failed}");
     target
         .apply(&request(15, &chart, json!({"pod": "never-ready"})))
         .await
         .unwrap();
-    let error = target
-        .test(&release(15), Duration::from_secs(4))
-        .await
-        .unwrap_err();
-    assert_eq!(error.class(), FailureClass::TimedOut, "{error}");
+    let late = test(2, Duration::from_secs(2)).await;
+    assert!(late.starts_with("Pod/check: "), "{late}");
     remove(&*target, 15).await;
 }
 

@@ -353,6 +353,8 @@ impl App {
             create_namespace: true,
             crds: slipway_model::CrdPolicy::default(),
             immutable: slipway_model::ImmutablePolicy::default(),
+            adopt: false,
+            leftovers: Vec::new(),
             time_limit: RENDERING,
         };
         let exists = record.is_some_and(|record| record.ever_deployed);

@@ -3,8 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slipway_model::{Cluster, HelmJobConfig, Job, JobId, JobPhase, JobStatus, JobWait, TenantId, Timestamp};
-use slipway_ports::{FailureClass, Guard, Put, Session, Target, TargetError};
+use slipway_model::{
+    Cluster, HelmJobConfig, HelmOperation, Job, JobId, JobPhase, JobStatus, JobWait, TenantId, Timestamp,
+};
+use slipway_ports::{FailureClass, Guard, HookSet, Put, Session, Target, TargetError};
 
 use super::{
     opening::Opening,
@@ -16,7 +18,7 @@ use crate::{App, AppError, keys};
 pub(super) const FAILURES: u32 = 4;
 
 /// How long a job tries to take away what it installed.
-const CLEAN_UP: Duration = Duration::from_secs(300);
+pub(super) const CLEAN_UP: Duration = Duration::from_secs(300);
 
 /// What comes after a phase.
 pub(super) enum Next {
@@ -38,11 +40,16 @@ pub(super) struct Run<'a> {
     pub(super) cluster: Cluster,
     pub(super) target: Arc<dyn Target>,
     pub(super) lease: HeldLease,
+    /// When this invocation began.
+    pub(super) began: Timestamp,
+    /// The hooks of the event that is gone through. They may hold secrets, so they live no longer than the invocation.
+    pub(super) hook_set: Option<HookSet>,
 }
 
 impl App {
     /// Goes on with a job.
     pub(crate) async fn deploy_helm(&self, tenant: &TenantId, id: JobId) -> Result<(), AppError> {
+        let began = self.clock.now();
         let mut session = self.store.session();
         let Some(stored) = session.get(&keys::job(tenant, id)).await? else {
             tracing::warn!(job = %id, "dropped a message for a job that does not exist");
@@ -63,6 +70,7 @@ impl App {
             job,
             version: stored.version,
             work,
+            began,
         };
         match open.begin(session).await? {
             Some(run) => run.go().await,
@@ -131,6 +139,7 @@ impl Run<'_> {
                     return Ok(());
                 }
                 Next::Ended => {
+                    self.tell_helm_of_failure().await;
                     if !self.save(session.as_mut()).await? {
                         return self.withdraw(session).await;
                     }
@@ -142,6 +151,31 @@ impl Run<'_> {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// What did not become ready, or whose hooks failed, is not deployed: a rollback must not go back to it, and a
+    /// first install that failed is to be a first install again. Helm itself was not there to see it.
+    async fn tell_helm_of_failure(&self) {
+        let changes = matches!(
+            self.config.operation,
+            HelmOperation::Deploy | HelmOperation::Rollback
+        );
+        let Some(revision) = self
+            .work
+            .revision
+            .filter(|_| changes && self.job.status != JobStatus::Succeeded)
+        else {
+            return;
+        };
+        let message = self.job.error_message.as_deref().unwrap_or_default();
+        let reason = message.lines().next().unwrap_or_default();
+        let told = self
+            .target
+            .mark_failed(&self.lease.release, revision, reason)
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(job = %self.job.id, %error, "Helm's record still says that a failed revision is deployed");
         }
     }
 
@@ -182,12 +216,17 @@ impl Run<'_> {
                 )));
             }
         }
+        if self.is_spent() {
+            return Ok(Ok(Next::Later(Duration::ZERO)));
+        }
         match self.job.phase {
             JobPhase::Check => self.check().await,
+            JobPhase::PreHooks => self.pre_hooks().await,
+            JobPhase::PostHooks => self.post_hooks().await,
             JobPhase::Apply => self.apply().await,
             JobPhase::Watch => self.watch().await,
             JobPhase::Collect => Ok(self.collect().await),
-            JobPhase::CleanUp => Ok(self.clean_up().await),
+            JobPhase::CleanUp => self.clean_up().await,
             JobPhase::Done => Ok(Ok(Next::Ended)),
         }
     }

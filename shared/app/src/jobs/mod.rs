@@ -1,11 +1,14 @@
 //! Jobs: asynchronous pieces of work on a cluster.
 
+mod applying;
 mod deploy_helm;
 mod give_up;
+mod hooks;
 mod lease;
 mod opening;
 mod phases;
 mod record;
+mod removal;
 mod requests;
 mod work;
 
@@ -18,6 +21,7 @@ use slipway_model::JobPhase;
 pub(crate) fn phase_wait(phase: JobPhase) -> Option<&'static str> {
     match phase {
         JobPhase::Check => Some("its chart to be checked"),
+        JobPhase::PreHooks | JobPhase::PostHooks => Some("its hooks to end"),
         JobPhase::Apply => Some("Helm to apply it"),
         JobPhase::Watch => Some("its objects to become ready"),
         JobPhase::Collect => Some("its endpoints to be read"),

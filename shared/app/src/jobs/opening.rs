@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait};
+use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait, Timestamp};
 use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
@@ -18,6 +18,7 @@ pub(super) struct Opening<'a> {
     pub(super) job: Job,
     pub(super) version: u64,
     pub(super) work: JobWork,
+    pub(super) began: Timestamp,
 }
 
 impl<'a> Opening<'a> {
@@ -69,6 +70,8 @@ impl<'a> Opening<'a> {
                     cluster,
                     target,
                     lease: lease.clone(),
+                    began: self.began,
+                    hook_set: None,
                 };
                 run.work.lease = Some(lease);
                 let saved = match run.save(session.as_mut()).await {

@@ -1,36 +1,29 @@
-//! The phases of a Helm job: check, apply, watch, collect, and cleaning up.
+//! The phases of a Helm job that change nothing: check, watch and collect.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JsonMap};
-use slipway_policy::{ConfigCheck, check_values};
-use slipway_ports::{
-    ChartError, Observation, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
-};
+use slipway_policy::ConfigCheck;
+use slipway_ports::{ChartError, HookEvent, Observation, ReleaseStatus, TargetError};
 
 use super::{
     deploy_helm::{Next, Run, superseded},
     work::PinnedChart,
 };
-use crate::{
-    AppError,
-    steps::{Rendered, Resolved, at_values},
-};
+use crate::{AppError, steps::Resolved};
 
-type Phase = Result<Result<Next, TargetError>, AppError>;
-
-/// What Helm gets, and the secrets in it.
-type Request = (ReleaseRequest, Resolved);
+/// What comes after a phase, or why it failed.
+pub(super) type Phase = Result<Result<Next, TargetError>, AppError>;
 
 /// Charts may put a value into an error; no secret gets further than this.
-fn without_secrets(mut error: TargetError, resolved: &Resolved) -> TargetError {
+pub(super) fn without_secrets(mut error: TargetError, resolved: &Resolved) -> TargetError {
     error.0.message = resolved.hide(&error.0.message);
     error
 }
 
 /// Most objects that a job says it waits for.
-const MOST_WAITS: usize = 20;
+pub(super) const MOST_WAITS: usize = 20;
 
 /// Largest part of a job's records that a cluster decides about, as JSON.
 const LARGEST_FIND: usize = 100 * 1024;
@@ -48,9 +41,6 @@ fn fits(what: &str, found: &Value) -> Result<(), TargetError> {
     )))
 }
 
-/// Helm is stopped this long before the invocation must end.
-const MARGIN: Duration = Duration::from_secs(45);
-
 impl Run<'_> {
     /// Pulls the chart once, renders the values, and has everything rendered against the cluster. Changes nothing.
     pub(super) async fn check(&mut self) -> Phase {
@@ -60,8 +50,7 @@ impl Run<'_> {
             return Ok(Err(TargetError::permanent(message)));
         }
         if self.config.operation != HelmOperation::Deploy {
-            self.job.phase = JobPhase::Apply;
-            return Ok(Ok(Next::Go));
+            return Ok(self.find_release().await);
         }
         if let Err(error) = self.pin_chart().await? {
             return Ok(Err(error));
@@ -71,6 +60,12 @@ impl Run<'_> {
             Err(error) => return Ok(Err(error)),
         };
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
+            return Ok(Err(error));
+        }
+        // Helm renders no upgrade of a release that is pending. A first install is rendered as one whatever there is.
+        if let Some(record) = record.as_ref().filter(|record| !record.is_absent())
+            && let Err(error) = self.recover(record).await
+        {
             return Ok(Err(error));
         }
         let (request, resolved) = match self.request().await? {
@@ -83,15 +78,74 @@ impl Run<'_> {
                     return Ok(Err(error));
                 }
                 self.work.objects = checked.objects;
+                self.learn_hooks(&checked.hooks);
                 // What a later plan is compared with.
                 self.job
                     .metadata_
                     .insert("manifest_digest".to_owned(), json!(checked.manifest_digest));
-                self.job.phase = JobPhase::Apply;
+                let first = record.is_none_or(|record| record.is_absent());
+                self.go_to_change(self.event_before(first));
                 Ok(Ok(Next::Go))
             }
             Err(error) => Ok(Err(without_secrets(error, &resolved))),
         }
+    }
+
+    /// What is rolled back, tested or taken away must be there, and be ours; what is absent is uninstalled.
+    async fn find_release(&mut self) -> Result<Next, TargetError> {
+        let release = self.lease.release.clone();
+        let record = self.target.record(&release).await?;
+        if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
+            return Err(error);
+        }
+        let operation = self.config.operation;
+        let Some(record) = record else {
+            let verb = match operation {
+                HelmOperation::Rollback => "roll back",
+                HelmOperation::Test => "test",
+                HelmOperation::Deploy | HelmOperation::Uninstall => {
+                    self.job.phase = JobPhase::Apply;
+                    return Ok(Next::Go);
+                }
+            };
+            let message = format!("release {release} does not exist: there is nothing to {verb}");
+            return Err(TargetError::permanent(message));
+        };
+        self.learn_hooks(&record.hooks);
+        match operation {
+            HelmOperation::Test => {
+                self.work.revision = Some(record.revision);
+                self.job.phase = JobPhase::PostHooks;
+            }
+            HelmOperation::Uninstall if record.status == ReleaseStatus::Uninstalled => {
+                // Somebody, perhaps this job, was interrupted after the objects were gone.
+                self.work.revision = Some(record.revision);
+                self.job.phase = JobPhase::Apply;
+            }
+            HelmOperation::Uninstall => {
+                self.work.revision = Some(record.revision);
+                self.go_to_change(HookEvent::PreDelete);
+            }
+            HelmOperation::Deploy | HelmOperation::Rollback => {
+                let wanted = self
+                    .target
+                    .rollback_target(&release, self.config.revision)
+                    .await?;
+                self.work.rollback_to = Some(wanted);
+                // Its hooks are those of the revision that comes back: whether there are any is seen there.
+                self.job.phase = JobPhase::PreHooks;
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    /// The phase of the change, or that of the hooks before it.
+    fn go_to_change(&mut self, event: HookEvent) {
+        self.job.phase = if self.has_hooks(event) {
+            JobPhase::PreHooks
+        } else {
+            JobPhase::Apply
+        };
     }
 
     async fn pin_chart(&mut self) -> Result<Result<(), TargetError>, AppError> {
@@ -137,257 +191,6 @@ impl Run<'_> {
         Ok(Ok(()))
     }
 
-    /// Why somebody else's release must not be touched.
-    fn foreign(&self, record: &ReleaseRecord) -> Option<TargetError> {
-        if self.config.adopt {
-            return None;
-        }
-        let release = &self.lease.release;
-        let owner = record.labels.get("slipway-deployment").map(String::as_str);
-        let mine = self.owner_label();
-        if !record.labels.contains_key("slipway-job") {
-            return Some(TargetError::permanent(format!(
-                "release {release} exists and was not made by Slipway (chart {}): set 'adopt: true' to take it over, \
-                 or choose another release_name",
-                record.chart
-            )));
-        }
-        (owner != Some(mine.as_str())).then(|| {
-            TargetError::permanent(format!(
-                "conflict: release {release} belongs to {}: choose another release_name or namespace",
-                owner.unwrap_or("somebody else")
-            ))
-        })
-    }
-
-    /// Whose releases this job may change: its deployment's, or those of jobs without one.
-    fn owner_label(&self) -> String {
-        self.job
-            .deployment_id
-            .map_or_else(|| "none".to_owned(), |id| id.to_string())
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            ("slipway-job".to_owned(), self.job.id.to_string()),
-            ("slipway-fence".to_owned(), self.lease.fence.to_string()),
-            ("slipway-deployment".to_owned(), self.owner_label()),
-        ])
-    }
-
-    fn helm_time(&self) -> Duration {
-        self.app
-            .settings
-            .invocation
-            .saturating_sub(MARGIN)
-            .max(Duration::from_secs(30))
-    }
-
-    /// What Helm gets, and the secrets in it. Values are rendered here and kept nowhere.
-    async fn request(&self) -> Result<Result<Request, TargetError>, AppError> {
-        let Some(chart) = &self.work.chart else {
-            return Ok(Err(TargetError::transient("the chart has not been fetched yet")));
-        };
-        let Some(archive) = self.app.blobs.get(&chart.blob).await? else {
-            let message = format!("the copy of chart {} {} is gone", chart.name, chart.version);
-            return Ok(Err(TargetError::permanent(message)));
-        };
-        let Rendered {
-            params: values,
-            resolved,
-        } = match &self.work.context {
-            None => Rendered {
-                params: self.config.values.clone(),
-                resolved: Resolved::default(),
-            },
-            Some(context) => {
-                let rendered = self
-                    .app
-                    .render_with_secrets(&self.job.tenant, context, &self.config.values, &at_values())
-                    .await?;
-                match rendered {
-                    Ok(rendered) => rendered,
-                    Err(message) => return Ok(Err(TargetError::permanent(message))),
-                }
-            }
-        };
-        let blocked = check_values(&Value::Object(values.clone()));
-        if !blocked.is_empty() {
-            let list: Vec<String> = blocked.iter().map(ToString::to_string).collect();
-            return Ok(Err(TargetError::permanent(format!(
-                "Invalid Helm config: {}",
-                list.join("; ")
-            ))));
-        }
-        let request = ReleaseRequest {
-            release: self.lease.release.clone(),
-            chart: archive,
-            values,
-            labels: self.labels(),
-            deployment: self.job.deployment_id,
-            create_namespace: self.config.create_namespace,
-            crds: self.config.crds,
-            immutable: self.config.immutable,
-            time_limit: self.helm_time(),
-        };
-        Ok(Ok((request, resolved)))
-    }
-
-    /// Has Helm change the cluster, unless this job already did.
-    pub(super) async fn apply(&mut self) -> Phase {
-        let record = match self.target.record(&self.lease.release).await {
-            Ok(record) => record,
-            Err(error) => return Ok(Err(error)),
-        };
-        if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
-            return Ok(Err(error));
-        }
-        if self.work.first_install.is_none() {
-            let first = record.as_ref().is_none_or(|record| !record.ever_deployed);
-            self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
-            self.work.apply_began = true;
-            // Known before anything is done, so that a crash in the middle is cleaned up.
-            let mut session = self.app.store.session();
-            if !self.save(session.as_mut()).await? {
-                return Ok(Ok(Next::Ended));
-            }
-            session.settle().await?;
-            if self.job.cancel.is_some() {
-                return Ok(Ok(Next::Go));
-            }
-        }
-        match self.config.operation {
-            HelmOperation::Deploy => self.deploy(record).await,
-            HelmOperation::Rollback => Ok(self.roll_back(record).await),
-            HelmOperation::Uninstall => Ok(self.uninstall().await),
-            HelmOperation::Test => Ok(self.test().await),
-        }
-    }
-
-    fn is_mine(&self, record: &ReleaseRecord) -> bool {
-        record
-            .labels
-            .get("slipway-job")
-            .is_some_and(|job| *job == self.job.id.to_string())
-    }
-
-    async fn recover(&mut self, record: &ReleaseRecord) -> Result<(), TargetError> {
-        if record.status.is_pending() {
-            let done = self.target.recover(&self.lease.release, record.revision).await?;
-            tracing::info!(job = %self.job.id, release = %self.lease.release, done, "recovered a release");
-            self.work.recovered.push(done);
-            self.job
-                .metadata_
-                .insert("recovered".to_owned(), json!(self.work.recovered));
-        }
-        Ok(())
-    }
-
-    async fn deploy(&mut self, record: Option<ReleaseRecord>) -> Phase {
-        if let Some(record) = &record {
-            if self.is_mine(record) && record.status == ReleaseStatus::Deployed {
-                self.applied(record.revision, record.objects.clone());
-                return Ok(Ok(Next::Go));
-            }
-            if let Err(error) = self.recover(record).await {
-                return Ok(Err(error));
-            }
-        }
-        let (request, resolved) = match self.request().await? {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(match self.target.apply(&request).await {
-            Ok(applied) => {
-                self.applied(applied.revision, applied.objects);
-                Ok(Next::Go)
-            }
-            Err(error) => Err(without_secrets(error, &resolved)),
-        })
-    }
-
-    async fn roll_back(&mut self, record: Option<ReleaseRecord>) -> Result<Next, TargetError> {
-        let Some(record) = record else {
-            let message = format!(
-                "release {} does not exist: there is nothing to roll back",
-                self.lease.release
-            );
-            return Err(TargetError::permanent(message));
-        };
-        if self.is_mine(&record) && record.status == ReleaseStatus::Deployed {
-            self.applied(record.revision, record.objects);
-            return Ok(Next::Go);
-        }
-        self.recover(&record).await?;
-        let labels = self.labels();
-        let (revision, limit) = (self.config.revision, self.helm_time());
-        let applied = self
-            .target
-            .rollback(&self.lease.release, revision, &labels, limit)
-            .await?;
-        self.applied(applied.revision, applied.objects);
-        Ok(Next::Go)
-    }
-
-    async fn uninstall(&mut self) -> Result<Next, TargetError> {
-        let gone = self.target.uninstall(&self.uninstall_request()).await?;
-        if gone.remaining.is_empty() {
-            self.job.result = self.result("uninstalled");
-            return Ok(self.ended(JobStatus::Succeeded, None));
-        }
-        self.job.waiting_for = gone.remaining;
-        self.job.waiting_for.truncate(MOST_WAITS);
-        let limit = Duration::from_secs(self.config.timeout);
-        if self
-            .job
-            .started_at
-            .is_some_and(|started| self.app.clock.now() >= started.plus(limit))
-        {
-            let message = format!(
-                "release {} is not gone after {} seconds",
-                self.lease.release,
-                limit.as_secs()
-            );
-            let message = self.with_diagnosis(message);
-            return Ok(self.ended(JobStatus::TimedOut, Some(message)));
-        }
-        Ok(Next::Later(Duration::from_millis(500)))
-    }
-
-    fn uninstall_request(&self) -> UninstallRequest {
-        UninstallRequest {
-            release: self.lease.release.clone(),
-            leftovers: self.work.objects.clone(),
-            namespace_of: self.job.deployment_id,
-            time_limit: self.helm_time(),
-        }
-    }
-
-    async fn test(&mut self) -> Result<Next, TargetError> {
-        let limit = self.helm_time().min(Duration::from_secs(self.config.timeout));
-        let log = self.target.test(&self.lease.release, limit).await?;
-        self.job.result = self.result("tested");
-        self.job.result.insert("log".to_owned(), json!(log));
-        Ok(self.ended(JobStatus::Succeeded, None))
-    }
-
-    fn applied(&mut self, revision: u32, objects: Vec<slipway_ports::ObjectReference>) {
-        self.work.revision = Some(revision);
-        self.work.objects = objects;
-        self.work.applied_at = Some(self.app.clock.now());
-        let first = self.work.first_install.unwrap_or_default();
-        self.job.metadata_.insert("revision".to_owned(), json!(revision));
-        self.job
-            .metadata_
-            .insert("first_install".to_owned(), json!(first));
-        self.job.waiting_for.clear();
-        self.job.phase = if self.config.wait {
-            JobPhase::Watch
-        } else {
-            JobPhase::Collect
-        };
-    }
-
     /// Looks at readiness once, and comes back by message.
     pub(super) async fn watch(&mut self) -> Phase {
         let mut session = self.app.store.session();
@@ -418,7 +221,7 @@ impl Run<'_> {
         self.work.diagnosis = seen.diagnosis;
         if seen.ready {
             self.job.waiting_for.clear();
-            self.job.phase = JobPhase::Collect;
+            self.after_ready();
             return Next::Go;
         }
         self.job.waiting_for = seen.waiting;
@@ -435,7 +238,7 @@ impl Run<'_> {
         Next::Later(Duration::ZERO)
     }
 
-    fn result(&self, status: &str) -> JsonMap {
+    pub(super) fn result(&self, status: &str) -> JsonMap {
         JsonMap::from_iter([
             ("job_id".to_owned(), json!(self.job.id)),
             ("namespace".to_owned(), json!(self.lease.release.namespace)),
@@ -465,21 +268,5 @@ impl Run<'_> {
         fits("its services and outputs", &json!(result))?;
         self.job.result = result;
         Ok(self.ended(JobStatus::Succeeded, None))
-    }
-
-    /// Takes away what this job installed, then ends it as was decided before.
-    pub(super) async fn clean_up(&mut self) -> Result<Next, TargetError> {
-        let gone = self.target.uninstall(&self.uninstall_request()).await?;
-        if gone.remaining.is_empty() {
-            return Ok(self.give_up(""));
-        }
-        let until = self.work.ending.as_ref().map(|ending| ending.until);
-        if until.is_none_or(|until| self.app.clock.now() >= until) {
-            let list: Vec<String> = gone.remaining.iter().map(ToString::to_string).collect();
-            return Ok(self.give_up(&format!("; still there after cleaning up: {}", list.join("; "))));
-        }
-        self.job.waiting_for = gone.remaining;
-        self.job.waiting_for.truncate(MOST_WAITS);
-        Ok(Next::Later(Duration::from_millis(500)))
     }
 }

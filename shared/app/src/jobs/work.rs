@@ -1,10 +1,10 @@
 //! What a job's phases have found so far: the record that lets any invocation go on where another stopped.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
-use slipway_ports::{ObjectReference, Release};
+use slipway_ports::{HookEvent, MadeHook, ObjectReference, Release};
 
 use crate::steps::RenderContext;
 
@@ -29,6 +29,21 @@ pub(super) struct JobWork {
     /// Objects that were checked, then those that were applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) objects: Vec<ObjectReference>,
+    /// Events for which there are hooks: of what was checked, then of what was applied, or of what is taken away.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) hook_events: BTreeSet<HookEvent>,
+    /// How far the hooks of an event are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hooks: Option<HookWork>,
+    /// What revisions had whose records were deleted, and the next one may not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) leftovers: Vec<ObjectReference>,
+    /// The revision that a rollback goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rollback_to: Option<u32>,
+    /// How far taking the release away is.
+    #[serde(default)]
+    pub(super) removal: Removal,
     /// When the apply was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) applied_at: Option<Timestamp>,
@@ -59,6 +74,11 @@ impl JobWork {
                 let limit = Duration::from_secs(job.timeout_seconds);
                 Some(ready.min(job.started_at?.plus(limit)))
             }
+            JobPhase::PreHooks | JobPhase::PostHooks => {
+                self.hooks.as_ref()?;
+                let limit = Duration::from_secs(job.timeout_seconds);
+                Some(job.started_at?.plus(limit))
+            }
             JobPhase::CleanUp => self.ending.as_ref().map(|ending| ending.until),
             JobPhase::Check | JobPhase::Apply | JobPhase::Done => None,
         }
@@ -68,6 +88,53 @@ impl JobWork {
     pub(super) fn backoff(&self) -> Duration {
         Duration::from_secs(1 << self.failures_in_a_row.min(5))
     }
+}
+
+/// How far the hooks of an event are. Holds no manifest: those may have secrets in them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct HookWork {
+    pub(super) event: HookEvent,
+    /// Those that have succeeded, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) done: Vec<MadeHook>,
+    /// The one that was created and has not been seen to end, or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) running: Option<MadeHook>,
+    /// Why that one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure: Option<String>,
+    /// What hooks said whose logs are kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) log: String,
+}
+
+impl HookWork {
+    pub(super) fn of(event: HookEvent) -> Self {
+        Self {
+            event,
+            done: Vec::new(),
+            running: None,
+            failure: None,
+            log: String::new(),
+        }
+    }
+}
+
+/// How far taking a release away is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Removal {
+    /// Nothing is done.
+    #[default]
+    Wanted,
+    /// The hooks before it run.
+    Before,
+    /// Its objects go.
+    Objects,
+    /// The hooks after it run.
+    After,
+    /// Hooks, record and namespace go.
+    Rest,
 }
 
 /// A chart by exact version.

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use slipway_model::{Cluster, ClusterHealth, JobWait, JsonMap, OutputSource, TenantId};
 use slipway_ports::{
-    AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, ObjectReference,
-    Observation, PulledChart, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, Target,
-    TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, Hook, HookEvent,
+    HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, ObjectReference, Observation,
+    PulledChart, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, Target, TargetError,
+    UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -33,8 +34,29 @@ pub(crate) struct Cloud {
     pub(crate) lingering: BTreeSet<String>,
     /// Whether no call reaches it.
     pub(crate) away: bool,
+    /// Release and event, as in `demo-llm pre-install` → names of hooks, in order.
+    pub(crate) hooks: BTreeMap<String, Vec<String>>,
+    /// Hooks that do not end.
+    pub(crate) hanging: BTreeSet<String>,
+    /// Hooks that fail.
+    pub(crate) failing: BTreeSet<String>,
+    /// What was created of hooks and not deleted: their run → their names.
+    pub(crate) made: BTreeMap<String, String>,
+    /// Revisions that were marked failed, and why.
+    pub(crate) marked: Vec<String>,
     /// Why it does not answer.
     pub(crate) out_of_reach: Option<String>,
+}
+
+impl Cloud {
+    /// The events for which a release has hooks.
+    fn events(&self, release: &str) -> BTreeSet<HookEvent> {
+        let of_it = |key: &String| {
+            let (name, event) = key.split_once(' ')?;
+            (name == release).then(|| event.parse().unwrap())
+        };
+        self.hooks.keys().filter_map(of_it).collect()
+    }
 }
 
 #[derive(Clone)]
@@ -100,6 +122,7 @@ impl Target for FakeCluster {
                 labels: labels.clone(),
                 chart: "chart-1.0.0".to_owned(),
                 objects: vec![object(release)],
+                hooks: cloud.events(&release.name),
                 ever_deployed: true,
             }))
     }
@@ -110,6 +133,7 @@ impl Target for FakeCluster {
         manifest.hash(&mut hasher);
         Ok(CheckedRelease {
             objects: vec![object(&request.release)],
+            hooks: self.cloud().events(&request.release.name),
             manifest_digest: format!("sha256:{:016x}", hasher.finish()),
             manifest,
         })
@@ -123,12 +147,15 @@ impl Target for FakeCluster {
             return Err(TargetError::permanent(why.clone()));
         }
         cloud.installed.insert(name.clone(), request.values.clone());
+        let hooks = cloud.events(&name);
         let entry = cloud.revisions.entry(name).or_default();
         *entry = (entry.0 + 1, request.labels.clone());
         Ok(AppliedRelease {
             revision: entry.0,
             objects: vec![object(&request.release)],
+            hooks,
             namespace_created: false,
+            removed: Vec::new(),
         })
     }
 
@@ -185,18 +212,102 @@ impl Target for FakeCluster {
         Ok(Uninstalled::default())
     }
 
+    async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError> {
+        let told = format!("{} {revision}: {reason}", release.name);
+        self.cloud().marked.push(told);
+        Ok(())
+    }
+
+    async fn hooks(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        _source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError> {
+        let names = self
+            .cloud()
+            .hooks
+            .get(&format!("{} {event}", release.name))
+            .cloned();
+        let hook = |name: String| Hook {
+            object: ObjectReference {
+                api_version: "batch/v1".to_owned(),
+                kind: "Job".to_owned(),
+                namespace: release.namespace.clone(),
+                name,
+            },
+            policies: HookPolicies {
+                delete_before: true,
+                delete_succeeded: true,
+                log_succeeded: event == HookEvent::Test,
+                ..HookPolicies::default()
+            },
+            manifest: String::new(),
+        };
+        Ok(HookSet {
+            hooks: names.unwrap_or_default().into_iter().map(hook).collect(),
+            note: String::new(),
+        })
+    }
+
+    async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
+        let mut cloud = self.cloud();
+        let uid = format!("{} {} {}", run.job, run.event, run.number);
+        if cloud.made.insert(uid.clone(), hook.object.name.clone()).is_none() {
+            cloud.log.push(format!("hook {}", hook.object.name));
+        }
+        Ok(MadeHook {
+            object: hook.object.clone(),
+            uid,
+            policies: hook.policies,
+        })
+    }
+
+    async fn observe_hook(
+        &self,
+        _release: &Release,
+        hook: &MadeHook,
+        hold: Duration,
+    ) -> Result<HookState, TargetError> {
+        let name = &hook.object.name;
+        if self.cloud().hanging.contains(name) {
+            self.clock.advance(hold);
+            return Ok(HookState::Running {
+                wait: JobWait {
+                    object: hook.object.to_string(),
+                    reason: "running".to_owned(),
+                    message: "0 of 1 runs are done".to_owned(),
+                },
+                diagnosis: String::new(),
+            });
+        }
+        let log = format!("{name} said so");
+        Ok(match self.cloud().failing.contains(name) {
+            true => HookState::Failed {
+                reason: "the job failed (container main ended with exit code 3)".to_owned(),
+                log,
+            },
+            false => HookState::Succeeded { log },
+        })
+    }
+
+    async fn delete_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
+        self.cloud().made.remove(&hook.uid);
+        Ok(())
+    }
+
+    async fn rollback_target(&self, release: &Release, _wanted: Option<u32>) -> Result<u32, TargetError> {
+        Err(TargetError::permanent(format!("no rollback of {release}")))
+    }
+
     async fn rollback(
         &self,
         release: &Release,
-        _revision: Option<u32>,
+        _revision: u32,
         _labels: &BTreeMap<String, String>,
         _time_limit: Duration,
     ) -> Result<AppliedRelease, TargetError> {
         Err(TargetError::permanent(format!("no rollback of {release}")))
-    }
-
-    async fn test(&self, _release: &Release, _time_limit: Duration) -> Result<String, TargetError> {
-        Ok(String::new())
     }
 
     async fn logs(&self, _release: &Release) -> Result<String, TargetError> {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::Command,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{Helm, Workspace};
@@ -80,8 +80,18 @@ pub(crate) async fn run(
     arguments: &[OsString],
     limit: Duration,
 ) -> io::Result<Finished> {
-    // Never closed, so that it cannot fail.
-    let _place = helm.places.acquire().await;
+    let end = Instant::now() + limit;
+    // Waiting for one's turn is part of the time. Never closed, so that it cannot fail.
+    let Ok(_place) = timeout_at(end, helm.places.acquire()).await else {
+        return Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "all {} places for Helm were taken for {} s",
+                helm.settings.processes,
+                limit.as_secs()
+            ),
+        ));
+    };
     let path = workspace.path();
     let memory = (helm.settings.memory_limit >> 10).to_string();
     // Shells count files in blocks of 512 bytes, and memory in KiB.
@@ -125,7 +135,7 @@ pub(crate) async fn run(
     };
     tokio::pin!(reading);
     let mut timed_out = false;
-    let (stdout, overflowed, stderr) = match timeout(limit, &mut reading).await {
+    let (stdout, overflowed, stderr) = match timeout_at(end, &mut reading).await {
         Ok(read) => read,
         Err(_) => {
             timed_out = true;

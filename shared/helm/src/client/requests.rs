@@ -114,6 +114,15 @@ impl Kubernetes {
             .map_err(|error| self.error(&format!("change {path}"), &error))
     }
 
+    /// Applies an object as Helm does, from its own field manager, without taking over what others have set; unknown
+    /// fields are refused. Returns what is there now.
+    pub(crate) async fn apply_as_helm(&self, path: &str, object: &Value) -> Result<Value, TargetError> {
+        let full = format!("{path}?fieldManager=helm&force=false&fieldValidation=Strict");
+        self.send(Method::PATCH, &full, "application/apply-patch+yaml", Some(object))
+            .await
+            .map_err(|error| self.error(&format!("create {path}"), &error))
+    }
+
     /// Deletes an object; one that is absent is no error.
     pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<(), TargetError> {
         let answer = self
@@ -206,6 +215,15 @@ impl Kubernetes {
         match error {
             kube::Error::Api(status) => {
                 let message = format!("the cluster refused to {asked}: {}", status.message);
+                // Said with 403 and 409 where the code alone would mislead.
+                if status.message.contains("because it is being terminated") {
+                    return TargetError::transient(message);
+                }
+                if status.message.starts_with("Apply failed with") {
+                    return TargetError::permanent(format!(
+                        "{message}; these fields were set by somebody else: set adopt: true to take them over, or leave them out"
+                    ));
+                }
                 match status.code {
                     401 => TargetError::permanent(format!(
                         "{message}; its credentials are not accepted (any more): register the cluster with a new kubeconfig"

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     client::PatchKind,
-    invocation::{HISTORY, checked_chart, labels_argument, require_helm},
+    invocation::{Budget, HISTORY, checked_chart, labels_argument, require_helm},
 };
 
 /// How many objects with immutable fields one apply makes way for.
@@ -20,20 +20,32 @@ const MOST_RECREATED: usize = 10;
 /// How long a deleted object may take until it is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Helm's own way to take over objects of others, and the fields that they have set.
+pub(super) fn adoption(request: &ReleaseRequest) -> &'static [&'static str] {
+    if request.adopt {
+        &["--take-ownership", "--force-conflicts"]
+    } else {
+        &[]
+    }
+}
+
 impl ClusterTarget {
-    /// Namespace, definitions, then `helm upgrade --install` without waiting for more than hooks, then our label on
-    /// every object.
+    /// Namespace, definitions, then `helm upgrade --install` without hooks and without waiting, then our label on every
+    /// object, and what failed revisions had left is removed.
     pub(super) async fn apply_request(
         &self,
         request: &ReleaseRequest,
     ) -> Result<AppliedRelease, TargetError> {
         let release = &request.release;
+        let budget = Budget::of(request.time_limit);
         require_helm(self.helm.as_ref(), release, "upgrade")?;
         let chart = checked_chart(request)?;
         let namespace_created = self.ensure_namespace(request).await?;
         self.apply_definitions(release, &chart.crds, request.crds).await?;
+        let mut suspects = self.objects_of_failed_revisions(release).await?;
+        suspects.extend(request.leftovers.iter().cloned());
         let mut recreated: Vec<ObjectReference> = Vec::new();
-        while let Err(error) = self.upgrade(request).await {
+        while let Err(error) = self.upgrade(request, budget).await {
             let object = self.make_way(error.clone(), release, request.immutable).await?;
             if recreated.contains(&object) || recreated.len() == MOST_RECREATED {
                 return Err(error);
@@ -48,26 +60,31 @@ impl ClusterTarget {
         if let Some(deployment) = request.deployment {
             self.label_objects(&record.objects, deployment).await?;
         }
+        let removed = self.remove_orphans(release, suspects, &record.objects).await?;
         Ok(AppliedRelease {
             revision: record.revision,
             objects: record.objects,
+            hooks: record.hooks,
             namespace_created,
+            removed,
         })
     }
 
-    async fn upgrade(&self, request: &ReleaseRequest) -> Result<(), TargetError> {
+    async fn upgrade(&self, request: &ReleaseRequest, budget: Budget) -> Result<(), TargetError> {
+        let limit = budget.left(&request.release, "upgrade")?;
         self.invoke(&request.release, "upgrade")?
             .with_request(request)?
             .with([
                 "--install",
+                "--no-hooks",
                 "--reset-values",
                 "--skip-crds",
                 "--history-max",
                 HISTORY,
             ])
+            .with(adoption(request))
             .with(labels_argument(&request.labels)?)
-            .with_timeout(request.time_limit)
-            .run(request.time_limit, self.gate.as_ref())
+            .run(limit, self.gate.as_ref())
             .await
             .map(|_| ())
     }

@@ -6,7 +6,7 @@ use slipway_ports::{CheckedRelease, ReleaseRequest, TargetError};
 use super::ClusterTarget;
 use crate::{
     invocation::checked_chart,
-    manifest::{self, Document, inventory, preview, text_at},
+    manifest::{self, Document, hook_events, inventory, preview, text_at},
     release::{LARGEST_RECORD, Payload, stored_size},
 };
 
@@ -18,32 +18,9 @@ impl ClusterTarget {
         request: &ReleaseRequest,
     ) -> Result<CheckedRelease, TargetError> {
         let chart = checked_chart(request)?;
-        let release = &request.release;
-        let outcome = self
-            .invoke(release, "upgrade")?
-            .with_request(request)?
-            .with([
-                "--install",
-                "--dry-run=server",
-                "--reset-values",
-                "--skip-crds",
-                "--output",
-                "json",
-            ])
-            .run(request.time_limit, self.gate.as_ref())
-            .await;
         let mut documents;
-        match outcome {
-            Ok(finished) => {
-                // A warning may stand before the JSON.
-                let start = finished.stdout.iter().position(|byte| *byte == b'{').unwrap_or(0);
-                let json = &finished.stdout[start..];
-                refuse_large_record(request, json)?;
-                let payload = Payload::of_json(json).ok_or_else(|| {
-                    TargetError::permanent(format!(
-                        "what Helm printed for {release} is not JSON: is it Helm 4?"
-                    ))
-                })?;
+        match self.dry_run(request).await {
+            Ok(payload) => {
                 documents = payload.documents()?;
                 documents.extend(payload.hooks()?);
             }
@@ -58,6 +35,35 @@ impl ClusterTarget {
             documents.extend(super::definitions::parse(&chart.crds)?);
         }
         self.summary(request, &documents).await
+    }
+
+    /// What Helm would record.
+    pub(super) async fn dry_run(&self, request: &ReleaseRequest) -> Result<Payload, TargetError> {
+        let release = &request.release;
+        let newest = self.kubernetes.record(release).await?;
+        // What was never deployed, or is being uninstalled, makes way before the apply: it is an install then.
+        let is_install = newest.is_some_and(|record| record.is_absent());
+        let rendering = match is_install {
+            true => self.invoke(release, "install")?.with_request(request)?,
+            false => self
+                .invoke(release, "upgrade")?
+                .with_request(request)?
+                .with(["--install", "--reset-values"]),
+        };
+        let finished = rendering
+            .with(["--dry-run=server", "--skip-crds", "--output", "json"])
+            .with(super::apply::adoption(request))
+            .run(request.time_limit, self.gate.as_ref())
+            .await?;
+        // A warning may stand before the JSON.
+        let start = finished.stdout.iter().position(|byte| *byte == b'{').unwrap_or(0);
+        let json = &finished.stdout[start..];
+        refuse_large_record(request, json)?;
+        Payload::of_json(json).ok_or_else(|| {
+            TargetError::permanent(format!(
+                "what Helm printed for {release} is not JSON: is it Helm 4?"
+            ))
+        })
     }
 
     async fn summary(
@@ -77,6 +83,7 @@ impl ClusterTarget {
         let whole: String = documents.iter().map(Document::text).collect();
         Ok(CheckedRelease {
             objects,
+            hooks: hook_events(documents),
             manifest_digest: manifest::digest(whole.as_bytes()),
             manifest: preview(documents),
         })
@@ -98,7 +105,8 @@ impl ClusterTarget {
         for known in self.api_versions(crds).await? {
             arguments.extend(["--api-versions".to_owned(), known]);
         }
-        if !self.kubernetes.revisions(&request.release).await?.is_empty() {
+        let newest = self.kubernetes.record(&request.release).await?;
+        if newest.is_some_and(|record| !record.is_absent()) {
             arguments.push("--is-upgrade".to_owned());
         }
         let finished = self

@@ -1,6 +1,6 @@
-//! Reading from a release: services and outputs, tests, logs.
+//! Reading from a release: services and outputs, logs.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 use slipway_model::OutputSource;
@@ -13,12 +13,6 @@ use crate::{
     manifest::text_at,
     readiness::tail,
 };
-
-/// Most bytes of a test's log.
-const TEST_LOG: usize = 16 << 10;
-
-/// Most bytes of an error message.
-const MESSAGE: usize = 4 << 10;
 
 /// Most bytes of a release's logs, and lines per container.
 const LOGS: usize = 64 << 10;
@@ -59,31 +53,6 @@ impl ClusterTarget {
         collect(release, &found, outputs, ingress_url)
     }
 
-    pub(super) async fn test_release(
-        &self,
-        release: &Release,
-        time_limit: Duration,
-    ) -> Result<String, TargetError> {
-        let (finished, error) = self
-            .invoke(release, "test")?
-            .with_release()
-            .with(["--logs"])
-            .with_timeout(time_limit)
-            .finish(time_limit, None)
-            .await?;
-        let said = String::from_utf8_lossy(&finished.stdout);
-        let report = test_report(&said);
-        match error {
-            None => Ok(tail(report, TEST_LOG).to_owned()),
-            Some(mut error) => {
-                // Helm names the pod that failed; its last lines say why.
-                let room = MESSAGE.saturating_sub(error.0.message.len() + 1);
-                let _ = write!(error.0.message, "\n{}", tail(report.trim_end(), room));
-                Err(error)
-            }
-        }
-    }
-
     pub(super) async fn release_logs(&self, release: &Release) -> Result<String, TargetError> {
         let path = format!("/api/v1/namespaces/{}/pods", encode(&release.namespace));
         let query = format!("labelSelector={}%3D{}", encode(INSTANCE), encode(&release.name));
@@ -116,25 +85,11 @@ impl ClusterTarget {
     }
 }
 
-fn containers(pod: &Value) -> Vec<String> {
+pub(super) fn containers(pod: &Value) -> Vec<String> {
     ["/spec/initContainers", "/spec/containers"]
         .iter()
         .filter_map(|field| pod.pointer(field)?.as_array())
         .flatten()
         .map(|container| text_at(container, "/name").to_owned())
         .collect()
-}
-
-/// What `helm test` prints, without the header and the chart's notes.
-fn test_report(said: &str) -> &str {
-    let start = said
-        .find("TEST SUITE:")
-        .or_else(|| said.find("POD LOGS:"))
-        .unwrap_or(0);
-    let report = said.get(start..).unwrap_or(said);
-    match (report.find("\nNOTES:"), report.find("\nPOD LOGS:")) {
-        (Some(notes), Some(logs)) if notes < logs => report.get(logs + 1..).unwrap_or(report),
-        (Some(notes), None) => report.get(..notes).unwrap_or(report),
-        _ => report,
-    }
 }

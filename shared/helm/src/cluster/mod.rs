@@ -3,11 +3,13 @@
 mod apply;
 mod check;
 mod definitions;
+mod hooks;
 mod immutable;
 mod inhabitants;
 mod inspect;
 mod namespace;
 mod observe;
+mod orphans;
 mod rollback;
 mod uninstall;
 
@@ -16,8 +18,9 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, OutputSource};
 use slipway_ports::{
-    AppliedRelease, CheckedRelease, CollectedRelease, ObjectReference, Observation, Release, ReleaseRecord,
-    ReleaseRequest, Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
+    HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, Target,
+    TargetError, UninstallRequest, Uninstalled,
 };
 
 use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
@@ -27,6 +30,13 @@ const CONCURRENCY: usize = 8;
 
 /// Label with the deployment's id, on objects and on namespaces that were created.
 pub(crate) const DEPLOYMENT_LABEL: &str = "slipway.dev/deployment-id";
+
+/// Labels of a hook's object: the job that made it and under which fence, when it runs and as which of the hooks, and
+/// the release.
+pub(crate) const JOB_LABEL: &str = "slipway.dev/job";
+pub(crate) const FENCE_LABEL: &str = "slipway.dev/fence";
+pub(crate) const HOOK_LABEL: &str = "slipway.dev/hook";
+pub(crate) const RELEASE_LABEL: &str = "slipway.dev/release";
 
 /// Label that says who made a namespace or a release record.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -78,6 +88,36 @@ impl Target for ClusterTarget {
         self.kubernetes.recover(release, revision).await
     }
 
+    async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError> {
+        self.kubernetes.mark_failed(release, revision, reason).await
+    }
+
+    async fn hooks(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError> {
+        self.find_hooks(release, event, source).await
+    }
+
+    async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
+        self.make_hook(run, hook).await
+    }
+
+    async fn observe_hook(
+        &self,
+        release: &Release,
+        hook: &MadeHook,
+        hold: Duration,
+    ) -> Result<HookState, TargetError> {
+        self.look_at_hook(release, hook, hold).await
+    }
+
+    async fn delete_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
+        self.remove_hook_object(hook).await
+    }
+
     async fn observe(
         &self,
         release: &Release,
@@ -101,18 +141,18 @@ impl Target for ClusterTarget {
         self.uninstall_release(request).await
     }
 
+    async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
+        self.revision_to_go_back_to(release, wanted).await
+    }
+
     async fn rollback(
         &self,
         release: &Release,
-        revision: Option<u32>,
+        revision: u32,
         labels: &BTreeMap<String, String>,
         time_limit: Duration,
     ) -> Result<AppliedRelease, TargetError> {
         self.rollback_release(release, revision, labels, time_limit).await
-    }
-
-    async fn test(&self, release: &Release, time_limit: Duration) -> Result<String, TargetError> {
-        self.test_release(release, time_limit).await
     }
 
     async fn logs(&self, release: &Release) -> Result<String, TargetError> {

@@ -6,41 +6,54 @@ use slipway_ports::{AppliedRelease, Release, ReleaseStatus, TargetError};
 
 use super::{ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
-    invocation::{HISTORY, labels_argument},
+    invocation::{Budget, HISTORY, labels_argument},
     manifest::label,
     release::rollback_target,
 };
 
 impl ClusterTarget {
-    /// `helm rollback` to a revision, or to the newest earlier one that was ever deployed. What it brings back is
-    /// judged first: Helm has no post-renderer here, and renders nothing either.
-    pub(super) async fn rollback_release(
+    /// The revision that a rollback goes to.
+    pub(super) async fn revision_to_go_back_to(
         &self,
         release: &Release,
-        revision: Option<u32>,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
-        labels_argument(labels)?;
+        wanted: Option<u32>,
+    ) -> Result<u32, TargetError> {
         let revisions = self.kubernetes.revisions(release).await?;
         let known: Vec<(u32, ReleaseStatus)> = revisions
             .iter()
             .map(|known| (known.number, known.status))
             .collect();
-        let target = rollback_target(release, &known, revision)?;
+        rollback_target(release, &known, wanted)
+    }
+
+    /// `helm rollback` to a revision, without hooks. What it brings back is judged first: Helm has no post-renderer
+    /// here, and renders nothing either.
+    pub(super) async fn rollback_release(
+        &self,
+        release: &Release,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        let budget = Budget::of(time_limit);
+        labels_argument(labels)?;
+        let target = self.revision_to_go_back_to(release, Some(revision)).await?;
         if let Some(gate) = &self.gate {
             let payload = self.kubernetes.payload(release, target).await?;
             let mut documents = payload.documents()?;
             documents.extend(payload.hooks()?);
             gate.judge_documents(release, &documents, &format!("objects of revision {target}"))?;
         }
-        let before = known.first().map_or(0, |(number, _)| *number);
+        let known = self.kubernetes.revisions(release).await?;
+        let suspects = self.objects_of_failed_revisions(release).await?;
+        let before = known.first().map_or(0, |newest| newest.number);
         let deployment = self.deployment_of(release).await?;
+        let limit = budget.left(release, "rollback")?;
         self.invoke(release, "rollback")?
             .with([release.name.clone(), target.to_string()])
-            .with(["--namespace", &release.namespace, "--history-max", HISTORY])
-            .with_timeout(time_limit)
-            .run(time_limit, None)
+            .with(["--namespace", &release.namespace, "--no-hooks"])
+            .with(["--history-max", HISTORY])
+            .run(limit, None)
             .await?;
         let record = self
             .kubernetes
@@ -55,10 +68,13 @@ impl ClusterTarget {
         if let Some(deployment) = deployment {
             self.label_objects(&record.objects, deployment).await?;
         }
+        let removed = self.remove_orphans(release, suspects, &record.objects).await?;
         Ok(AppliedRelease {
             revision: record.revision,
             objects: record.objects,
+            hooks: record.hooks,
             namespace_created: false,
+            removed,
         })
     }
 

@@ -5,41 +5,51 @@ use std::collections::BTreeSet;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use slipway_model::JobWait;
-use slipway_ports::{ObjectReference, Release, TargetError, UninstallRequest, Uninstalled};
+use slipway_ports::{ObjectReference, Release, ReleaseStatus, TargetError, UninstallRequest, Uninstalled};
 
-use super::{CONCURRENCY, ClusterTarget};
+use super::{CONCURRENCY, ClusterTarget, RELEASE_LABEL, inhabitants::Inhabitant};
 use crate::{
     client::encode,
     collect::INSTANCE,
-    manifest::{HOOK, annotation, text_at},
+    invocation::Budget,
+    manifest::{HOOK, annotation, label, text_at},
 };
 
 /// Annotation that keeps an object when its release goes.
 const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
 impl ClusterTarget {
-    /// `helm uninstall`, then what a failed revision left, then a look at what is still there, then the namespace.
+    /// `helm uninstall` without hooks, then what a failed revision left, then a look at what is still there. Then, unless
+    /// they are still needed, the objects of hooks, Helm's record, and the namespace.
     pub(super) async fn uninstall_release(
         &self,
         request: &UninstallRequest,
     ) -> Result<Uninstalled, TargetError> {
         let release = &request.release;
+        let budget = Budget::of(request.time_limit);
+        let revisions = self.kubernetes.revisions(release).await?;
         let mut objects = self.recorded_objects(release).await?;
-        let hooks = self.recorded_hooks(release).await?;
+        objects.extend(self.objects_of_failed_revisions(release).await?);
         // Asked again, there is often only the end to be waited for, which needs no Helm.
-        if !self.kubernetes.revisions(release).await?.is_empty() {
+        if revisions
+            .first()
+            .is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled)
+        {
             let uninstall = self.invoke(release, "uninstall")?;
             // Helm would delete the claims that stand in the manifest.
             self.kubernetes.forget_claims(release).await?;
+            let limit = budget.left(release, "uninstall")?;
             uninstall
                 .with_release()
-                .with(["--ignore-not-found"])
-                .with_timeout(request.time_limit)
-                .run(request.time_limit, None)
+                .with(["--ignore-not-found", "--no-hooks", "--keep-history"])
+                .run(limit, None)
                 .await?;
         }
         objects.extend(request.leftovers.iter().cloned());
-        objects.extend(self.labelled_objects(release).await?);
+        let there = self.objects_in(&release.namespace).await?.unwrap_or_default();
+        // What Helm says in its annotations belongs to the release, whichever revision made it.
+        let own = there.iter().filter(|(_, object)| is_own(object, release));
+        objects.extend(own.map(|(reference, _)| reference.clone()));
         objects.retain(|object| object.kind != "PersistentVolumeClaim");
         objects.sort();
         objects.dedup();
@@ -49,18 +59,24 @@ impl ClusterTarget {
             .try_filter_map(|wait| std::future::ready(Ok(wait)))
             .try_collect()
             .await?;
-        let hooks: Vec<JobWait> = stream::iter(hooks)
-            .map(|hook| self.remove_hook(hook))
-            .buffered(CONCURRENCY)
-            .try_filter_map(|wait| std::future::ready(Ok(wait)))
-            .try_collect()
-            .await?;
-        remaining.extend(hooks);
         remaining.extend(self.ending_pods(release).await?);
+        if !request.keep_record {
+            let hooks: Vec<JobWait> = stream::iter(self.left_hooks(release, &there).await?)
+                .map(|hook| self.remove_hook(hook))
+                .buffered(CONCURRENCY)
+                .try_filter_map(|wait| std::future::ready(Ok(wait)))
+                .try_collect()
+                .await?;
+            remaining.extend(hooks);
+            if remaining.is_empty() {
+                self.kubernetes.forget(release).await?;
+            }
+        }
         // Found once as it was recorded and once in the version that the server prefers.
         let mut told = BTreeSet::new();
         remaining.retain(|wait| told.insert(wait.object.clone()));
-        if let Some(deployment) = request.namespace_of.filter(|_| remaining.is_empty()) {
+        let done = remaining.is_empty() && !request.keep_record;
+        if let Some(deployment) = request.namespace_of.filter(|_| done) {
             remaining.extend(self.remove_namespace(release, deployment).await?);
         }
         Ok(Uninstalled { remaining })
@@ -84,28 +100,25 @@ impl ClusterTarget {
         self.delete_and_look(&reference, &path, &object).await
     }
 
-    /// What Helm says in its annotations belongs to the release, whichever revision made it.
-    async fn labelled_objects(&self, release: &Release) -> Result<Vec<ObjectReference>, TargetError> {
-        let objects = self.objects_in(&release.namespace).await?.unwrap_or_default();
-        Ok(objects
-            .into_iter()
-            .filter(|(_, object)| is_own(object, release))
-            .map(|(reference, _)| reference)
-            .collect())
-    }
-
-    /// The hooks of the newest revision; volume claims are never deleted.
-    async fn recorded_hooks(&self, release: &Release) -> Result<Vec<ObjectReference>, TargetError> {
-        let Some(newest) = self.kubernetes.revisions(release).await?.into_iter().next() else {
-            return Ok(Vec::new());
-        };
-        let payload = self.kubernetes.payload(release, newest.number).await?;
-        let mut hooks: Vec<ObjectReference> = payload
-            .hooks()?
+    /// The hooks of the newest revision, and those that are labelled as the release's, as they are when the release got
+    /// no revision; volume claims are never deleted.
+    async fn left_hooks(
+        &self,
+        release: &Release,
+        there: &[Inhabitant],
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let mut hooks = Vec::new();
+        if let Some(newest) = self.kubernetes.revisions(release).await?.into_iter().next() {
+            let payload = self.kubernetes.payload(release, newest.number).await?;
+            let recorded = payload.hooks()?;
+            hooks.extend(recorded.iter().map(|hook| hook.reference(&release.namespace)));
+            self.kubernetes.settle_namespaces(&mut hooks).await?;
+        }
+        let labelled = there
             .iter()
-            .map(|hook| hook.reference(&release.namespace))
-            .filter(|hook| hook.namespace == release.namespace && hook.kind != "PersistentVolumeClaim")
-            .collect();
+            .filter(|(_, object)| label(object, RELEASE_LABEL) == Some(&release.name));
+        hooks.extend(labelled.map(|(reference, _)| reference.clone()));
+        hooks.retain(|hook| hook.namespace == release.namespace && hook.kind != "PersistentVolumeClaim");
         hooks.sort();
         hooks.dedup();
         Ok(hooks)
@@ -155,12 +168,12 @@ impl ClusterTarget {
     }
 }
 
-fn is_own(object: &Value, release: &Release) -> bool {
+pub(super) fn is_own(object: &Value, release: &Release) -> bool {
     annotation(object, "meta.helm.sh/release-name") == Some(&release.name)
         && annotation(object, "meta.helm.sh/release-namespace") == Some(&release.namespace)
 }
 
-fn is_kept(object: &Value) -> bool {
+pub(super) fn is_kept(object: &Value) -> bool {
     annotation(object, RESOURCE_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
 }
 

@@ -8,7 +8,7 @@ use slipway_ports::{Release, ReleaseRecord, ReleaseStatus, TargetError};
 use super::payload::{Payload, status_of};
 use crate::{
     client::{Kubernetes, encode},
-    manifest::{inventory, label, text_at},
+    manifest::{hook_events, inventory, label, text_at},
 };
 
 /// Labels that Helm itself puts onto a record.
@@ -64,6 +64,7 @@ impl Kubernetes {
             labels: newest.labels.clone(),
             chart: payload.chart(),
             objects,
+            hooks: hook_events(&payload.hooks()?),
             ever_deployed: revisions.iter().any(|revision| {
                 matches!(
                     revision.status,
@@ -116,6 +117,34 @@ impl Kubernetes {
         self.replace(&path, &secret).await
     }
 
+    /// Marks the newest revision failed if it is that one and deployed.
+    pub(crate) async fn mark_failed(
+        &self,
+        release: &Release,
+        revision: u32,
+        reason: &str,
+    ) -> Result<(), TargetError> {
+        let newest = self.revisions(release).await?.into_iter().next();
+        if newest.is_none_or(|newest| newest.number != revision || newest.status != ReleaseStatus::Deployed) {
+            return Ok(());
+        }
+        let path = secret_path(release, revision);
+        let Some(mut secret) = self.get(&path).await? else {
+            return Ok(());
+        };
+        mark(&mut secret, reason)?;
+        self.replace(&path, &secret).await
+    }
+
+    /// Deletes all records of a release, the newest last: as long as there is any, that one tells how it stands.
+    pub(crate) async fn forget(&self, release: &Release) -> Result<(), TargetError> {
+        for revision in self.revisions(release).await?.into_iter().rev() {
+            self.delete(&secret_path(release, revision.number), &json!({}))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Recovers a revision that a dead writer left pending; says what was done.
     pub(crate) async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
         let revisions = self.revisions(release).await?;
@@ -132,25 +161,36 @@ impl Kubernetes {
             ));
         };
         let status = status_of(label(&secret, "status").unwrap_or_default());
-        match status {
-            ReleaseStatus::PendingInstall => {
-                // Marked failed, Helm would take the next install for an upgrade and never run post-install hooks.
-                let version = text_at(&secret, "/metadata/resourceVersion");
-                let uid = text_at(&secret, "/metadata/uid");
-                let options = json!({"preconditions": {"resourceVersion": version, "uid": uid}});
-                self.delete(&path, &options).await?;
-                Ok(format!(
-                    "release {release} was left pending-install by a writer that died: its record was deleted, so that it is installed again"
-                ))
+        let was_deployed = |revision: &Revision| {
+            matches!(
+                revision.status,
+                ReleaseStatus::Deployed | ReleaseStatus::Superseded
+            )
+        };
+        let is_first = status.is_pending() || status == ReleaseStatus::Failed;
+        if is_first && status != ReleaseStatus::Uninstalling && !revisions.iter().any(was_deployed) {
+            // Marked failed, Helm would take the next install for an upgrade and never run post-install hooks.
+            let version = text_at(&secret, "/metadata/resourceVersion");
+            let uid = text_at(&secret, "/metadata/uid");
+            let options = json!({"preconditions": {"resourceVersion": version, "uid": uid}});
+            self.delete(&path, &options).await?;
+            for earlier in revisions.iter().skip(1) {
+                self.delete(&secret_path(release, earlier.number), &json!({}))
+                    .await?;
             }
-            ReleaseStatus::PendingUpgrade | ReleaseStatus::PendingRollback => {
-                let mut payload = Payload::of_secret(&secret)?;
-                payload.mark_failed("its writer died; marked failed by slipway");
-                let data = payload.to_secret_data().map_err(|error| {
-                    TargetError::permanent(format!("the record cannot be packed: {error}"))
-                })?;
-                secret["data"]["release"] = data.into();
-                secret["metadata"]["labels"]["status"] = "failed".into();
+            let why = match status {
+                ReleaseStatus::Failed => "had failed and was never deployed".to_owned(),
+                status => format!("was left {} by a writer that died", word(status)),
+            };
+            return Ok(format!(
+                "release {release} {why}: its record was deleted, so that it is installed again"
+            ));
+        }
+        match status {
+            ReleaseStatus::PendingInstall
+            | ReleaseStatus::PendingUpgrade
+            | ReleaseStatus::PendingRollback => {
+                mark(&mut secret, "its writer died; marked failed by slipway")?;
                 // The resource version that was read goes along, so a writer that is still alive wins.
                 self.replace(&path, &secret).await?;
                 Ok(format!(
@@ -167,6 +207,15 @@ impl Kubernetes {
             )),
         }
     }
+}
+
+/// Marks a release Secret failed, with a reason.
+fn mark(secret: &mut Value, reason: &str) -> Result<(), TargetError> {
+    let mut payload = Payload::of_secret(secret)?;
+    payload.mark_failed(reason);
+    secret["data"]["release"] = packed(&payload)?.into();
+    secret["metadata"]["labels"]["status"] = "failed".into();
+    Ok(())
 }
 
 fn packed(payload: &Payload) -> Result<String, TargetError> {

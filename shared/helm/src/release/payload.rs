@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::Value;
-use slipway_ports::{ReleaseStatus, TargetError};
+use slipway_ports::{Hook, HookEvent, HookPolicies, ReleaseStatus, TargetError};
 
 use crate::manifest::{self, Document, text_at};
 
@@ -76,21 +76,58 @@ impl Payload {
     /// The hooks.
     pub(crate) fn hooks(&self) -> Result<Vec<Document>, TargetError> {
         let mut hooks = Vec::new();
-        for hook in self
-            .0
+        for hook in self.recorded_hooks() {
+            hooks.extend(parse(&manifest_of(hook))?);
+        }
+        Ok(hooks)
+    }
+
+    /// The hooks of an event, in the order in which Helm runs them: by weight, then by name, then by kind as they are
+    /// recorded.
+    pub(crate) fn hooks_of(&self, event: HookEvent, namespace: &str) -> Result<Vec<Hook>, TargetError> {
+        let mut found = Vec::new();
+        for recorded in self.recorded_hooks() {
+            let words = |field: &str| -> Vec<&str> {
+                recorded
+                    .get(field)
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect()
+            };
+            if !words("events").contains(&event.as_str()) {
+                continue;
+            }
+            let (delete, log) = (words("delete_policies"), words("output_log_policies"));
+            let policies = HookPolicies {
+                delete_before: delete.is_empty() || delete.contains(&"before-hook-creation"),
+                delete_succeeded: delete.contains(&"hook-succeeded"),
+                delete_failed: delete.contains(&"hook-failed"),
+                log_succeeded: event == HookEvent::Test || log.contains(&"hook-succeeded"),
+                log_failed: log.contains(&"hook-failed"),
+            };
+            let weight = recorded.get("weight").and_then(Value::as_i64).unwrap_or(0);
+            let name = text_at(recorded, "/name");
+            for document in parse(&manifest_of(recorded))? {
+                let hook = Hook {
+                    object: document.reference(namespace),
+                    policies,
+                    manifest: document.text().to_owned(),
+                };
+                found.push((weight, name, hook));
+            }
+        }
+        found.sort_by_key(|(weight, name, _)| (*weight, *name));
+        Ok(found.into_iter().map(|(_, _, hook)| hook).collect())
+    }
+
+    fn recorded_hooks(&self) -> impl Iterator<Item = &Value> {
+        self.0
             .get("hooks")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-        {
-            let text = format!(
-                "# Source: {}\n{}",
-                text_at(hook, "/path"),
-                text_at(hook, "/manifest")
-            );
-            hooks.extend(parse(&text)?);
-        }
-        Ok(hooks)
     }
 
     /// Takes volume claims out of the manifest, so that Helm does not delete them with the release; whether there were
@@ -119,6 +156,15 @@ impl Payload {
             info.insert("description".to_owned(), description.into());
         }
     }
+}
+
+/// The text of a recorded hook, with the template that it comes from.
+fn manifest_of(hook: &Value) -> String {
+    format!(
+        "# Source: {}\n{}",
+        text_at(hook, "/path"),
+        text_at(hook, "/manifest")
+    )
 }
 
 fn parse(text: &str) -> Result<Vec<Document>, TargetError> {
@@ -169,6 +215,47 @@ mod tests {
         assert_eq!(read.chart(), "agent-1.2.0");
         assert_eq!(read.documents().unwrap().len(), 1);
         assert!(read.hooks().unwrap()[0].is_hook());
+    }
+
+    #[test]
+    fn hooks_come_by_weight_then_name_then_kind_with_their_policies() {
+        let hook = |kind: &str, name: &str, weight: i64, more: Value| {
+            let mut hook = json!({
+                "name": name, "kind": kind, "path": "c/templates/h.yaml", "weight": weight, "events": ["pre-install"],
+                "manifest": format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}}}"),
+            });
+            for (key, value) in more.as_object().unwrap() {
+                hook[key] = value.clone();
+            }
+            hook
+        };
+        // As Helm records them: sorted by kind.
+        let payload = Payload(json!({"hooks": [
+            hook("Secret", "b", 0, json!({})),
+            hook("Secret", "a", 5, json!({"delete_policies": ["hook-succeeded"]})),
+            hook("ConfigMap", "b", 0, json!({"events": ["post-install", "pre-install"], "output_log_policies": ["hook-failed"]})),
+            hook("Pod", "a", -1, json!({"delete_policies": ["before-hook-creation", "hook-failed"]})),
+            hook("Pod", "other", 0, json!({"events": ["test"]})),
+        ]}));
+        let found = payload.hooks_of(HookEvent::PreInstall, "ns").unwrap();
+        let shown: Vec<String> = found.iter().map(|hook| hook.object.to_string()).collect();
+        assert_eq!(shown, ["Pod/a", "Secret/b", "ConfigMap/b", "Secret/a"]);
+        let policies = |hook: &Hook| {
+            let HookPolicies {
+                delete_before,
+                delete_succeeded,
+                delete_failed,
+                ..
+            } = hook.policies;
+            (delete_before, delete_succeeded, delete_failed)
+        };
+        assert_eq!(policies(&found[0]), (true, false, true));
+        assert_eq!(policies(&found[1]), (true, false, false), "the default");
+        assert_eq!(policies(&found[3]), (false, true, false));
+        assert!(found[2].policies.log_failed && !found[2].policies.log_succeeded);
+        let tests = payload.hooks_of(HookEvent::Test, "ns").unwrap();
+        assert!(tests.len() == 1 && tests[0].policies.log_succeeded);
+        assert_eq!(tests[0].object.namespace, "ns");
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! The target over what is kept.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, OutputSource};
 use slipway_ports::{
-    AppliedRelease, CheckedRelease, CollectedRelease, ObjectReference, Observation, Release, ReleaseRecord,
-    ReleaseRequest, ReleaseStatus, Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
+    HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
+    Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use super::shelf::{Record, RenderStore, Shelf};
@@ -16,12 +20,17 @@ use crate::{
     collect::{Found, collect, wanted},
     gate::ReleaseGate,
     invocation::{Invocation, checked_chart, labels_argument, require_helm},
-    manifest::{self, Document, annotation, inventory, preview},
+    manifest::{self, Document, inventory, preview},
     release::{rollback_target, word},
 };
 
 /// Said wherever somebody might think that something runs.
 const NO_CLUSTER: &str = "render target: charts are rendered and kept on disk, no cluster is there";
+
+/// Nothing makes hooks here, since none are given out.
+fn not_run(object: &ObjectReference) -> TargetError {
+    TargetError::permanent(format!("{NO_CLUSTER}; {object} is not run"))
+}
 
 /// No cluster.
 pub(crate) struct RenderTarget {
@@ -205,6 +214,7 @@ impl Target for RenderTarget {
             labels: newest.labels,
             chart: newest.chart,
             objects: newest.objects,
+            hooks: BTreeSet::from([HookEvent::Test]),
             ever_deployed,
         }))
     }
@@ -216,6 +226,8 @@ impl Target for RenderTarget {
         let whole: String = documents.iter().map(Document::text).collect();
         Ok(CheckedRelease {
             objects: inventory(&documents, &request.release.namespace),
+            // Kept with the manifest, and not run.
+            hooks: BTreeSet::new(),
             manifest_digest: manifest::digest(whole.as_bytes()),
             manifest: preview(&documents),
         })
@@ -247,7 +259,9 @@ impl Target for RenderTarget {
         Ok(AppliedRelease {
             revision: record.revision,
             objects: self.finish(release, &history, &record, &documents).await?,
+            hooks: BTreeSet::new(),
             namespace_created,
+            removed: Vec::new(),
         })
     }
 
@@ -264,7 +278,16 @@ impl Target for RenderTarget {
                 newest.revision
             )));
         }
+        let was_deployed =
+            |record: &Record| matches!(record.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded);
         match newest.status {
+            ReleaseStatus::Failed if !history.iter().any(was_deployed) => {
+                let numbers: Vec<u32> = history.iter().map(|record| record.revision).collect();
+                self.shelf.remove_revisions(release, &numbers).await?;
+                Ok(format!(
+                    "release {release} had failed and was never deployed: its record was deleted, so that it is installed again"
+                ))
+            }
             ReleaseStatus::PendingInstall => {
                 self.shelf.remove_revisions(release, &[revision]).await?;
                 Ok(format!(
@@ -289,6 +312,57 @@ impl Target for RenderTarget {
                 word(status)
             )),
         }
+    }
+
+    async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError> {
+        let history = self.shelf.history(release).await?;
+        match history.first() {
+            Some(newest) if newest.revision == revision && newest.status == ReleaseStatus::Deployed => {
+                self.set_status(release, newest, ReleaseStatus::Failed, reason)
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn hooks(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        _source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError> {
+        let (_, documents) = self.newest(release).await?;
+        let named: Vec<String> = documents
+            .iter()
+            .filter(|document| document.hook_events().contains(&event))
+            .map(|document| format!("{}/{}", document.kind(), document.name()))
+            .collect();
+        let note = match (named.is_empty(), event) {
+            (true, HookEvent::Test) => format!("{NO_CLUSTER}; the chart has no tests"),
+            (true, _) => String::new(),
+            (false, _) => format!("{NO_CLUSTER}; not run: {}", named.join(", ")),
+        };
+        Ok(HookSet {
+            hooks: Vec::new(),
+            note,
+        })
+    }
+
+    async fn create_hook(&self, _run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
+        Err(not_run(&hook.object))
+    }
+
+    async fn observe_hook(
+        &self,
+        _release: &Release,
+        hook: &MadeHook,
+        _hold: Duration,
+    ) -> Result<HookState, TargetError> {
+        Err(not_run(&hook.object))
+    }
+
+    async fn delete_hook(&self, _hook: &MadeHook) -> Result<(), TargetError> {
+        Ok(())
     }
 
     async fn observe(
@@ -340,6 +414,9 @@ impl Target for RenderTarget {
     }
 
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        if request.keep_record {
+            return Ok(Uninstalled::default());
+        }
         self.shelf.remove_release(&request.release).await?;
         if let Some(deployment) = request.namespace_of {
             self.shelf.remove_namespace(&request.release, deployment).await?;
@@ -347,19 +424,24 @@ impl Target for RenderTarget {
         Ok(Uninstalled::default())
     }
 
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: Option<u32>,
-        labels: &BTreeMap<String, String>,
-        _time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
+    async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
         let history = self.shelf.history(release).await?;
         let known: Vec<(u32, ReleaseStatus)> = history
             .iter()
             .map(|record| (record.revision, record.status))
             .collect();
-        let number = rollback_target(release, &known, revision)?;
+        rollback_target(release, &known, wanted)
+    }
+
+    async fn rollback(
+        &self,
+        release: &Release,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
+        _time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        let history = self.shelf.history(release).await?;
+        let number = self.rollback_target(release, Some(revision)).await?;
         let text = self.shelf.manifest(release, number).await?;
         let documents =
             manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
@@ -374,28 +456,10 @@ impl Target for RenderTarget {
         Ok(AppliedRelease {
             revision: record.revision,
             objects: self.finish(release, &history, &record, &documents).await?,
+            hooks: BTreeSet::new(),
             namespace_created: false,
+            removed: Vec::new(),
         })
-    }
-
-    async fn test(&self, release: &Release, _time_limit: Duration) -> Result<String, TargetError> {
-        let (_, documents) = self.newest(release).await?;
-        let tests: Vec<String> = documents
-            .iter()
-            .filter(|document| {
-                annotation(&document.object, "helm.sh/hook")
-                    .is_some_and(|hooks| hooks.split(',').any(|hook| hook.trim().starts_with("test")))
-            })
-            .map(|document| format!("{}/{}", document.kind(), document.name()))
-            .collect();
-        Ok(format!(
-            "{NO_CLUSTER}; not run: {}",
-            if tests.is_empty() {
-                "the chart has no tests".to_owned()
-            } else {
-                tests.join(", ")
-            }
-        ))
     }
 
     async fn logs(&self, _release: &Release) -> Result<String, TargetError> {

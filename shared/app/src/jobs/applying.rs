@@ -1,0 +1,352 @@
+//! The phase in which the cluster is changed: what Helm gets, what it found there, and what it left.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+use slipway_model::{HelmOperation, JobPhase};
+use slipway_policy::check_values;
+use slipway_ports::{
+    AppliedRelease, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
+};
+
+use super::{
+    deploy_helm::{Next, Run},
+    phases::{MOST_WAITS, Phase, without_secrets},
+};
+use crate::{
+    AppError,
+    steps::{Rendered, Resolved, at_values},
+};
+
+/// What Helm gets, and the secrets in it.
+type Request = (ReleaseRequest, Resolved);
+
+/// Helm is stopped this long before the invocation must end.
+const MARGIN: Duration = Duration::from_secs(45);
+
+/// What must be left of an invocation for something to be begun.
+const LEAST: Duration = Duration::from_secs(60);
+
+impl Run<'_> {
+    /// Why somebody else's release must not be touched.
+    pub(super) fn foreign(&self, record: &ReleaseRecord) -> Option<TargetError> {
+        if self.config.adopt {
+            return None;
+        }
+        let release = &self.lease.release;
+        let owner = record.labels.get("slipway-deployment").map(String::as_str);
+        let mine = self.owner_label();
+        if !record.labels.contains_key("slipway-job") {
+            return Some(TargetError::permanent(format!(
+                "release {release} exists and was not made by Slipway (chart {}): set 'adopt: true' to take it over, \
+                 or choose another release_name",
+                record.chart
+            )));
+        }
+        (owner != Some(mine.as_str())).then(|| {
+            TargetError::permanent(format!(
+                "conflict: release {release} belongs to {}: choose another release_name or namespace",
+                owner.unwrap_or("somebody else")
+            ))
+        })
+    }
+
+    /// Whose releases this job may change: its deployment's, or those of jobs without one.
+    fn owner_label(&self) -> String {
+        self.job
+            .deployment_id
+            .map_or_else(|| "none".to_owned(), |id| id.to_string())
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("slipway-job".to_owned(), self.job.id.to_string()),
+            ("slipway-fence".to_owned(), self.lease.fence.to_string()),
+            ("slipway-deployment".to_owned(), self.owner_label()),
+        ])
+    }
+
+    /// What is left of this invocation for an operation, which ends well before it.
+    pub(super) fn helm_time(&self) -> Duration {
+        let whole = self.app.settings.invocation;
+        let spent = self.app.clock.now().since(self.began);
+        whole.saturating_sub(MARGIN.min(whole / 4)).saturating_sub(spent)
+    }
+
+    /// Whether too little is left of this invocation to begin anything; then another one goes on.
+    pub(super) fn is_spent(&self) -> bool {
+        let whole = self.app.settings.invocation;
+        self.helm_time() < LEAST.min(whole / 4)
+    }
+
+    /// What Helm gets, and the secrets in it. Values are rendered here and kept nowhere.
+    pub(super) async fn request(&self) -> Result<Result<Request, TargetError>, AppError> {
+        let Some(chart) = &self.work.chart else {
+            return Ok(Err(TargetError::transient("the chart has not been fetched yet")));
+        };
+        let Some(archive) = self.app.blobs.get(&chart.blob).await? else {
+            let message = format!("the copy of chart {} {} is gone", chart.name, chart.version);
+            return Ok(Err(TargetError::permanent(message)));
+        };
+        let Rendered {
+            params: values,
+            resolved,
+        } = match &self.work.context {
+            None => Rendered {
+                params: self.config.values.clone(),
+                resolved: Resolved::default(),
+            },
+            Some(context) => {
+                let rendered = self
+                    .app
+                    .render_with_secrets(&self.job.tenant, context, &self.config.values, &at_values())
+                    .await?;
+                match rendered {
+                    Ok(rendered) => rendered,
+                    Err(message) => return Ok(Err(TargetError::permanent(message))),
+                }
+            }
+        };
+        let blocked = check_values(&Value::Object(values.clone()));
+        if !blocked.is_empty() {
+            let list: Vec<String> = blocked.iter().map(ToString::to_string).collect();
+            return Ok(Err(TargetError::permanent(format!(
+                "Invalid Helm config: {}",
+                list.join("; ")
+            ))));
+        }
+        let request = ReleaseRequest {
+            release: self.lease.release.clone(),
+            chart: archive,
+            values,
+            labels: self.labels(),
+            deployment: self.job.deployment_id,
+            create_namespace: self.config.create_namespace,
+            crds: self.config.crds,
+            immutable: self.config.immutable,
+            adopt: self.config.adopt,
+            leftovers: self.work.leftovers.clone(),
+            time_limit: self.helm_time(),
+        };
+        Ok(Ok((request, resolved)))
+    }
+
+    /// Looks at the release before anything changes, and records that it begins; nothing if the job has ended or was
+    /// cancelled meanwhile.
+    async fn begin_with_record(
+        &mut self,
+    ) -> Result<Result<Option<Option<ReleaseRecord>>, TargetError>, AppError> {
+        let record = match self.target.record(&self.lease.release).await {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
+            return Ok(Err(error));
+        }
+        if self.work.first_install.is_none() {
+            let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
+            self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
+            self.work.apply_began = true;
+            // Known before anything is done, so that a crash in the middle is cleaned up.
+            if !self.record_work().await? {
+                return Ok(Ok(None));
+            }
+        }
+        Ok(Ok(Some(record)))
+    }
+
+    /// Records the job in mid-phase. False if it has ended or was cancelled meanwhile.
+    async fn record_work(&mut self) -> Result<bool, AppError> {
+        let mut session = self.app.store.session();
+        let saved = self.save(session.as_mut()).await?;
+        session.settle().await?;
+        Ok(saved && self.job.cancel.is_none())
+    }
+
+    /// What must be done to a release before its hooks run. Says what comes next if that is something else.
+    pub(super) async fn begin(&mut self) -> Result<Result<Option<Next>, TargetError>, AppError> {
+        let record = match self.begin_with_record().await? {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Ok(Some(self.interrupted()))),
+            Err(error) => return Ok(Err(error)),
+        };
+        match record {
+            Some(record) if self.config.operation == HelmOperation::Deploy => self.make_ready(&record).await,
+            Some(record) if self.config.operation == HelmOperation::Rollback => {
+                Ok(self.recover(&record).await.map(|()| None))
+            }
+            // An uninstall takes away whatever there is.
+            Some(_) | None => Ok(Ok(None)),
+        }
+    }
+
+    fn interrupted(&self) -> Next {
+        if self.job.cancel.is_some() {
+            Next::Go
+        } else {
+            Next::Ended
+        }
+    }
+
+    /// Has Helm change the cluster, unless this job already did.
+    pub(super) async fn apply(&mut self) -> Phase {
+        let record = match self.begin_with_record().await? {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Ok(self.interrupted())),
+            Err(error) => return Ok(Err(error)),
+        };
+        match self.config.operation {
+            HelmOperation::Deploy => self.deploy(record).await,
+            HelmOperation::Rollback => Ok(self.roll_back(record).await),
+            HelmOperation::Uninstall => Ok(self.uninstall().await),
+            HelmOperation::Test => {
+                self.job.phase = JobPhase::PostHooks;
+                Ok(Ok(Next::Go))
+            }
+        }
+    }
+
+    pub(super) fn is_mine(&self, record: &ReleaseRecord) -> bool {
+        record
+            .labels
+            .get("slipway-job")
+            .is_some_and(|job| *job == self.job.id.to_string())
+    }
+
+    /// Recovers what a dead writer left pending.
+    pub(super) async fn recover(&mut self, record: &ReleaseRecord) -> Result<(), TargetError> {
+        if record.status.is_pending() {
+            let done = self.target.recover(&self.lease.release, record.revision).await?;
+            self.tell_recovered(done);
+        }
+        Ok(())
+    }
+
+    fn tell_recovered(&mut self, done: String) {
+        tracing::info!(job = %self.job.id, release = %self.lease.release, done, "recovered a release");
+        self.work.recovered.push(done);
+        self.job
+            .metadata_
+            .insert("recovered".to_owned(), json!(self.work.recovered));
+    }
+
+    /// Makes a release that is not as Helm left it ready to be applied: an uninstall that was begun is finished, the
+    /// records of an install that never succeeded are deleted, and anything else that is pending is recovered.
+    async fn make_ready(
+        &mut self,
+        record: &ReleaseRecord,
+    ) -> Result<Result<Option<Next>, TargetError>, AppError> {
+        if record.status == ReleaseStatus::Uninstalling {
+            return Ok(self.finish_uninstall(record).await);
+        }
+        let never = !record.ever_deployed && record.status != ReleaseStatus::Uninstalled;
+        if !never {
+            return Ok(self.recover(record).await.map(|()| None));
+        }
+        // Without its record nothing else would know them.
+        self.work.leftovers.clone_from(&record.objects);
+        if !self.record_work().await? {
+            return Ok(Ok(Some(self.interrupted())));
+        }
+        match self.target.recover(&self.lease.release, record.revision).await {
+            Ok(done) => {
+                self.tell_recovered(done);
+                Ok(Ok(None))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn finish_uninstall(&mut self, record: &ReleaseRecord) -> Result<Option<Next>, TargetError> {
+        let request = UninstallRequest {
+            release: self.lease.release.clone(),
+            leftovers: record.objects.clone(),
+            namespace_of: None,
+            keep_record: false,
+            time_limit: self.helm_time(),
+        };
+        let gone = self.target.uninstall(&request).await?;
+        if !gone.remaining.is_empty() {
+            self.job.waiting_for = gone.remaining;
+            self.job.waiting_for.truncate(MOST_WAITS);
+            return Ok(Some(Next::Later(Duration::from_millis(500))));
+        }
+        self.tell_recovered(format!(
+            "the uninstall of release {} was left unfinished: it was finished, without its hooks, before the install",
+            self.lease.release
+        ));
+        Ok(None)
+    }
+
+    async fn deploy(&mut self, record: Option<ReleaseRecord>) -> Phase {
+        if let Some(record) = &record {
+            if self.is_mine(record) && record.status == ReleaseStatus::Deployed {
+                self.learn_hooks(&record.hooks);
+                self.applied(record.revision, record.objects.clone());
+                return Ok(Ok(Next::Go));
+            }
+            match self.make_ready(record).await? {
+                Ok(None) => {}
+                Ok(Some(next)) => return Ok(Ok(next)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let (request, resolved) = match self.request().await? {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(match self.target.apply(&request).await {
+            Ok(applied) => {
+                self.take_over(applied);
+                Ok(Next::Go)
+            }
+            Err(error) => Err(without_secrets(error, &resolved)),
+        })
+    }
+
+    async fn roll_back(&mut self, record: Option<ReleaseRecord>) -> Result<Next, TargetError> {
+        let release = self.lease.release.clone();
+        let (Some(record), Some(revision)) = (record, self.work.rollback_to) else {
+            let message = format!("release {release} does not exist: there is nothing to roll back");
+            return Err(TargetError::permanent(message));
+        };
+        if self.is_mine(&record) && record.status == ReleaseStatus::Deployed {
+            self.learn_hooks(&record.hooks);
+            self.applied(record.revision, record.objects);
+            return Ok(Next::Go);
+        }
+        self.recover(&record).await?;
+        let (labels, limit) = (self.labels(), self.helm_time());
+        let applied = self.target.rollback(&release, revision, &labels, limit).await?;
+        self.take_over(applied);
+        Ok(Next::Go)
+    }
+
+    fn take_over(&mut self, applied: AppliedRelease) {
+        self.learn_hooks(&applied.hooks);
+        if !applied.removed.is_empty() {
+            let removed: Vec<String> = applied.removed.iter().map(ToString::to_string).collect();
+            self.job
+                .metadata_
+                .insert("orphans_removed".to_owned(), json!(removed));
+        }
+        self.work.leftovers.clear();
+        self.applied(applied.revision, applied.objects);
+    }
+
+    fn applied(&mut self, revision: u32, objects: Vec<slipway_ports::ObjectReference>) {
+        self.work.revision = Some(revision);
+        self.work.objects = objects;
+        self.work.applied_at = Some(self.app.clock.now());
+        let first = self.work.first_install.unwrap_or_default();
+        self.job.metadata_.insert("revision".to_owned(), json!(revision));
+        self.job
+            .metadata_
+            .insert("first_install".to_owned(), json!(first));
+        self.job.waiting_for.clear();
+        self.job.phase = JobPhase::Watch;
+        if !self.config.wait {
+            self.after_ready();
+        }
+    }
+}

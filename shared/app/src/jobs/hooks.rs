@@ -1,0 +1,307 @@
+//! Hooks: one after another, each until it has ended, however many invocations that takes. Every step is recorded
+//! before the next one, so that a repeat creates nothing twice.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait};
+use slipway_ports::{HookEvent, HookRun, HookSet, HookSource, HookState, TargetError};
+
+use super::{
+    deploy_helm::{Next, Run},
+    phases::Phase,
+    work::{HookWork, Removal},
+};
+use crate::AppError;
+
+/// Most bytes of hooks' logs that a job keeps.
+const LOGS: usize = 16 << 10;
+
+/// How the hooks of an event stand.
+pub(super) enum Hooked {
+    /// They go on.
+    On(Next),
+    /// All have succeeded.
+    Succeeded,
+    /// One has failed; why.
+    Failed(String),
+}
+
+type Step = Result<Result<Hooked, TargetError>, AppError>;
+
+impl Run<'_> {
+    /// Whether anything runs at an event.
+    pub(super) fn has_hooks(&self, event: HookEvent) -> bool {
+        self.work.hook_events.contains(&event)
+    }
+
+    /// What runs before a change of this kind.
+    pub(super) fn event_before(&self, first_install: bool) -> HookEvent {
+        match self.config.operation {
+            HelmOperation::Deploy if first_install => HookEvent::PreInstall,
+            HelmOperation::Deploy => HookEvent::PreUpgrade,
+            HelmOperation::Rollback => HookEvent::PreRollback,
+            HelmOperation::Uninstall => HookEvent::PreDelete,
+            HelmOperation::Test => HookEvent::Test,
+        }
+    }
+
+    /// What runs after the change that this job made.
+    pub(super) fn event_after(&self) -> HookEvent {
+        match self.config.operation {
+            HelmOperation::Deploy if self.work.first_install == Some(true) => HookEvent::PostInstall,
+            HelmOperation::Deploy => HookEvent::PostUpgrade,
+            HelmOperation::Rollback => HookEvent::PostRollback,
+            HelmOperation::Uninstall => HookEvent::PostDelete,
+            HelmOperation::Test => HookEvent::Test,
+        }
+    }
+
+    /// The phase before the change.
+    pub(super) async fn pre_hooks(&mut self) -> Phase {
+        if self.work.hooks.is_none() {
+            match self.begin().await? {
+                Ok(Some(next)) => return Ok(Ok(next)),
+                Ok(None) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let event = self.event_before(self.work.first_install == Some(true));
+        let revision = match self.config.operation {
+            HelmOperation::Deploy => None,
+            HelmOperation::Rollback => self.work.rollback_to,
+            HelmOperation::Uninstall | HelmOperation::Test => self.work.revision,
+        };
+        let hooked = match self.run_hooks(event, revision).await? {
+            Ok(hooked) => hooked,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Ok(match hooked {
+            Hooked::On(next) => next,
+            Hooked::Succeeded => {
+                self.work.hooks = None;
+                self.job.waiting_for.clear();
+                self.job.phase = JobPhase::Apply;
+                Next::Go
+            }
+            Hooked::Failed(why) => self.stop(JobStatus::Failed, why, self.config.delete_on_failure),
+        }))
+    }
+
+    /// The phase after the change; for an uninstall also what is left to be done when its hooks have ended.
+    pub(super) async fn post_hooks(&mut self) -> Phase {
+        if self.work.removal == Removal::Rest {
+            return Ok(self.rest_of_uninstall().await);
+        }
+        let event = self.event_after();
+        let hooked = match self.run_hooks(event, self.work.revision).await? {
+            Ok(hooked) => hooked,
+            Err(error) => return Ok(Err(error)),
+        };
+        match hooked {
+            Hooked::On(next) => Ok(Ok(next)),
+            Hooked::Failed(why) => Ok(Ok(self.stop(
+                JobStatus::Failed,
+                why,
+                self.config.delete_on_failure,
+            ))),
+            Hooked::Succeeded => {
+                let log = self.work.hooks.take().map(|hooks| hooks.log).unwrap_or_default();
+                self.job.waiting_for.clear();
+                Ok(Ok(match self.config.operation {
+                    HelmOperation::Test => {
+                        self.job.result = self.result("tested");
+                        self.job.result.insert("log".to_owned(), json!(log));
+                        self.ended(JobStatus::Succeeded, None)
+                    }
+                    HelmOperation::Uninstall => {
+                        self.work.removal = Removal::Rest;
+                        Next::Go
+                    }
+                    HelmOperation::Deploy | HelmOperation::Rollback => {
+                        self.job.phase = JobPhase::Collect;
+                        Next::Go
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Does one thing for the hooks of an event: creates the next one, looks at the one that runs, or deletes what is
+    /// to be deleted when they have ended. They are those of `revision`, or of what is about to be applied.
+    pub(super) async fn run_hooks(&mut self, event: HookEvent, revision: Option<u32>) -> Step {
+        let mut hooks = match self.work.hooks.take() {
+            Some(hooks) if hooks.event == event => hooks,
+            _ => {
+                self.hook_set = None;
+                HookWork::of(event)
+            }
+        };
+        let outcome = self.hook_step(&mut hooks, revision).await;
+        self.work.hooks = Some(hooks);
+        outcome
+    }
+
+    async fn hook_step(&mut self, hooks: &mut HookWork, revision: Option<u32>) -> Step {
+        if let Some(failure) = hooks.failure.clone() {
+            return Ok(self
+                .delete_after_failure(hooks)
+                .await
+                .map(|()| Hooked::Failed(failure)));
+        }
+        if hooks.running.is_some() {
+            return Ok(self.look_at_hook(hooks).await);
+        }
+        if self.hook_set.is_none() {
+            self.hook_set = match self.find_hooks(hooks.event, revision).await? {
+                Ok(set) => Some(set),
+                Err(error) => return Ok(Err(error)),
+            };
+        }
+        let number = hooks.done.len();
+        let set = self
+            .hook_set
+            .as_ref()
+            .map(|set| (set.hooks.get(number).cloned(), &set.note));
+        Ok(match set {
+            Some((Some(hook), _)) => {
+                let run = HookRun {
+                    release: &self.lease.release,
+                    job: self.job.id,
+                    fence: self.lease.fence,
+                    deployment: self.job.deployment_id,
+                    event: hooks.event,
+                    number,
+                };
+                self.target.create_hook(run, &hook).await.map(|made| {
+                    hooks.running = Some(made);
+                    Hooked::On(Next::Go)
+                })
+            }
+            Some((None, note)) => {
+                if hooks.log.is_empty() {
+                    hooks.log.clone_from(note);
+                }
+                self.delete_after_success(hooks).await.map(|()| Hooked::Succeeded)
+            }
+            None => Ok(Hooked::Succeeded),
+        })
+    }
+
+    async fn find_hooks(
+        &self,
+        event: HookEvent,
+        revision: Option<u32>,
+    ) -> Result<Result<HookSet, TargetError>, AppError> {
+        let release = &self.lease.release;
+        if let Some(revision) = revision {
+            let source = HookSource::Revision(revision);
+            return Ok(self.target.hooks(release, event, source).await);
+        }
+        let (request, resolved) = match self.request().await? {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        let source = HookSource::Rendered(&request);
+        let found = self.target.hooks(release, event, source).await;
+        Ok(found.map_err(|error| super::phases::without_secrets(error, &resolved)))
+    }
+
+    async fn look_at_hook(&mut self, hooks: &mut HookWork) -> Result<Hooked, TargetError> {
+        let Some(running) = hooks.running.clone() else {
+            return Ok(Hooked::On(Next::Go));
+        };
+        let now = self.app.clock.now();
+        let deadline = self.deadline().unwrap_or(now);
+        let hold = self.app.settings.watch_hold.min(deadline.since(now));
+        let seen = self
+            .target
+            .observe_hook(&self.lease.release, &running, hold)
+            .await?;
+        let event = hooks.event;
+        Ok(match seen {
+            HookState::Succeeded { log } => {
+                if running.policies.log_succeeded {
+                    keep(&mut hooks.log, &format!("{}: Succeeded\n{log}", running.object));
+                }
+                hooks.done.push(running);
+                hooks.running = None;
+                self.job.waiting_for.clear();
+                self.work.diagnosis.clear();
+                Hooked::On(Next::Go)
+            }
+            HookState::Failed { reason, log } => {
+                let mut told = format!("the {event} hook {} failed: {reason}", running.object);
+                if !log.is_empty() {
+                    told = format!("{told}\n{log}");
+                }
+                hooks.failure = Some(told);
+                self.job.waiting_for.clear();
+                self.work.diagnosis.clear();
+                Hooked::On(Next::Go)
+            }
+            HookState::Running { wait, diagnosis } => {
+                self.job.waiting_for = vec![JobWait {
+                    message: match wait.message.as_str() {
+                        "" => format!("{event} hook"),
+                        told => format!("{event} hook; {told}"),
+                    },
+                    ..wait
+                }];
+                self.work.diagnosis = diagnosis;
+                Hooked::On(Next::Later(Duration::ZERO))
+            }
+        })
+    }
+
+    /// As Helm does, from the last to the first.
+    async fn delete_after_success(&self, hooks: &HookWork) -> Result<(), TargetError> {
+        for hook in hooks
+            .done
+            .iter()
+            .rev()
+            .filter(|hook| hook.policies.delete_succeeded)
+        {
+            self.target.delete_hook(hook).await?;
+        }
+        Ok(())
+    }
+
+    /// As Helm does: the one that failed, then those that had succeeded.
+    async fn delete_after_failure(&self, hooks: &HookWork) -> Result<(), TargetError> {
+        if let Some(failed) = hooks.running.as_ref().filter(|hook| hook.policies.delete_failed) {
+            self.target.delete_hook(failed).await?;
+        }
+        for hook in hooks.done.iter().filter(|hook| hook.policies.delete_succeeded) {
+            self.target.delete_hook(hook).await?;
+        }
+        Ok(())
+    }
+
+    /// The phase that comes when the change is done and ready.
+    pub(super) fn after_ready(&mut self) {
+        self.job.phase = if self.has_hooks(self.event_after()) {
+            JobPhase::PostHooks
+        } else {
+            JobPhase::Collect
+        };
+    }
+
+    /// Takes over what is known of an event's hooks.
+    pub(super) fn learn_hooks(&mut self, events: &BTreeSet<HookEvent>) {
+        self.work.hook_events.clone_from(events);
+    }
+}
+
+/// Adds to what is kept of logs; of too much, the end.
+fn keep(log: &mut String, more: &str) {
+    if !log.is_empty() {
+        log.push('\n');
+    }
+    log.push_str(more.trim_end());
+    let mut start = log.len().saturating_sub(LOGS);
+    while !log.is_char_boundary(start) {
+        start += 1;
+    }
+    log.drain(..start);
+}
