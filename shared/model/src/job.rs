@@ -7,8 +7,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    ClusterId, CrdPolicy, DeploymentId, ExecutionId, ImmutablePolicy, JobId, JsonMap, OutputSource, TenantId,
-    Timestamp,
+    ClusterId, CrdPolicy, DeploymentId, ExecutionId, HealthCheck, ImmutablePolicy, JobId, JsonMap,
+    OutputSource, TenantId, Timestamp,
 };
 
 /// What kind of work it is.
@@ -149,6 +149,9 @@ pub struct HelmJobConfig {
     /// Extractors of own outputs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, OutputSource>,
+    /// When custom resources are ready, where they do not say so by a `Ready` condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<HealthCheck>,
 }
 
 fn ten_minutes() -> u64 {

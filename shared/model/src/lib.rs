@@ -10,6 +10,7 @@ mod dag;
 mod deployment;
 mod event;
 mod execution;
+mod health;
 mod ids;
 mod job;
 mod message;
@@ -33,6 +34,7 @@ pub use execution::{
     AttemptRecord, Cancellation, Execution, ExecutionProgress, ExecutionStatus, Failure, StepProgress,
     StepRecord, StepStatus,
 };
+pub use health::HealthCheck;
 pub use ids::{ClusterId, DeploymentId, ExecutionId, InvalidId, JobId, TenantId};
 pub use job::{HelmJobConfig, HelmOperation, Job, JobPhase, JobStatus, JobType, JobWait};
 pub use message::{ExecutionLook, Message, Queue, UnreadableMessage};

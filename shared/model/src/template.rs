@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{DagSettings, JsonMap, OutputSource, Quantity, Retry};
+use crate::{DagSettings, HealthCheck, JsonMap, OutputSource, Quantity, Retry};
 
 /// A published template; immutable per (name, version).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -94,6 +94,9 @@ pub struct Component {
     /// The component's own outputs, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, OutputSource>,
+    /// When custom resources of its chart are ready, where they do not say so by a `Ready` condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<HealthCheck>,
     /// What is done with the chart's `crds/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<CrdPolicy>,

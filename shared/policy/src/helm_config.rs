@@ -26,7 +26,7 @@ pub enum ConfigCheck {
     Literal,
 }
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "chart_ref",
     "chart_version",
     "release_name",
@@ -42,7 +42,17 @@ const FIELDS: [&str; 15] = [
     "crds",
     "immutable",
     "outputs",
+    "health_checks",
 ];
+
+/// The fields of a health check.
+const HEALTH_CHECK: [&str; 5] = ["api_version", "kind", "current", "in_progress", "failed"];
+
+/// Most health checks of one release.
+const MAX_HEALTH_CHECKS: usize = 32;
+
+/// Most bytes of an expression of a health check.
+const MAX_HEALTH_EXPRESSION: usize = 2048;
 
 /// Everything that is wrong with a Helm job's `config`, all at once; empty if nothing is. A field that is `null`
 /// counts as absent. Which hosts charts may come from is for [`HostPolicy`](crate::HostPolicy) to say.
@@ -115,6 +125,55 @@ impl<'c> Checker<'c> {
                 "outputs",
                 "outputs must be an object of extractors by name".to_owned(),
             );
+        }
+        self.health_checks();
+    }
+
+    /// Their form; what the expressions say is for whoever evaluates them.
+    fn health_checks(&mut self) {
+        let Some(checks) = self.field("health_checks") else {
+            return;
+        };
+        let Value::Array(checks) = checks else {
+            let message = "health_checks must be a list of {api_version, kind, current, in_progress, failed}";
+            return self.error("health_checks", message.to_owned());
+        };
+        if checks.len() > MAX_HEALTH_CHECKS {
+            let message = format!(
+                "there are {} health_checks; at most {MAX_HEALTH_CHECKS} are allowed",
+                checks.len()
+            );
+            return self.error("health_checks", message);
+        }
+        for (index, check) in checks.iter().enumerate() {
+            let place = format!("health_checks[{index}]");
+            let Value::Object(check) = check else {
+                self.error(&place, "a health check must be an object".to_owned());
+                continue;
+            };
+            for key in check.keys().filter(|key| !HEALTH_CHECK.contains(&key.as_str())) {
+                let message = format!("unknown field; there are {}", HEALTH_CHECK.join(", "));
+                self.error(&format!("{place}.{key}"), message);
+            }
+            for field in HEALTH_CHECK {
+                let place = format!("{place}.{field}");
+                match check.get(field) {
+                    Some(Value::String(text)) if text.trim().is_empty() => {
+                        self.error(&place, format!("{field} must not be empty"));
+                    }
+                    Some(Value::String(text)) if text.len() > MAX_HEALTH_EXPRESSION => {
+                        let message = format!(
+                            "{field} has {} bytes; at most {MAX_HEALTH_EXPRESSION} are allowed",
+                            text.len()
+                        );
+                        self.error(&place, message);
+                    }
+                    Some(Value::String(_)) => {}
+                    None | Some(Value::Null) if ["in_progress", "failed"].contains(&field) => {}
+                    None | Some(Value::Null) => self.error(&place, format!("{field} is required")),
+                    Some(_) => self.error(&place, format!("{field} must be a text")),
+                }
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    Cluster, ClusterHealth, CrdPolicy, DeploymentId, ImmutablePolicy, JobWait, JsonMap, OutputSource,
-    TenantId,
+    Cluster, ClusterHealth, CrdPolicy, DeploymentId, HealthCheck, ImmutablePolicy, JobWait, JsonMap,
+    OutputSource, TenantId,
 };
 
 use crate::hooks::{Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook};
@@ -303,10 +303,12 @@ pub trait Target: Send + Sync {
     async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError>;
 
     /// Looks at the readiness of objects; holds a watch for up to `hold` and returns early on a change that matters.
+    /// The first of `health_checks` that is about an object's kind judges it.
     async fn observe(
         &self,
         release: &Release,
         objects: &[ObjectReference],
+        health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError>;
 

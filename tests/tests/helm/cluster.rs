@@ -89,7 +89,7 @@ pub(crate) fn read(release: &Release, what: &str) -> Value {
 /// Watches until everything is ready.
 pub(crate) async fn until_ready(target: &dyn Target, release: &Release, objects: &[ObjectReference]) {
     for _ in 0..LOOKS {
-        let observation = target.observe(release, objects, HOLD).await.unwrap();
+        let observation = target.observe(release, objects, &[], HOLD).await.unwrap();
         assert_eq!(observation.failed, None);
         if observation.ready {
             return;
@@ -107,7 +107,7 @@ pub(crate) async fn until_waiting(
 ) -> (String, String) {
     let mut seen = Vec::new();
     for _ in 0..LOOKS {
-        let observation = target.observe(release, objects, HOLD).await.unwrap();
+        let observation = target.observe(release, objects, &[], HOLD).await.unwrap();
         assert!(!observation.ready);
         match observation.waiting.first() {
             Some(wait) if wait.reason == reason => return (wait.to_string(), observation.diagnosis),

@@ -108,7 +108,7 @@ async fn lives_and_goes(renders: &Renders) {
     assert_eq!(record.chart, "demo-1.0.0");
     assert!(
         target
-            .observe(&first.release, &record.objects, Duration::ZERO)
+            .observe(&first.release, &record.objects, &[], Duration::ZERO)
             .await
             .unwrap()
             .ready

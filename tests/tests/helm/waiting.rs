@@ -117,7 +117,7 @@ spec:
     let failed = loop {
         assert!(looks.next().is_some(), "the job does not fail");
         let observation = target
-            .observe(&request.release, &applied.objects, HOLD)
+            .observe(&request.release, &applied.objects, &[], HOLD)
             .await
             .unwrap();
         assert!(!observation.ready);

@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) struct Definition;
 
-static PARAMS: [ParameterDefinition; 16] = [
+static PARAMS: [ParameterDefinition; 17] = [
     parameter("cluster_id", "Cluster", "cluster_ref", "Target cluster for deployment.", true),
     parameter("component_name", "Component", "string", "The template's component.", true),
     parameter("component_type", "Type", "string", "Slot type, such as `model` or `vector_db`.", true),
@@ -28,6 +28,13 @@ static PARAMS: [ParameterDefinition; 16] = [
     parameter("crds", "CRDs", "string", "`skip`, `create` or `apply`.", false),
     parameter("immutable", "Immutable Fields", "string", "`stop` or `recreate`.", false),
     parameter("adopt", "Adopt", "boolean", "Whether someone else's release may be taken over.", false),
+    parameter(
+        "health_checks",
+        "Health Checks",
+        "json",
+        "When custom resources without a Ready condition are ready: CEL expressions by kind.",
+        false,
+    ),
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {
@@ -86,7 +93,7 @@ impl Action for Definition {
         context.params.insert("chart_version".to_owned(), chart.version.into());
         let fields = [
             "chart_ref", "chart_version", "timeout", "wait", "create_namespace", "delete_on_failure", "crds",
-            "immutable", "adopt",
+            "immutable", "adopt", "health_checks",
         ];
         let config = config_of(&context, HelmOperation::Deploy, values, &fields).map(|mut config| {
             for (name, source) in outputs {

@@ -29,7 +29,7 @@ pub(crate) static OUTPUTS: [OutputDefinition; 6] = [
     OutputDefinition { name: "status", output_type: "string", description: "`deploying`, then `running`" },
 ];
 
-static PARAMS: [ParameterDefinition; 14] = [
+static PARAMS: [ParameterDefinition; 15] = [
     parameter("cluster_id", "Cluster", "cluster_ref", "Target cluster for deployment.", true),
     parameter(
         "chart_ref",
@@ -50,6 +50,13 @@ static PARAMS: [ParameterDefinition; 14] = [
     parameter("immutable", "Immutable Fields", "string", "`stop` or `recreate`.", false),
     parameter("adopt", "Adopt", "boolean", "Whether someone else's release may be taken over.", false),
     parameter("outputs", "Outputs", "json", "Extractors of further outputs, by name.", false),
+    parameter(
+        "health_checks",
+        "Health Checks",
+        "json",
+        "When custom resources without a Ready condition are ready: CEL expressions by kind.",
+        false,
+    ),
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {
@@ -81,7 +88,7 @@ impl Action for Definition {
     async fn run(&self, context: Context<'_>) -> Answer {
         let fields = [
             "chart_ref", "chart_version", "timeout", "wait", "create_namespace", "delete_on_failure", "crds",
-            "immutable", "adopt", "outputs",
+            "immutable", "adopt", "outputs", "health_checks",
         ];
         let values = unrendered_values(&context);
         let config = config_of(&context, HelmOperation::Deploy, values, &fields);

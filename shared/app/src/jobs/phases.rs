@@ -210,7 +210,11 @@ impl Run<'_> {
             .plus(Duration::from_secs(self.config.timeout))
             .min(self.deadline().unwrap_or(now));
         let hold = self.app.settings.watch_hold.min(deadline.since(now));
-        let seen = match self.target.observe(&release, &self.work.objects, hold).await {
+        let seen = match self
+            .target
+            .observe(&release, &self.work.objects, &self.config.health_checks, hold)
+            .await
+        {
             Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),
         };

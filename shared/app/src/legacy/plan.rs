@@ -113,7 +113,7 @@ impl App {
             ("timeout".to_owned(), json!(seconds.unwrap_or(READY_SECONDS))),
             ("outputs".to_owned(), json!(step.outputs)),
         ]);
-        for option in ["crds", "immutable", "adopt", "delete_on_failure"] {
+        for option in ["crds", "immutable", "adopt", "delete_on_failure", "health_checks"] {
             if let Some(value) = step.params.get(option) {
                 config.insert(option.to_owned(), value.clone());
             }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use slipway_model::{Cluster, ClusterHealth, JobWait, JsonMap, OutputSource, TenantId};
+use slipway_model::{Cluster, ClusterHealth, HealthCheck, JobWait, JsonMap, OutputSource, TenantId};
 use slipway_ports::{
     AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, Hook, HookEvent,
     HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, ObjectReference, Observation,
@@ -167,6 +167,7 @@ impl Target for FakeCluster {
         &self,
         release: &Release,
         _objects: &[ObjectReference],
+        _health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
         let ready = !self.cloud().stuck.contains(&release.name);

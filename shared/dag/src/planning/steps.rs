@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use slipway_model::{
-    CatalogEntry, ClusterId, Component, ComponentType, DagStep, JsonMap, Resources, RunCondition,
+    CatalogEntry, ClusterId, Component, ComponentType, DagStep, HealthCheck, JsonMap, Resources, RunCondition,
 };
 
 use super::{DeploymentInput, is_filled, reduction::reduce, release_name};
@@ -274,10 +274,31 @@ fn options(component: &Component, entry: Option<&CatalogEntry>) -> Vec<(&'static
             "delete_on_failure",
             component.delete_on_failure.map(|delete| json!(delete)),
         ),
+        (
+            "health_checks",
+            (!component.health_checks.is_empty()).then(|| literal_checks(&component.health_checks)),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
     .collect()
+}
+
+/// The checks as a step's parameter: what looks like an expression of ours in them is text.
+fn literal_checks(checks: &[HealthCheck]) -> Value {
+    let literal = |text: &String| literal(text);
+    checks
+        .iter()
+        .map(|check| {
+            json!(HealthCheck {
+                api_version: literal(&check.api_version),
+                kind: literal(&check.kind),
+                current: literal(&check.current),
+                in_progress: check.in_progress.as_ref().map(literal),
+                failed: check.failed.as_ref().map(literal),
+            })
+        })
+        .collect()
 }
 
 fn step(id: &str, action: &str, params: Value) -> DagStep {

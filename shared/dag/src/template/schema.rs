@@ -14,6 +14,14 @@ const CHART: Shape = Shape::Fields(&[
     optional("release_name", &Shape::Text),
 ]);
 
+const HEALTH_CHECKS: Shape = Shape::List(&Shape::Fields(&[
+    required("api_version", &Shape::Text),
+    required("kind", &Shape::Text),
+    required("current", &Shape::Text),
+    optional("in_progress", &Shape::Text),
+    optional("failed", &Shape::Text),
+]));
+
 const COMPONENT: &[Field] = &[
     required("name", &Shape::Text),
     optional("display_name", &Shape::Text),
@@ -39,6 +47,7 @@ const COMPONENT: &[Field] = &[
     optional("timeout_seconds", &Shape::Integer { min: 1, max: 86_400 }),
     optional("retry", &RETRY),
     optional("outputs", &OUTPUTS),
+    optional("health_checks", &HEALTH_CHECKS),
     optional("crds", &Shape::Choice(&["skip", "create", "apply"])),
     optional("immutable", &Shape::Choice(&["stop", "recreate"])),
     optional("adopt", &Shape::Boolean),

@@ -201,7 +201,7 @@ impl ClusterTarget {
             }
         }
         let seen = self
-            .observe_objects(release, std::slice::from_ref(object), Duration::ZERO)
+            .observe_objects(release, std::slice::from_ref(object), &[], Duration::ZERO)
             .await?;
         let wait = seen.waiting.into_iter().next().unwrap_or_else(|| JobWait {
             object: object.to_string(),

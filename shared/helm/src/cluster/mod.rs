@@ -16,7 +16,7 @@ mod uninstall;
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, OutputSource};
+use slipway_model::{ClusterHealth, HealthCheck, OutputSource};
 use slipway_ports::{
     AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
     HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, Target,
@@ -122,9 +122,10 @@ impl Target for ClusterTarget {
         &self,
         release: &Release,
         objects: &[ObjectReference],
+        health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
-        self.observe_objects(release, objects, hold).await
+        self.observe_objects(release, objects, health_checks, hold).await
     }
 
     async fn collect(

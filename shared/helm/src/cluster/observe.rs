@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use slipway_model::HealthCheck;
 use slipway_ports::{ObjectReference, Observation, Release, TargetError};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -26,6 +27,7 @@ impl ClusterTarget {
         &self,
         release: &Release,
         objects: &[ObjectReference],
+        _health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
         let end = Instant::now() + hold;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, OutputSource};
+use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, HealthCheck, OutputSource};
 use slipway_ports::{
     AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
     HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
@@ -369,6 +369,7 @@ impl Target for RenderTarget {
         &self,
         _release: &Release,
         _objects: &[ObjectReference],
+        _health_checks: &[HealthCheck],
         _hold: Duration,
     ) -> Result<Observation, TargetError> {
         Ok(Observation {
