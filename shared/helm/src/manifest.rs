@@ -85,6 +85,15 @@ impl Document {
         &self.text
     }
 
+    /// The same object with something changed in it.
+    pub(crate) fn with_object(&self, object: Value) -> Self {
+        let source = source_of(&self.text).map_or_else(String::new, |source| format!("# Source: {source}\n"));
+        Self {
+            text: format!("{source}{}", to_yaml(&object)),
+            object,
+        }
+    }
+
     /// Whether Helm runs it as a hook instead of keeping it.
     pub(crate) fn is_hook(&self) -> bool {
         annotation(&self.object, HOOK).is_some()

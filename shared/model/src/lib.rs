@@ -8,6 +8,7 @@ mod catalog;
 mod cluster;
 mod dag;
 mod deployment;
+mod drift;
 mod event;
 mod execution;
 mod health;
@@ -17,6 +18,7 @@ mod message;
 mod outcome;
 mod outputs;
 mod plan;
+mod preview;
 mod problem;
 mod template;
 mod time;
@@ -28,6 +30,9 @@ pub use dag::{Dag, DagSettings, DagStep, OnFailure, Retry, RunCondition};
 pub use deployment::{
     ComponentDeployment, ComponentStatus, Deployment, DeploymentOperation, DeploymentStatus, HistoryEntry,
     TemplateReference,
+};
+pub use drift::{
+    DriftIgnore, DriftKind, DriftSettings, DriftedField, DriftedObject, Orphan, OrphanKind, Orphans,
 };
 pub use event::{BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Event, EventType, LARGEST_EVENT};
 pub use execution::{
@@ -41,6 +46,7 @@ pub use message::{ExecutionLook, Message, Queue, UnreadableMessage};
 pub use outcome::{FailureKind, JobEnd, Outcome};
 pub use outputs::{OutputSource, OutputType};
 pub use plan::{CHUNK_SIZE, MAX_FAN_IN, MAX_FAN_OUT, Node, NodeKind, PlanChunk, Successor};
+pub use preview::{Danger, DangerKind, ObjectChange, ObjectPlan, ObjectRole};
 pub use problem::{FieldError, Problem, ProblemType};
 pub use template::{
     Chart, Component, ComponentType, CrdPolicy, ImmutablePolicy, OrderEntry, Parameter, ParameterType,

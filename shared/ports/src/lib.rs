@@ -7,6 +7,7 @@ mod chain;
 mod charts;
 mod clock;
 mod hooks;
+mod looking;
 mod outside;
 mod queue;
 mod secrets;
@@ -20,6 +21,7 @@ pub use clock::{Clock, Ids};
 pub use hooks::{
     Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,
 };
+pub use looking::{AppliedState, Managed, ManagedNamespace, ManagedRelease, PreviewRequest, ReleasePreview};
 pub use outside::{HttpAnswer, HttpCall, Outside, OutsideError};
 pub use queue::{DeadLetter, Delivery, QueueError, Receiver};
 pub use secrets::{SecretError, Secrets};

@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    Cluster, ClusterHealth, CrdPolicy, DeploymentId, HealthCheck, ImmutablePolicy, JobWait, JsonMap,
-    OutputSource, TenantId,
+    Cluster, ClusterHealth, CrdPolicy, DeploymentId, DriftedObject, HealthCheck, ImmutablePolicy, JobWait,
+    JsonMap, OutputSource, TenantId,
 };
 
 use crate::hooks::{Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook};
+use crate::looking::{AppliedState, Managed, PreviewRequest, ReleasePreview};
 
 /// A release by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -293,6 +294,17 @@ pub trait Target: Send + Sync {
 
     /// Renders against this cluster, as install or upgrade as it would be, and changes nothing.
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError>;
+
+    /// What applying would do, object by object: a dry run on the server where there is one. Changes nothing. What the
+    /// chart or the server refuses is an error or stands in `refused`.
+    async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError>;
+
+    /// Where the cluster differs from what was applied. Changes nothing; needs no Helm.
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError>;
+
+    /// What on the cluster is labelled as Slipway's, whoever's it is: a page of it, after the place where the one before
+    /// ended. Needs no Helm.
+    async fn managed(&self, after: Option<&str>) -> Result<Managed, TargetError>;
 
     /// Installs or upgrades without waiting for readiness and without hooks. When it fails, `record` tells what it left.
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError>;

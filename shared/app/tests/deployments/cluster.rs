@@ -9,12 +9,15 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use slipway_model::{Cluster, ClusterHealth, HealthCheck, JobWait, JsonMap, OutputSource, TenantId};
+use slipway_model::{
+    Cluster, ClusterHealth, DriftedObject, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan,
+    ObjectRole, OutputSource, TenantId,
+};
 use slipway_ports::{
-    AppliedRelease, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, Hook, HookEvent,
-    HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, ObjectReference, Observation,
-    PulledChart, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, SecretString, Target, TargetError,
-    UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, Hook,
+    HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference,
+    Observation, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRecord, ReleaseRequest,
+    ReleaseStatus, SecretString, Target, TargetError, UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -32,6 +35,10 @@ pub(crate) struct Cloud {
     pub(crate) log: Vec<String>,
     /// Releases whose objects stay for a while when they are uninstalled.
     pub(crate) lingering: BTreeSet<String>,
+    /// Release → what somebody else changed in it.
+    pub(crate) drift: BTreeMap<String, Vec<DriftedObject>>,
+    /// What is labelled as Slipway's.
+    pub(crate) managed: Managed,
     /// Whether no call reaches it.
     pub(crate) away: bool,
     /// Release and event, as in `demo-llm pre-install` → names of hooks, in order.
@@ -137,6 +144,55 @@ impl Target for FakeCluster {
             manifest_digest: format!("sha256:{:016x}", hasher.finish()),
             manifest,
         })
+    }
+
+    /// The values stand for the manifest, and secrets in them are not hidden: that is the target's own test.
+    async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError> {
+        let wanted = request.release;
+        let checked = self.check(wanted).await?;
+        let cloud = self.cloud();
+        let name = &wanted.release.name;
+        let change = match cloud.installed.get(name) {
+            None => ObjectChange::Create,
+            Some(values) if *values == wanted.values => ObjectChange::Unchanged,
+            Some(_) => ObjectChange::Change,
+        };
+        let object = object(&wanted.release);
+        Ok(ReleasePreview {
+            revision: cloud.revisions.get(name).map(|(revision, _)| *revision),
+            exists: change != ObjectChange::Create,
+            objects: vec![ObjectPlan {
+                api_version: object.api_version,
+                kind: object.kind,
+                namespace: object.namespace,
+                name: object.name,
+                change,
+                role: ObjectRole::Object,
+                reason: None,
+                diff: None,
+                dangers: Vec::new(),
+            }],
+            refused: cloud.broken.get(name).cloned().into_iter().collect(),
+            notes: Vec::new(),
+            manifest_digest: checked.manifest_digest,
+            manifest: checked.manifest,
+        })
+    }
+
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+        let cloud = self.cloud();
+        match cloud.away {
+            true => Err(TargetError::transient("no route to host")),
+            false => Ok(cloud
+                .drift
+                .get(&applied.release.name)
+                .cloned()
+                .unwrap_or_default()),
+        }
+    }
+
+    async fn managed(&self, _after: Option<&str>) -> Result<Managed, TargetError> {
+        Ok(self.cloud().managed.clone())
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {

@@ -6,7 +6,7 @@ mod kubeconfig;
 mod requests;
 
 pub use kubeconfig::check_kubeconfig;
-pub(crate) use requests::{PatchKind, encode};
+pub(crate) use requests::{PatchKind, Refusal, encode};
 
 use std::{sync::Arc, time::Duration};
 

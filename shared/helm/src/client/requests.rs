@@ -23,6 +23,15 @@ pub(crate) enum PatchKind {
     Apply,
 }
 
+/// Why the server does not take an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// HTTP status.
+    pub(crate) code: u16,
+    /// In the server's words.
+    pub(crate) message: String,
+}
+
 impl Kubernetes {
     /// The address of the API server.
     pub(crate) fn server(&self) -> &str {
@@ -121,6 +130,55 @@ impl Kubernetes {
         self.send(Method::PATCH, &full, "application/apply-patch+yaml", Some(object))
             .await
             .map_err(|error| self.error(&format!("create {path}"), &error))
+    }
+
+    /// What server-side apply as `manager` would make of an object, without doing it; `force` takes over fields that
+    /// others own, and lets fields pass that the server does not know. The inner error is the server's refusal of this object.
+    pub(crate) async fn dry_run(
+        &self,
+        path: &str,
+        manager: &str,
+        force: bool,
+        object: &Value,
+    ) -> Result<Result<Value, Refusal>, TargetError> {
+        let validation = if force { "Ignore" } else { "Strict" };
+        let path =
+            format!("{path}?dryRun=All&fieldManager={manager}&force={force}&fieldValidation={validation}");
+        let answer = self
+            .send(Method::PATCH, &path, "application/apply-patch+yaml", Some(object))
+            .await;
+        match answer {
+            Ok(result) => Ok(Ok(result)),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422) => {
+                Ok(Err(Refusal {
+                    code: status.code,
+                    message: status.message.clone(),
+                }))
+            }
+            Err(error) => Err(self.error(&format!("try a change of {path}"), &error)),
+        }
+    }
+
+    /// One page of the metadata of objects, after the place where the page before ended, and where the next begins.
+    pub(crate) async fn page_of_metadata(
+        &self,
+        path: &str,
+        query: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>), TargetError> {
+        let mut full = format!("{path}?limit={PAGE}&{query}");
+        if let Some(after) = after {
+            let _ = write!(full, "&continue={}", encode(after));
+        }
+        let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let answer = self.send_accepting(Method::GET, &full, "", None, accept).await;
+        let mut page = absent_is_none(answer, &format!("list {path}"), self)?.unwrap_or_default();
+        let items = match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        };
+        let next = page.pointer("/metadata/continue").and_then(Value::as_str);
+        Ok((items, next.filter(|next| !next.is_empty()).map(str::to_owned)))
     }
 
     /// Deletes an object; one that is absent is no error.

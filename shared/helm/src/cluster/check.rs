@@ -10,6 +10,21 @@ use crate::{
     release::{LARGEST_RECORD, Payload, stored_size},
 };
 
+/// A chart's objects.
+pub(super) struct Rendered {
+    /// What the templates render, hooks included.
+    pub(super) documents: Vec<Document>,
+    /// What stands in `crds/`, unless it is to be skipped.
+    pub(super) definitions: Vec<Document>,
+}
+
+impl Rendered {
+    /// Everything, in the order of the manifest.
+    pub(super) fn all(&self) -> Vec<Document> {
+        [self.documents.as_slice(), &self.definitions].concat()
+    }
+}
+
 impl ClusterTarget {
     /// `helm upgrade --install --dry-run=server`: the release's history decides whether it is an install or an upgrade,
     /// and `lookup` and the capabilities are the cluster's. It works also while the namespace does not exist yet.
@@ -17,6 +32,12 @@ impl ClusterTarget {
         &self,
         request: &ReleaseRequest,
     ) -> Result<CheckedRelease, TargetError> {
+        let rendered = self.rendered(request).await?;
+        self.summary(request, &rendered.all()).await
+    }
+
+    /// What would be applied, hooks and the chart's definitions included.
+    pub(super) async fn rendered(&self, request: &ReleaseRequest) -> Result<Rendered, TargetError> {
         let chart = checked_chart(request)?;
         let mut documents;
         match self.dry_run(request).await {
@@ -31,10 +52,14 @@ impl ClusterTarget {
             }
             Err(error) => return Err(error),
         }
+        let mut definitions = Vec::new();
         if request.crds != CrdPolicy::Skip {
-            documents.extend(super::definitions::parse(&chart.crds)?);
+            definitions = super::definitions::parse(&chart.crds)?;
         }
-        self.summary(request, &documents).await
+        Ok(Rendered {
+            documents,
+            definitions,
+        })
     }
 
     /// What Helm would record.

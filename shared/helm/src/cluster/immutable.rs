@@ -21,10 +21,15 @@ const MARKS: &[&str] = &[
 
 const PREFIX: &str = "server-side apply failed for object ";
 
+/// Whether these are the server's words for a field that cannot change.
+pub(super) fn is_about_immutable_field(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    MARKS.iter().any(|mark| lower.contains(mark))
+}
+
 /// The object whose immutable field would change.
 pub(super) fn immutable_object(message: &str, release: &Release) -> Option<ObjectReference> {
-    let lower = message.to_lowercase();
-    if !MARKS.iter().any(|mark| lower.contains(mark)) {
+    if !is_about_immutable_field(message) {
         return None;
     }
     if let Some(start) = message.find(PREFIX) {

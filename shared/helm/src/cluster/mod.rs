@@ -3,24 +3,29 @@
 mod apply;
 mod check;
 mod definitions;
+mod drift;
 mod hooks;
 mod immutable;
 mod inhabitants;
 mod inspect;
+mod managed;
 mod namespace;
 mod observe;
 mod orphans;
+mod preview;
 mod rollback;
 mod uninstall;
+
+pub(crate) use preview::{blanked, compared, run};
 
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, HealthCheck, OutputSource};
+use slipway_model::{ClusterHealth, DriftedObject, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
-    HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, Target,
-    TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet,
+    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
+    ReleasePreview, ReleaseRecord, ReleaseRequest, Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
@@ -78,6 +83,18 @@ impl Target for ClusterTarget {
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
         self.check_request(request).await
+    }
+
+    async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError> {
+        self.preview_request(request).await
+    }
+
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+        self.find_drift(applied).await
+    }
+
+    async fn managed(&self, after: Option<&str>) -> Result<Managed, TargetError> {
+        self.kubernetes.managed(after).await
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {

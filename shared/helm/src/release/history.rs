@@ -23,6 +23,11 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
+    /// The deployment that it was made for, as its label says.
+    pub(crate) fn deployment(&self) -> Option<&str> {
+        self.labels.get("slipway-deployment").map(String::as_str)
+    }
+
     fn of_metadata(object: &Value) -> Option<Self> {
         let labels = object
             .pointer("/metadata/labels")?

@@ -4,6 +4,6 @@ mod history;
 mod payload;
 mod rollback;
 
-pub(crate) use history::word;
-pub(crate) use payload::{LARGEST_RECORD, Payload, stored_size};
+pub(crate) use history::{Revision, word};
+pub(crate) use payload::{LARGEST_RECORD, Payload, status_of, stored_size};
 pub(crate) use rollback::rollback_target;

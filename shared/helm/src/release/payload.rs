@@ -73,6 +73,11 @@ impl Payload {
         parse(self.manifest())
     }
 
+    /// The value at a JSON pointer into the values that the revision was given.
+    pub(crate) fn given_value(&self, pointer: &str) -> Option<&Value> {
+        self.0.get("config")?.pointer(pointer)
+    }
+
     /// The hooks.
     pub(crate) fn hooks(&self) -> Result<Vec<Document>, TargetError> {
         let mut hooks = Vec::new();

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod disk;
+mod preview;
 mod shelf;
 mod target;
 

@@ -6,11 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, HealthCheck, OutputSource};
+use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, DriftedObject, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet, HookSource,
-    HookState, MadeHook, ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
-    Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet,
+    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
+    ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, Target, TargetError, UninstallRequest,
+    Uninstalled,
 };
 
 use super::shelf::{Record, RenderStore, Shelf};
@@ -57,7 +58,7 @@ impl RenderTarget {
     }
 
     /// `helm template`, as install or upgrade as it would be.
-    async fn render(
+    pub(super) async fn render(
         &self,
         request: &ReleaseRequest,
         chart: &CheckedArchive,
@@ -86,6 +87,21 @@ impl RenderTarget {
             documents.extend(definitions);
         }
         Ok(documents)
+    }
+
+    /// All revisions, newest first.
+    pub(super) async fn history(&self, release: &Release) -> Result<Vec<Record>, TargetError> {
+        self.shelf.history(release).await
+    }
+
+    /// The objects of a revision, as they were kept.
+    pub(super) async fn kept_documents(
+        &self,
+        release: &Release,
+        revision: u32,
+    ) -> Result<Vec<Document>, TargetError> {
+        let text = self.shelf.manifest(release, revision).await?;
+        manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))
     }
 
     async fn set_status(
@@ -177,9 +193,7 @@ impl RenderTarget {
             .ok_or_else(|| {
                 TargetError::permanent(format!("release {release} does not exist on this render target"))
             })?;
-        let text = self.shelf.manifest(release, newest.revision).await?;
-        let documents =
-            manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
+        let documents = self.kept_documents(release, newest.revision).await?;
         Ok((newest, documents))
     }
 }
@@ -231,6 +245,20 @@ impl Target for RenderTarget {
             manifest_digest: manifest::digest(whole.as_bytes()),
             manifest: preview(&documents),
         })
+    }
+
+    async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError> {
+        self.preview_request(request).await
+    }
+
+    /// Nobody changes what is only rendered.
+    async fn drift(&self, _applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    /// What is kept here is nobody else's.
+    async fn managed(&self, _after: Option<&str>) -> Result<Managed, TargetError> {
+        Ok(Managed::default())
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {

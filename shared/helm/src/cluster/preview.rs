@@ -1,0 +1,473 @@
+//! What applying a release would do, asked from the server without doing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+use slipway_model::{CrdPolicy, Danger, DangerKind, ImmutablePolicy, ObjectChange, ObjectPlan, ObjectRole};
+use slipway_ports::{
+    ExposeSecret as _, ObjectReference, PreviewRequest, ReleasePreview, ReleaseStatus, TargetError,
+};
+
+use super::{
+    CONCURRENCY, ClusterTarget,
+    drift::{HELM, as_helm_applies, identity},
+    immutable::is_about_immutable_field,
+};
+use crate::{
+    client::{Refusal, encode},
+    difference::{Hidden, dangers, unified, wanted_part},
+    manifest::{self, Document, HOOK, annotation, preview, text_at},
+    release::Payload,
+};
+
+/// What was found about one object: how it would change, and why the server would refuse that.
+pub(crate) struct Looked {
+    pub(crate) plan: ObjectPlan,
+    pub(crate) refused: Option<String>,
+    pub(crate) note: Option<String>,
+}
+
+/// What every look needs.
+struct Surroundings<'a> {
+    request: &'a PreviewRequest<'a>,
+    hidden: &'a Hidden,
+    /// Objects of the revision that Helm compares with.
+    applied: &'a BTreeMap<(String, String, String, String), Value>,
+    /// Whether the namespace is there.
+    namespace: bool,
+}
+
+impl ClusterTarget {
+    pub(super) async fn preview_request(
+        &self,
+        request: &PreviewRequest<'_>,
+    ) -> Result<ReleasePreview, TargetError> {
+        let wanted = request.release;
+        let release = &wanted.release;
+        let rendered = self.rendered(wanted).await?;
+        let revisions = self.kubernetes.revisions(release).await?;
+        let present = revisions
+            .iter()
+            .find(|revision| revision.status == ReleaseStatus::Deployed)
+            .or(revisions.first());
+        let present = match present {
+            Some(revision) => Some(self.kubernetes.payload(release, revision.number).await?),
+            None => None,
+        };
+        let hidden = hidden(request, present.as_ref());
+        let mut applied = BTreeMap::new();
+        for document in present
+            .iter()
+            .map(Payload::documents)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat()
+        {
+            let mut reference = [document.reference(&release.namespace)];
+            self.kubernetes.settle_namespaces(&mut reference).await?;
+            applied.insert(identity(&reference[0]), document.object);
+        }
+        let path = format!("/api/v1/namespaces/{}", encode(&release.namespace));
+        let surroundings = Surroundings {
+            request,
+            hidden: &hidden,
+            applied: &applied,
+            namespace: self.kubernetes.get(&path).await?.is_some(),
+        };
+        let exists = revisions.iter().any(|revision| {
+            matches!(
+                revision.status,
+                ReleaseStatus::Deployed | ReleaseStatus::Superseded
+            )
+        });
+
+        let mut looked = Vec::new();
+        if !surroundings.namespace {
+            looked.push(new_namespace(&release.namespace, wanted.create_namespace));
+        }
+        for document in &rendered.definitions {
+            looked.push(self.look_at_definition(&surroundings, document).await?);
+        }
+        let all = rendered.all();
+        let (hooks, kept): (Vec<Document>, Vec<Document>) =
+            rendered.documents.into_iter().partition(Document::is_hook);
+        let mut references: Vec<ObjectReference> = kept
+            .iter()
+            .map(|document| document.reference(&release.namespace))
+            .collect();
+        self.kubernetes.settle_namespaces(&mut references).await?;
+        let here: BTreeSet<_> = references.iter().map(identity).collect();
+        let pairs: Vec<(Document, ObjectReference)> = kept.into_iter().zip(references).collect();
+        let objects: Vec<Looked> = stream::iter(pairs)
+            .map(|(document, reference)| self.look_at_object(&surroundings, document, reference))
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        looked.extend(objects);
+        for (key, object) in &applied {
+            if !here.contains(key) {
+                looked.extend(self.look_at_deleted(&surroundings, object, key).await?);
+            }
+        }
+        looked.extend(
+            hooks
+                .iter()
+                .filter_map(|hook| run(hook, exists, &release.namespace, &hidden)),
+        );
+
+        let mut notes: Vec<String> = Vec::new();
+        if !surroundings.namespace {
+            notes.push(format!(
+                "namespace '{}' is not there yet: what is created in it is shown as it was rendered",
+                release.namespace
+            ));
+        }
+        let mut refused = Vec::new();
+        let mut objects = Vec::new();
+        for one in looked {
+            refused.extend(one.refused);
+            notes.extend(one.note);
+            objects.push(one.plan);
+        }
+        let whole: String = all.iter().map(Document::text).collect();
+        Ok(ReleasePreview {
+            revision: revisions.first().map(|newest| newest.number),
+            exists,
+            objects,
+            refused: refused.iter().map(|sentence| hide(&hidden, sentence)).collect(),
+            notes: notes.iter().map(|sentence| hide(&hidden, sentence)).collect(),
+            manifest_digest: manifest::digest(whole.as_bytes()),
+            manifest: blanked(&all, &hidden),
+        })
+    }
+
+    async fn look_at_object(
+        &self,
+        around: &Surroundings<'_>,
+        document: Document,
+        reference: ObjectReference,
+    ) -> Result<Looked, TargetError> {
+        let release = &around.request.release.release;
+        let object = as_helm_applies(&document.object, release);
+        let created = || {
+            compared(
+                around.hidden,
+                &reference,
+                ObjectChange::Create,
+                None,
+                Some(&document.object),
+            )
+        };
+        let path = self.kubernetes.path_of(&reference).await?;
+        let (Some(path), true) = (path, around.namespace || reference.namespace.is_empty()) else {
+            return Ok(Looked::plain(created()));
+        };
+        let live = self.kubernetes.get(&path).await?;
+        let tried = self.kubernetes.dry_run(&path, HELM, false, &object).await?;
+        Ok(match (live, tried) {
+            (None, Ok(_)) => Looked::plain(created()),
+            // Of another namespace that is not there either, or made by this release.
+            (None, Err(refusal)) if refusal.code == 404 => Looked::plain(created()),
+            (None, Err(refusal)) => refused(created(), &reference, &refusal),
+            (Some(live), Ok(result)) => {
+                let (before, after) = (wanted_part(&live), wanted_part(&result));
+                let change = if before == after {
+                    ObjectChange::Unchanged
+                } else {
+                    ObjectChange::Change
+                };
+                Looked::plain(compared(
+                    around.hidden,
+                    &reference,
+                    change,
+                    Some(&before),
+                    Some(&after),
+                ))
+            }
+            (Some(live), Err(refusal)) => not_taken(around, &reference, &document, &live, &refusal),
+        })
+    }
+
+    /// A definition of `crds/`, which Slipway applies itself.
+    async fn look_at_definition(
+        &self,
+        around: &Surroundings<'_>,
+        document: &Document,
+    ) -> Result<Looked, TargetError> {
+        let reference = document.reference("");
+        let mut plan = compared(
+            around.hidden,
+            &reference,
+            ObjectChange::Create,
+            None,
+            Some(&document.object),
+        );
+        let mut refusal = None;
+        if let Some(path) = self.kubernetes.path_of(&reference).await?
+            && let Some(live) = self.kubernetes.get(&path).await?
+        {
+            plan = compared(
+                around.hidden,
+                &reference,
+                ObjectChange::Unchanged,
+                Some(&live),
+                Some(&live),
+            );
+            if around.request.release.crds == CrdPolicy::Apply {
+                match self
+                    .kubernetes
+                    .dry_run(&path, "slipway", true, &document.object)
+                    .await?
+                {
+                    Ok(result) => {
+                        let (before, after) = (wanted_part(&live), wanted_part(&result));
+                        if before != after {
+                            let (before, after) = (Some(&before), Some(&after));
+                            plan = compared(around.hidden, &reference, ObjectChange::Change, before, after);
+                        }
+                    }
+                    Err(refused) => refusal = Some(format!("{reference}: {}", refused.message)),
+                }
+            } else {
+                plan.reason = Some("it is there, and crds: create leaves it as it is".to_owned());
+            }
+        }
+        plan.role = ObjectRole::Definition;
+        Ok(Looked {
+            plan,
+            refused: refusal,
+            note: None,
+        })
+    }
+
+    /// An object that the present revision has and the new one has not: Helm deletes it, unless it says that it stays.
+    async fn look_at_deleted(
+        &self,
+        around: &Surroundings<'_>,
+        object: &Value,
+        (_, kind, namespace, name): &(String, String, String, String),
+    ) -> Result<Option<Looked>, TargetError> {
+        let reference = ObjectReference {
+            api_version: text_at(object, "/apiVersion").to_owned(),
+            kind: kind.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let Some(path) = self.kubernetes.path_of(&reference).await? else {
+            return Ok(None);
+        };
+        let Some(live) = self.kubernetes.get(&path).await? else {
+            return Ok(None);
+        };
+        if annotation(&live, "helm.sh/resource-policy").or(annotation(object, "helm.sh/resource-policy"))
+            == Some("keep")
+        {
+            let mut plan = compared(
+                around.hidden,
+                &reference,
+                ObjectChange::Unchanged,
+                Some(&live),
+                Some(&live),
+            );
+            plan.reason =
+                Some("the chart does not have it any more; helm.sh/resource-policy keeps it".to_owned());
+            return Ok(Some(Looked::plain(plan)));
+        }
+        let mut plan = compared(
+            around.hidden,
+            &reference,
+            ObjectChange::Delete,
+            Some(object),
+            None,
+        );
+        plan.reason = Some("the chart does not have it any more".to_owned());
+        if kind == "CustomResourceDefinition" {
+            let count = self.resources_of(&live).await?;
+            plan.dangers.push(Danger::new(
+                DangerKind::Definition,
+                format!("{reference} has {count} custom resources on the cluster"),
+            ));
+        }
+        Ok(Some(Looked::plain(plan)))
+    }
+
+    /// How many custom resources there are of a definition.
+    async fn resources_of(&self, definition: &Value) -> Result<usize, TargetError> {
+        let version = definition
+            .pointer("/status/storedVersions/0")
+            .and_then(Value::as_str)
+            .unwrap_or("v1");
+        let path = format!(
+            "/apis/{}/{version}/{}",
+            text_at(definition, "/spec/group"),
+            text_at(definition, "/spec/names/plural")
+        );
+        Ok(self.kubernetes.list_metadata(&path, "").await?.len())
+    }
+}
+
+impl Looked {
+    pub(crate) fn plain(plan: ObjectPlan) -> Self {
+        Self {
+            plan,
+            refused: None,
+            note: None,
+        }
+    }
+}
+
+fn refused(plan: ObjectPlan, reference: &ObjectReference, refusal: &Refusal) -> Looked {
+    Looked {
+        plan,
+        refused: Some(format!("{reference}: {}", refusal.message)),
+        note: None,
+    }
+}
+
+/// What becomes of an object that is there and that the server does not change as asked.
+fn not_taken(
+    around: &Surroundings<'_>,
+    reference: &ObjectReference,
+    document: &Document,
+    live: &Value,
+    refusal: &Refusal,
+) -> Looked {
+    // What somebody wrote says more than what the server made of it.
+    let before = around
+        .applied
+        .get(&identity(reference))
+        .cloned()
+        .unwrap_or_else(|| wanted_part(live));
+    let planned = |change| {
+        compared(
+            around.hidden,
+            reference,
+            change,
+            Some(&before),
+            Some(&document.object),
+        )
+    };
+    if is_about_immutable_field(&refusal.message) {
+        let mut looked = Looked::plain(planned(ObjectChange::Replace));
+        looked.plan.reason = Some(refusal.message.clone()).map(|text| hide(around.hidden, &text));
+        if reference.kind == "PersistentVolumeClaim" {
+            looked.refused = Some(format!(
+                "{reference}: {}; a volume claim is never replaced",
+                refusal.message
+            ));
+        } else if around.request.release.immutable == ImmutablePolicy::Stop {
+            looked.refused = Some(format!(
+                "{reference}: {}; it would have to be deleted and created again: set immutable: recreate to allow it",
+                refusal.message
+            ));
+        }
+        return looked;
+    }
+    let mut looked = refused(planned(ObjectChange::Change), reference, refusal);
+    if refusal.code == 400 && refusal.message.contains("dry run") {
+        // An admission webhook with effects of its own is not asked in a dry run, and the server says so.
+        looked.note = looked
+            .refused
+            .take()
+            .map(|why| format!("{why}; shown as it was rendered"));
+        if before == document.object {
+            looked.plan.change = ObjectChange::Unchanged;
+        }
+    }
+    looked
+}
+
+/// The plan of an object, with its diff and what is dangerous about it.
+pub(crate) fn compared(
+    hidden: &Hidden,
+    reference: &ObjectReference,
+    change: ObjectChange,
+    before: Option<&Value>,
+    after: Option<&Value>,
+) -> ObjectPlan {
+    let diff = (change != ObjectChange::Unchanged).then(|| {
+        let (before, after) = hidden.pair(before, after);
+        unified(before.as_ref(), after.as_ref())
+    });
+    ObjectPlan {
+        api_version: reference.api_version.clone(),
+        kind: reference.kind.clone(),
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone(),
+        change,
+        role: ObjectRole::Object,
+        reason: None,
+        diff: diff.filter(|diff| !diff.is_empty()),
+        dangers: dangers(change, before, after),
+    }
+}
+
+fn new_namespace(name: &str, may_create: bool) -> Looked {
+    let plan = ObjectPlan {
+        api_version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        namespace: String::new(),
+        name: name.to_owned(),
+        change: ObjectChange::Create,
+        role: ObjectRole::Namespace,
+        reason: None,
+        diff: None,
+        dangers: Vec::new(),
+    };
+    Looked {
+        plan,
+        refused: (!may_create)
+            .then(|| format!("namespace '{name}' does not exist: create it, or set create_namespace")),
+        note: None,
+    }
+}
+
+/// A hook that this change runs; none for one that runs at another time.
+pub(crate) fn run(hook: &Document, is_upgrade: bool, namespace: &str, hidden: &Hidden) -> Option<Looked> {
+    let mine = if is_upgrade {
+        ["pre-upgrade", "post-upgrade"]
+    } else {
+        ["pre-install", "post-install"]
+    };
+    let events: Vec<&str> = annotation(&hook.object, HOOK)?
+        .split(',')
+        .map(str::trim)
+        .filter(|event| mine.contains(event))
+        .collect();
+    if events.is_empty() {
+        return None;
+    }
+    let reference = hook.reference(namespace);
+    let mut plan = compared(hidden, &reference, ObjectChange::Create, None, Some(&hook.object));
+    plan.change = ObjectChange::Run;
+    plan.role = ObjectRole::Hook;
+    plan.reason = Some(format!("hook: {}", events.join(", ")));
+    Some(Looked::plain(plan))
+}
+
+/// What no answer may hold: secrets as they are, and what was made of secrets when the present revision was applied.
+fn hidden(request: &PreviewRequest<'_>, present: Option<&Payload>) -> Hidden {
+    let now = request.secrets.iter().map(|secret| secret.expose_secret());
+    let then = request.secret_values.iter().filter_map(|pointer| {
+        let value = present?.given_value(pointer)?;
+        value.as_str()
+    });
+    Hidden::of(now.chain(then))
+}
+
+/// A sentence of the server's, which may repeat a value.
+fn hide(hidden: &Hidden, sentence: &str) -> String {
+    hidden.hide(sentence)
+}
+
+/// The manifest with everything blanked that came from secrets.
+pub(crate) fn blanked(documents: &[Document], hidden: &Hidden) -> String {
+    if hidden.is_empty() {
+        return preview(documents);
+    }
+    let blanked: Vec<Document> = documents
+        .iter()
+        .map(|document| document.with_object(hidden.blank(&document.object)))
+        .collect();
+    preview(&blanked)
+}
