@@ -11,6 +11,7 @@ mod changes;
 mod command_line;
 mod dead_letters;
 mod events;
+mod hooks;
 mod jobs;
 mod killed;
 mod legacy;

@@ -79,7 +79,7 @@ impl Run<'_> {
         Ok(Ok(match hooked {
             Hooked::On(next) => next,
             Hooked::Succeeded => {
-                self.work.hooks = None;
+                // How far they are stays: it is recorded before the phase is, and a crash may come in between.
                 self.job.waiting_for.clear();
                 self.job.phase = JobPhase::Apply;
                 Next::Go
@@ -106,7 +106,7 @@ impl Run<'_> {
                 self.config.delete_on_failure,
             ))),
             Hooked::Succeeded => {
-                let log = self.work.hooks.take().map(|hooks| hooks.log).unwrap_or_default();
+                let log = self.work.hooks.as_ref().map(|hooks| hooks.log.clone());
                 self.job.waiting_for.clear();
                 Ok(Ok(match self.config.operation {
                     HelmOperation::Test => {

@@ -49,6 +49,10 @@ pub(crate) struct Cloud {
     pub(crate) failing: BTreeSet<String>,
     /// What was created of hooks and not deleted: their run → their names.
     pub(crate) made: BTreeMap<String, String>,
+    /// How long a check takes.
+    pub(crate) checking: Duration,
+    /// How long Helm was allowed to take for each check and apply.
+    pub(crate) limits: Vec<(&'static str, Duration)>,
     /// Revisions that were marked failed, and why.
     pub(crate) marked: Vec<String>,
     /// Why it does not answer.
@@ -135,6 +139,12 @@ impl Target for FakeCluster {
     }
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        let taken = {
+            let mut cloud = self.cloud();
+            cloud.limits.push(("check", request.time_limit));
+            cloud.checking
+        };
+        self.clock.advance(taken);
         let manifest = Value::Object(request.values.clone()).to_string();
         let mut hasher = DefaultHasher::new();
         manifest.hash(&mut hasher);
@@ -199,6 +209,7 @@ impl Target for FakeCluster {
         let mut cloud = self.cloud();
         let name = request.release.name.clone();
         cloud.log.push(format!("apply {name}"));
+        cloud.limits.push(("apply", request.time_limit));
         if let Some(why) = cloud.broken.get(&name) {
             return Err(TargetError::permanent(why.clone()));
         }
@@ -253,7 +264,8 @@ impl Target for FakeCluster {
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
         let mut cloud = self.cloud();
         let name = &request.release.name;
-        cloud.log.push(format!("uninstall {name}"));
+        let part = if request.keep_record { "objects of " } else { "" };
+        cloud.log.push(format!("uninstall {part}{name}"));
         if let Some(why) = cloud.broken.get(&format!("uninstall {name}")) {
             return Err(TargetError::permanent(why.clone()));
         }
@@ -265,7 +277,9 @@ impl Target for FakeCluster {
             }];
             return Ok(Uninstalled { remaining });
         }
-        cloud.installed.remove(name);
+        if !request.keep_record {
+            cloud.installed.remove(name);
+        }
         Ok(Uninstalled::default())
     }
 

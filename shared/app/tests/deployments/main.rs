@@ -12,6 +12,7 @@ mod economy;
 mod events;
 mod executions;
 mod flaky;
+mod hooks;
 mod legacy;
 mod letters;
 mod lists;

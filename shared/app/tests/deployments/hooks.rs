@@ -1,0 +1,276 @@
+//! Hooks of releases: their order, those that fail or hang, and invocations that end in the middle.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use slipway_app::NewJob;
+use slipway_model::{Job, JobPhase, JobStatus, Message, Queue};
+use slipway_ports::Receiver;
+
+use crate::world::{World, admin};
+
+/// A job that was executed, and not worked at.
+async fn job(world: &World, config: Value) -> Job {
+    let mut all = json!({"chart_ref": "charts/app", "release_name": "app", "namespace": "ns"});
+    for (key, value) in config.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    let new: NewJob = serde_json::from_value(json!({
+        "name": "by hand", "job_type": "helm_deploy", "cluster_id": "dev", "config": all,
+    }))
+    .unwrap();
+    let job = world.app.create_job(&admin(), new).await.unwrap();
+    world
+        .app
+        .execute_job(&admin(), &job.id.to_string())
+        .await
+        .unwrap();
+    job
+}
+
+async fn look(world: &World, job: &Job) -> Job {
+    world.app.job(&admin(), &job.id.to_string()).await.unwrap()
+}
+
+async fn ended(world: &World, config: Value) -> Job {
+    let job = job(world, config).await;
+    world.settle().await;
+    look(world, &job).await
+}
+
+/// Events with the names of their hooks.
+fn hooks(world: &World, of: &[(&str, &[&str])]) {
+    world.cluster.cloud().hooks = of
+        .iter()
+        .map(|(event, names)| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            (format!("app {event}"), names)
+        })
+        .collect();
+}
+
+fn log(world: &World) -> Vec<String> {
+    std::mem::take(&mut world.cluster.cloud().log)
+}
+
+#[tokio::test]
+async fn hooks_run_before_and_after_each_change_one_after_another() {
+    let world = World::new().await;
+    hooks(
+        &world,
+        &[
+            ("pre-install", &["first", "second"]),
+            ("post-install", &["seed"]),
+            ("pre-upgrade", &["migrate"]),
+            ("post-upgrade", &["reindex"]),
+            ("pre-delete", &["drain"]),
+            ("post-delete", &["sweep"]),
+            ("test", &["check"]),
+        ],
+    );
+    let installed = ended(&world, json!({})).await;
+    assert_eq!(installed.status, JobStatus::Succeeded, "{installed:#?}");
+    assert_eq!(
+        log(&world),
+        ["hook first", "hook second", "apply app", "hook seed"]
+    );
+    assert!(world.cluster.cloud().made.is_empty(), "what succeeded is deleted");
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    assert_eq!(log(&world), ["hook migrate", "apply app", "hook reindex"]);
+    let tested = ended(&world, json!({"operation": "test"})).await;
+    assert_eq!(tested.result["log"], "Job/check: Succeeded\ncheck said so");
+    assert_eq!(log(&world), ["hook check"]);
+    let gone = ended(&world, json!({"operation": "uninstall"})).await;
+    assert_eq!(gone.status, JobStatus::Succeeded, "{gone:#?}");
+    assert_eq!(
+        log(&world),
+        [
+            "hook drain",
+            "uninstall objects of app",
+            "hook sweep",
+            "uninstall app"
+        ]
+    );
+    assert!(world.cluster.cloud().marked.is_empty());
+}
+
+#[tokio::test]
+async fn post_hooks_wait_until_everything_is_ready() {
+    let world = World::new().await;
+    hooks(&world, &[("post-install", &["seed"])]);
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let job = job(&world, json!({})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    assert_eq!(look(&world, &job).await.phase, JobPhase::Watch);
+    assert_eq!(log(&world), ["apply app"]);
+    world.cluster.cloud().stuck.clear();
+    world.settle().await;
+    assert_eq!(look(&world, &job).await.status, JobStatus::Succeeded);
+    assert_eq!(log(&world), ["hook seed"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_fails_the_job_with_its_exit_code_and_log() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-install", &["good"]), ("post-install", &["seed"])]);
+    world.cluster.cloud().failing.insert("seed".to_owned());
+    let kept = ended(&world, json!({"delete_on_failure": false})).await;
+    assert_eq!(kept.status, JobStatus::Failed);
+    let said =
+        "the post-install hook Job/seed failed: the job failed (container main ended with exit code 3)";
+    assert_eq!(kept.error_message, Some(format!("{said}\nseed said so")));
+    assert_eq!(
+        world.cluster.cloud().marked,
+        [format!("app 1: {said}")],
+        "Helm's record does not say that it is deployed"
+    );
+    // What comes before the change keeps it from being made, and what was made for it goes.
+    let fresh = World::new().await;
+    hooks(
+        &fresh,
+        &[("pre-install", &["good", "bad"]), ("pre-delete", &["drain"])],
+    );
+    fresh.cluster.cloud().failing.insert("bad".to_owned());
+    let job = ended(&fresh, json!({})).await;
+    assert_eq!(job.status, JobStatus::Failed);
+    assert!(
+        job.error_message
+            .unwrap()
+            .contains("pre-install hook Job/bad failed")
+    );
+    assert_eq!(log(&fresh), ["hook good", "hook bad", "uninstall app"]);
+    assert_eq!(
+        fresh.cluster.cloud().made.values().collect::<Vec<_>>(),
+        ["bad"],
+        "its policy does not say that it is deleted when it fails"
+    );
+}
+
+#[tokio::test]
+async fn a_hook_may_outlast_any_number_of_invocations_and_is_named_when_time_is_up() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-install", &["long"])]);
+    world.cluster.cloud().hanging.insert("long".to_owned());
+    let job = job(&world, json!({})).await;
+    for _ in 0..5 {
+        world.deliver(&Queue::DeployHelm).await;
+        let seen = look(&world, &job).await;
+        assert_eq!(
+            (seen.phase, seen.status),
+            (JobPhase::PreHooks, JobStatus::Running)
+        );
+        let waits: Vec<String> = seen.waiting_for.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            waits,
+            ["Job/long: running (pre-install hook; 0 of 1 runs are done)"]
+        );
+    }
+    let begun = look(&world, &job).await.started_at.unwrap();
+    world.settle().await;
+    let late = look(&world, &job).await;
+    assert_eq!(late.status, JobStatus::TimedOut);
+    let message = late.error_message.unwrap();
+    assert!(
+        message.contains("deadline of 3600 seconds") && message.contains("Job/long"),
+        "{message}"
+    );
+    let taken = late.completed_at.unwrap().since(begun);
+    assert!(taken < Duration::from_secs(3_700), "{taken:?}");
+    let once = log(&world);
+    assert_eq!(once, ["hook long", "uninstall app"], "it was created once");
+}
+
+#[tokio::test]
+async fn a_hook_that_hung_long_enough_goes_on_when_it_has_ended() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-install", &["long", "short"])]);
+    world.cluster.cloud().hanging.insert("long".to_owned());
+    let job = job(&world, json!({})).await;
+    for _ in 0..10 {
+        world.deliver(&Queue::DeployHelm).await;
+    }
+    world.cluster.cloud().hanging.clear();
+    world.settle().await;
+    assert_eq!(look(&world, &job).await.status, JobStatus::Succeeded);
+    assert_eq!(log(&world), ["hook long", "hook short", "apply app"]);
+}
+
+#[tokio::test]
+async fn helm_gets_what_is_left_of_the_invocation_and_another_one_goes_on_when_that_is_too_little() {
+    let world = World::with(|settings| settings.invocation = Duration::from_secs(300)).await;
+    world.cluster.cloud().checking = Duration::from_secs(50);
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    let limits = std::mem::take(&mut world.cluster.cloud().limits);
+    assert_eq!(
+        limits,
+        [
+            ("check", Duration::from_secs(255)),
+            ("apply", Duration::from_secs(205))
+        ]
+    );
+    // Begun 230 s into the invocation, an apply would have 25 s.
+    world.cluster.cloud().checking = Duration::from_secs(230);
+    let job = job(&world, json!({})).await;
+    assert!(!deliver_once(&world).await);
+    let seen = look(&world, &job).await;
+    assert_eq!((seen.phase, seen.status), (JobPhase::Apply, JobStatus::Running));
+    world.settle().await;
+    assert_eq!(look(&world, &job).await.status, JobStatus::Succeeded);
+    let limits = std::mem::take(&mut world.cluster.cloud().limits);
+    assert_eq!(
+        limits[1],
+        ("apply", Duration::from_secs(255)),
+        "a fresh invocation"
+    );
+}
+
+#[tokio::test]
+async fn wherever_an_invocation_ends_each_hook_runs_once_and_in_order() {
+    let names: &[(&str, &[&str])] = &[("pre-install", &["first", "second"]), ("post-install", &["seed"])];
+    let mut ended_early = 0;
+    for calls in 0..200 {
+        let world = World::new().await;
+        hooks(&world, names);
+        let job = job(&world, json!({})).await;
+        world.flaky.die_after_calls(Some(calls));
+        let died = deliver_once(&world).await;
+        world.flaky.die_after_calls(None);
+        for _ in 0..20 {
+            world.settle().await;
+            if look(&world, &job).await.status.is_terminal() {
+                break;
+            }
+            // Longer than a lease.
+            world.clock.advance(Duration::from_secs(400));
+            world.app.sync_deployments().await.unwrap();
+        }
+        let end = look(&world, &job).await;
+        assert_eq!(end.status, JobStatus::Succeeded, "after {calls} calls: {end:#?}");
+        assert_eq!(
+            log(&world),
+            ["hook first", "hook second", "apply app", "hook seed"],
+            "after {calls} calls"
+        );
+        assert!(world.cluster.cloud().made.is_empty(), "after {calls} calls");
+        if !died {
+            assert!(ended_early > 20, "{ended_early}");
+            return;
+        }
+        ended_early += 1;
+    }
+    panic!("it makes more than 200 calls");
+}
+
+/// Hands out one message of the job; whether that failed. It comes again then.
+async fn deliver_once(world: &World) -> bool {
+    let queue = Queue::DeployHelm;
+    let got = Receiver::receive(&*world.store, &queue, 1, Duration::ZERO, Duration::ZERO)
+        .await
+        .unwrap();
+    let message = Message::from_body(&queue, &got[0].body).unwrap();
+    let handled = world.app.handle(&queue, message).await;
+    if handled.is_ok() {
+        world.store.acknowledge(&queue, &got[0].receipt).await.unwrap();
+    }
+    handled.is_err()
+}
