@@ -9,6 +9,23 @@ use super::Finished;
 /// Longest message that is passed on, in bytes.
 const LONGEST: usize = 3 << 10;
 
+/// What is said when something is on its way out that the release comes to; the API server calls it forbidden.
+const GOING: &[&str] = &["is being terminated", "object is being deleted"];
+
+/// What is said when the chart, its values or the rights were the reason, whatever else is quoted with it.
+const PERMANENT: &[&str] = &[
+    "values don't meet the specifications of the schema",
+    "execution error at (",
+    "parse error at (",
+    "yaml parse error",
+    "no matches for kind",
+    "invalid ownership metadata",
+    "apply failed with",
+    "denied the request",
+    "is forbidden",
+    "is invalid:",
+];
+
 /// What is said when the cluster or the network, not the chart, was the reason.
 const TRANSIENT: &[&str] = &[
     "connection refused",
@@ -24,6 +41,11 @@ const TRANSIENT: &[&str] = &[
     "client.timeout exceeded",
     "client connection lost",
     "unexpected eof",
+    "\": eof",
+    "http2: server sent goaway",
+    "request did not complete within",
+    "context deadline exceeded",
+    "timed out waiting for the condition",
     "too many requests",
     "client rate limiter",
     "the server is currently unable to handle the request",
@@ -33,13 +55,8 @@ const TRANSIENT: &[&str] = &[
     "the server was unable to return a response in the time allotted",
     "operation cannot be fulfilled",
     "another operation (install/upgrade/rollback) is in progress",
-    "is being terminated",
-    "object is being deleted",
     "failed calling webhook",
 ];
-
-/// What is said when Helm's own limit for a hook or a test passed.
-const TIMED_OUT: &[&str] = &["context deadline exceeded", "timed out waiting for the condition"];
 
 /// Keys of values whose texts are kept out of messages.
 const SECRET_KEYS: &[&str] = &[
@@ -132,17 +149,58 @@ pub(crate) fn to_error(finished: &Finished, doing: &str, redactor: &Redactor) ->
     } else {
         said
     };
-    let message = format!("{doing} failed: {said}");
+    let class = class_of(&said);
+    let hint = advice(&said)
+        .map(|advice| format!("; {advice}"))
+        .unwrap_or_default();
+    TargetError(Failure {
+        class,
+        message: format!("{doing} failed: {said}{hint}"),
+    })
+}
+
+/// Whether a repeat can help. Helm itself waits for nothing here, so what it calls a time-out is a request's.
+fn class_of(said: &str) -> FailureClass {
     let lower = said.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let class = if has(TRANSIENT) {
+    // Two writers began the same revision: this one was later.
+    let is_second = lower.contains("sh.helm.release.v1.") && lower.contains("already exists");
+    if is_second || has(GOING) || (has(TRANSIENT) && !has(PERMANENT)) {
         FailureClass::Transient
-    } else if has(TIMED_OUT) {
-        FailureClass::TimedOut
     } else {
         FailureClass::Permanent
-    };
-    TargetError(Failure { class, message })
+    }
+}
+
+/// What somebody can do about it, where Helm does not say.
+fn advice(said: &str) -> Option<String> {
+    if let Some((object, rest)) = said.split_once(" exists and cannot be imported into the current release") {
+        let value = |key: &str| {
+            let (_, rest) = rest.split_once(key)?;
+            let (_, value) = rest.split_once("current value is \"")?;
+            value.split_once('"').map(|(value, _)| value)
+        };
+        let object = object.rsplit_once(": ").map_or(object, |(_, object)| object);
+        let owner = match (
+            value("key \"meta.helm.sh/release-name\" must equal"),
+            value("key \"meta.helm.sh/release-namespace\" must equal"),
+        ) {
+            (Some(name), Some(namespace)) => format!("belongs to release {namespace}/{name}"),
+            (Some(name), None) => format!("belongs to release '{name}' of the same namespace"),
+            (None, Some(namespace)) => format!("belongs to a release of that name in namespace {namespace}"),
+            (None, None) => "was not made by Helm".to_owned(),
+        };
+        return Some(format!(
+            "{object} {owner}: set adopt: true to take it over, or give one of the two another name"
+        ));
+    }
+    if said.contains("Apply failed with") {
+        return Some(
+            "these fields were set by somebody else: set adopt: true to take them over, or leave them out"
+                .to_owned(),
+        );
+    }
+    None
 }
 
 /// What follows the last `Error:` of Helm's complaints, on one line and no longer than is of use.
@@ -208,25 +266,63 @@ mod tests {
         );
     }
 
+    /// In the words that Helm 4.2.3 puts around those of the API server.
     #[test]
     fn only_failures_outside_the_chart_are_worth_a_repeat() {
         let class =
-            |stderr: &str| to_error(&failed(stderr), "helm upgrade of a/b", &Redactor::default()).class();
-        assert_eq!(
-            class("Error: kubernetes cluster unreachable: Get \"https://10.0.0.1\": dial tcp: i/o timeout"),
-            FailureClass::Transient
+            |said: &str| to_error(&failed(&format!("Error: {said}")), "helm", &Redactor::default()).class();
+        for said in [
+            "kubernetes cluster unreachable: Get \"https://10.0.0.1\": dial tcp: i/o timeout",
+            "kubernetes cluster unreachable: Get \"http://127.0.0.1:1/version\": dial tcp 127.0.0.1:1: connect: connection refused",
+            "kubernetes cluster unreachable: the server has received too many requests and has asked us to try again later",
+            "could not get apiVersions from Kubernetes: could not get apiVersions from Kubernetes: the server is currently unable to handle the request",
+            "UPGRADE FAILED: update: failed to update: Operation cannot be fulfilled on secrets \"sh.helm.release.v1.r.v1\": the object has been modified; please apply your changes to the latest version and try again",
+            "UPGRADE FAILED: conflict occurred while applying object a/web apps/v1, Kind=Deployment: Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified",
+            "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress",
+            "UPGRADE FAILED: create: failed to create: secrets \"sh.helm.release.v1.app.v2\" already exists",
+            "create: failed to create: secrets \"sh.helm.release.v1.app.v1\" is forbidden: unable to create new content in namespace x because it is being terminated",
+            "server-side apply failed for object a/b /v1, Kind=ConfigMap: Timeout: request did not complete within requested timeout - context deadline exceeded",
+            "server-side apply failed for object a/b /v1, Kind=Pod: Internal error occurred: failed calling webhook \"x\": connection refused",
+            "Get \"https://10.0.0.1/api/v1/namespaces/x/secrets\": EOF",
+        ] {
+            assert_eq!(class(said), FailureClass::Transient, "{said}");
+        }
+        for said in [
+            "namespaces is forbidden: User \"x\" cannot list resource \"namespaces\"",
+            "server-side apply failed for object a/b /v1, Kind=Pod: pods \"b\" is forbidden: exceeded quota: q",
+            "server-side apply failed for object a/b /v1, Kind=Pod: admission webhook \"x.example\" denied the request: connection refused is no reason",
+            "values don't meet the specifications of the schema(s) in the following chart(s): c: - at '/a': got string, want integer",
+            "unable to build kubernetes objects from release manifest: resource mapping not found for name: \"a\" namespace: \"\" from \"\": no matches for kind \"Nope\" in version \"nope/v1\" ensure CRDs are installed first",
+            "server-side apply failed for object a/B_d /v1, Kind=Pod: Pod \"B_d\" is invalid: spec.containers[0].image: Required value",
+            "UPGRADE FAILED: conflict occurred while applying object a/web apps/v1, Kind=Deployment: Apply failed with 1 conflict: conflict with \"kubectl-edit\" using apps/v1: .spec.replicas",
+            "UPGRADE FAILED: execution error at (c/templates/a.yaml:1:4): the database says: connection refused",
+            "kubernetes cluster unreachable: the server has asked for the client to provide credentials",
+        ] {
+            assert_eq!(class(said), FailureClass::Permanent, "{said}");
+        }
+    }
+
+    #[test]
+    fn objects_of_others_are_named_with_their_owner() {
+        let told = |said: &str| {
+            to_error(
+                &failed(&format!("Error: {said}")),
+                "helm upgrade of a/q",
+                &Redactor::default(),
+            )
+            .to_string()
+        };
+        let other = told(
+            "unable to continue with install: ConfigMap \"a\" in namespace \"x\" exists and cannot be imported into the current release: invalid ownership metadata; annotation validation error: key \"meta.helm.sh/release-name\" must equal \"q\": current value is \"r\"",
         );
-        assert_eq!(
-            class("Error: UPGRADE FAILED: Operation cannot be fulfilled on secrets"),
-            FailureClass::Transient
+        assert!(
+            other.ends_with("; ConfigMap \"a\" in namespace \"x\" belongs to release 'r' of the same namespace: set adopt: true to take it over, or give one of the two another name"),
+            "{other}"
         );
-        assert_eq!(
-            class(
-                "Error: INSTALLATION FAILED: failed post-install: 1 error occurred: context deadline exceeded"
-            ),
-            FailureClass::TimedOut
+        let nobody = told(
+            "unable to continue with install: ConfigMap \"a\" in namespace \"x\" exists and cannot be imported into the current release: invalid ownership metadata; label validation error: missing key \"app.kubernetes.io/managed-by\": must be set to \"Helm\"; annotation validation error: missing key \"meta.helm.sh/release-name\": must be set to \"q\"",
         );
-        assert_eq!(class("Error: namespaces is forbidden"), FailureClass::Permanent);
+        assert!(nobody.contains("was not made by Helm: set adopt"), "{nobody}");
     }
 
     #[test]

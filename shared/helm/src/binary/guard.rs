@@ -344,6 +344,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn waiting_for_a_turn_is_part_of_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut helm = helm(folder.path(), "echo done").await;
+        helm.places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        let workspace = Workspace::new(&helm).unwrap();
+        let limit = Duration::from_millis(50);
+        let taken = helm.places.acquire().await.unwrap();
+        let error = run(&helm, &workspace, &[], limit).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(
+            error.to_string().contains("places for Helm were taken"),
+            "{error}"
+        );
+        drop(taken);
+        let limit = Duration::from_secs(20);
+        assert!(run(&helm, &workspace, &[], limit).await.unwrap().succeeded());
+    }
+
+    #[tokio::test]
     async fn giving_up_the_wait_ends_helm() {
         let folder = tempfile::tempdir().unwrap();
         let helm = helm(folder.path(), "echo $$ >\"$1/child\"; sleep 1000").await;
