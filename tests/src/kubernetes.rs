@@ -64,7 +64,7 @@ impl Kubernetes {
         self.namespaces.lock().unwrap().push(namespace.to_owned());
     }
 
-    fn kubectl_command(&self) -> Command {
+    pub(crate) fn kubectl_command(&self) -> Command {
         let mut command = Command::new(tools::kubectl().unwrap());
         command
             .arg("--kubeconfig")

@@ -16,6 +16,7 @@
     reason = "everything here panics where a test fails"
 )]
 
+mod api_server;
 mod chance;
 mod charts;
 mod client;
@@ -30,6 +31,7 @@ mod registry;
 mod server;
 mod template;
 
+pub use api_server::{ApiServer, Fault};
 pub use chance::Chance;
 pub use charts::Chart;
 pub use client::{Answer, Client};
@@ -37,7 +39,7 @@ pub use deployments::{component, statuses, text};
 pub use events::EventStream;
 pub use executions::step;
 pub use kubernetes::Kubernetes;
-pub use processes::mentioning;
+pub use processes::{ProcessId, mentioning};
 pub use program::{Run, slipway};
 pub use receiver::{Received, Receiver};
 pub use registry::Registry;

@@ -35,3 +35,35 @@ pub fn mentioning(text: &str) -> Vec<String> {
     }
     found
 }
+
+/// A running process of this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessId(pub u32);
+
+impl ProcessId {
+    /// Memory that it holds now, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn resident(self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that it ever held, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn most_resident(self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|line| line.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse().ok())
+            .unwrap()
+    }
+}

@@ -21,7 +21,7 @@ use xtask::{aws_parts, tools, wait};
 use super::parts::Parts;
 use super::{Plane, START, files_below};
 use crate::program::build;
-use crate::{Client, mentioning, slipway};
+use crate::{Client, ProcessId, mentioning, slipway};
 
 /// How long the stand-in gets to end.
 const END: Duration = Duration::from_secs(20);
@@ -184,6 +184,10 @@ impl Plane for AwsLocal {
 
     fn control(&self) -> Option<&Client> {
         Some(&self.control)
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        None
     }
 
     fn holding(&self, text: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use xtask::run::last_lines;
 use xtask::{tools, wait};
 
 use super::{Plane, START, files_below, files_holding};
-use crate::{Client, mentioning, slipway};
+use crate::{Client, ProcessId, mentioning, slipway};
 
 /// How long it gets to end, with a Helm in the middle of its work.
 const END: Duration = Duration::from_secs(30);
@@ -179,6 +179,10 @@ impl Plane for Embedded {
 
     fn control(&self) -> Option<&Client> {
         None
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        self.child.as_ref().map(|child| ProcessId(child.id()))
     }
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use xtask::run::{last_lines, say};
 use xtask::wait;
 
-use crate::{Client, Kubernetes, Registry};
+use crate::{Client, Kubernetes, ProcessId, Registry};
 use aws_local::AwsLocal;
 use embedded::Embedded;
 
@@ -85,6 +85,9 @@ trait Plane: fmt::Debug {
 
     /// The controls of the stand-in for AWS.
     fn control(&self) -> Option<&Client>;
+
+    /// The one process that it is, while it runs.
+    fn process(&self) -> Option<ProcessId>;
 }
 
 /// What a control plane is told besides where its data are.
@@ -311,6 +314,15 @@ impl Server {
     #[must_use]
     pub fn control(&self) -> &Client {
         self.plane.control().expect("this is the stand-in for AWS")
+    }
+
+    /// The process of an embedded control plane.
+    ///
+    /// # Panics
+    /// On another platform, or when it does not run.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.plane.process().expect("this is one process that runs")
     }
 
     /// Whether it runs.

@@ -27,6 +27,9 @@ const MARGIN: Duration = Duration::from_secs(45);
 /// What must be left of an invocation for something to be begun.
 const LEAST: Duration = Duration::from_secs(60);
 
+/// What an operation gets however late its job is: a change that was begun is better finished.
+const SHORTEST: Duration = Duration::from_secs(5);
+
 impl Run<'_> {
     /// Why somebody else's release must not be touched.
     pub(super) fn foreign(&self, record: &ReleaseRecord) -> Option<TargetError> {
@@ -66,8 +69,20 @@ impl Run<'_> {
         ])
     }
 
-    /// What is left of this invocation for an operation, which ends well before it.
+    /// How long an operation may take: it ends well before this invocation, and not much later than the job's deadline.
+    /// What cleans up after a job that is late has the time of the invocation.
     pub(super) fn helm_time(&self) -> Duration {
+        match self.deadline() {
+            Some(deadline) if self.job.phase != JobPhase::CleanUp => {
+                let left = deadline.since(self.app.clock.now()).max(SHORTEST);
+                left.min(self.left())
+            }
+            _ => self.left(),
+        }
+    }
+
+    /// What is left of this invocation.
+    fn left(&self) -> Duration {
         let whole = self.app.settings.invocation;
         let spent = self.app.clock.now().since(self.began);
         whole.saturating_sub(MARGIN.min(whole / 4)).saturating_sub(spent)
@@ -76,7 +91,7 @@ impl Run<'_> {
     /// Whether too little is left of this invocation to begin anything; then another one goes on.
     pub(super) fn is_spent(&self) -> bool {
         let whole = self.app.settings.invocation;
-        self.helm_time() < LEAST.min(whole / 4)
+        self.left() < LEAST.min(whole / 4)
     }
 
     /// What Helm gets, and the secrets in it. Values are rendered here and kept nowhere.

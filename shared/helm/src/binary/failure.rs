@@ -55,6 +55,7 @@ const TRANSIENT: &[&str] = &[
     "the server was unable to return a response in the time allotted",
     "operation cannot be fulfilled",
     "another operation (install/upgrade/rollback) is in progress",
+    "no space left on device",
     "failed calling webhook",
 ];
 
@@ -229,6 +230,11 @@ pub(crate) fn sentence(stderr: &str) -> String {
 }
 
 fn shorten(text: &str) -> String {
+    // What no terminal shows says nothing, and is not repeated a thousand times.
+    let text: String = text
+        .chars()
+        .filter(|c| !c.is_control() || c.is_whitespace())
+        .collect();
     let text = text.trim();
     let mut end = text.len().min(LONGEST);
     while !text.is_char_boundary(end) {
@@ -267,6 +273,12 @@ mod tests {
     }
 
     /// In the words that Helm 4.2.3 puts around those of the API server.
+    #[test]
+    fn what_cannot_be_shown_is_left_out() {
+        let noise = "\0".repeat(100_000);
+        assert_eq!(sentence(&format!("{noise}Error: it broke\n")), "Error: it broke");
+    }
+
     #[test]
     fn only_failures_outside_the_chart_are_worth_a_repeat() {
         let class =

@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use slipway_model::DeploymentId;
-use slipway_ports::{AppliedRelease, ObjectReference, Release, ReleaseRequest, TargetError};
+use slipway_ports::{
+    AppliedRelease, ObjectReference, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError,
+};
 use tokio::time::timeout;
 
 use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
@@ -52,11 +54,7 @@ impl ClusterTarget {
             }
             recreated.push(object);
         }
-        let record = self.kubernetes.record(release).await?.ok_or_else(|| {
-            TargetError::transient(format!(
-                "the record of {release} has just been removed by someone else"
-            ))
-        })?;
+        let record = self.own_record(request).await?;
         if let Some(deployment) = request.deployment {
             self.label_objects(&record.objects, deployment).await?;
         }
@@ -68,6 +66,33 @@ impl ClusterTarget {
             namespace_created,
             removed,
         })
+    }
+
+    /// The record that the upgrade left. That it ended without an error proves nothing: the record does.
+    async fn own_record(&self, request: &ReleaseRequest) -> Result<ReleaseRecord, TargetError> {
+        let release = &request.release;
+        let found = self.kubernetes.record(release).await?;
+        let newest = match &found {
+            Some(record) => format!(
+                "its newest record is revision {}, of another writer",
+                record.revision
+            ),
+            None => "it left no record".to_owned(),
+        };
+        found
+            .filter(|record| {
+                record.status == ReleaseStatus::Deployed
+                    && request
+                        .labels
+                        .iter()
+                        .all(|(name, value)| record.labels.get(name) == Some(value))
+            })
+            .ok_or_else(|| {
+                TargetError::transient(format!(
+                    "helm upgrade of {release} ended without an error, but {newest}: either somebody else changed the \
+                     release meanwhile, or the Helm binary is not what it should be"
+                ))
+            })
     }
 
     async fn upgrade(&self, request: &ReleaseRequest, budget: Budget) -> Result<(), TargetError> {

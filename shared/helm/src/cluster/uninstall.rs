@@ -44,6 +44,14 @@ impl ClusterTarget {
                 .with(["--ignore-not-found", "--no-hooks", "--keep-history"])
                 .run(limit, None)
                 .await?;
+            // That it ended without an error proves nothing.
+            let newest = self.kubernetes.revisions(release).await?.into_iter().next();
+            if newest.is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled) {
+                return Err(TargetError::transient(format!(
+                    "helm uninstall of {release} ended without an error, but its record does not say so: either \
+                     somebody else installed it again, or the Helm binary is not what it should be"
+                )));
+            }
         }
         objects.extend(request.leftovers.iter().cloned());
         let there = self.objects_in(&release.namespace).await?.unwrap_or_default();
