@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
+use xtask::cache::Share;
+use xtask::cluster::RunningCluster;
 use xtask::run::output;
 use xtask::{cluster, tools, wait};
+
+static SHARED: OnceLock<(RunningCluster, Share)> = OnceLock::new();
 
 /// The cluster that all tests share. Each works in namespaces of its own, which go away with this value.
 #[derive(Debug)]
@@ -31,7 +35,9 @@ impl Kubernetes {
                     name: xtask::test_run::CLUSTER.to_owned(),
                     ..cluster::Options::default()
                 };
-                cluster::up(&options).unwrap().kubeconfig
+                // Until this process ends, so that no other run takes it away meanwhile.
+                let (running, _) = SHARED.get_or_init(|| cluster::join(&options).unwrap());
+                running.kubeconfig.clone()
             }
         };
         Self {

@@ -16,6 +16,7 @@
     reason = "everything here panics where a test fails"
 )]
 
+mod accounts;
 mod api_server;
 mod chance;
 mod charts;

@@ -69,6 +69,43 @@ impl Lock {
     }
 }
 
+/// One of those who use something that the last of them takes away; the kernel forgets one whose process dies.
+#[derive(Debug)]
+pub struct Share(File);
+
+impl Share {
+    /// Joins those who hold the lock file at `path`, after waiting for whoever takes away what it stands for.
+    ///
+    /// # Errors
+    /// When the file cannot be created or locked.
+    pub fn take(path: &Path) -> Result<Self> {
+        let parent = path.parent().context("a lock file lies in a folder")?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("cannot open the lock file {}", path.display()))?;
+        file.lock_shared()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self(file))
+    }
+
+    /// Leaves. If nobody else is left, runs `last`, while which nobody can join. Returns whether that was so.
+    ///
+    /// # Errors
+    /// What `last` returns, and when the lock cannot be changed.
+    pub fn leave(self, last: impl FnOnce() -> Result<()>) -> Result<bool> {
+        self.0.unlock().context("cannot give a lock free")?;
+        match self.0.try_lock() {
+            Ok(()) => last().map(|()| true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot take a lock"),
+        }
+    }
+}
+
 /// Makes `target` exist by running `install` on an empty folder beside it and renaming that folder at the end, so
 /// that `target` is either absent or complete. Runs that come at the same time wait for the first one.
 ///
@@ -147,6 +184,20 @@ mod tests {
         install(&target, |_| Ok(())).unwrap();
         assert!(!folder.path().join(".1.0.abc").exists());
         assert!(folder.path().join("2.0").exists() && folder.path().join(".2.0.abc").exists());
+    }
+
+    #[test]
+    fn only_the_last_who_leaves_takes_it_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        let (one, two) = (Share::take(&path).unwrap(), Share::take(&path).unwrap());
+        assert!(!one.leave(|| panic!("somebody is left")).unwrap());
+        let mut taken = false;
+        let was_last = two.leave(|| {
+            taken = true;
+            Ok(())
+        });
+        assert!(was_last.unwrap() && taken);
     }
 
     #[test]

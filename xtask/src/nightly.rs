@@ -21,9 +21,14 @@ const KNOBS: &[(&str, &str, &str)] = &[
         "deployments played in memory with messages lost, late and repeated",
     ),
     (
-        "SLIPWAY_KILLS",
-        "200",
-        "times that the control plane is killed with -9",
+        "SLIPWAY_KILL_FACTOR",
+        "10",
+        "as many times more that the control plane is killed with -9: some 400 on the cluster",
+    ),
+    (
+        "SLIPWAY_CROWD",
+        "50",
+        "deployments of five components at the same time",
     ),
 ];
 
@@ -47,4 +52,38 @@ pub fn run() -> Result<bool> {
         say(&format!("the functions are not as they should be: {error:#}"));
     }
     Ok(status.success() && measured.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::run::workspace;
+
+    /// Whether a source file below `folder`, this one excepted, names the variable.
+    fn is_read(folder: &Path, quoted: &str) -> bool {
+        fs::read_dir(folder).unwrap().any(|entry| {
+            let entry = entry.unwrap();
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                return is_read(&path, quoted);
+            }
+            let is_source = path.extension().is_some_and(|extension| extension == "rs");
+            is_source && !path.ends_with(file!()) && fs::read_to_string(&path).unwrap().contains(quoted)
+        })
+    }
+
+    #[test]
+    fn every_knob_turns_something() {
+        let folders = ["shared", "functions", "cli", "tests", "xtask/src"];
+        for (variable, _, what) in KNOBS {
+            let quoted = format!("\"{variable}\"");
+            let found = folders
+                .iter()
+                .any(|folder| is_read(&workspace().join(folder), &quoted));
+            assert!(found, "nobody reads {variable} ({what})");
+        }
+    }
 }

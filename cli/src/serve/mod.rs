@@ -1,6 +1,8 @@
 //! `slipway serve`: the embedded control plane.
 
 mod charts;
+#[cfg(test)]
+mod clock_tests;
 mod consumers;
 mod helm;
 mod listen;
@@ -13,8 +15,8 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use slipway_api::{Api, BearerToken, Resource, Streams};
 use slipway_app::{App, Services};
-use slipway_embedded::{Embedded, Options};
-use slipway_ports::{RandomIds, Receiver, SystemClock, chain};
+use slipway_embedded::{Embedded, OpenError, Options};
+use slipway_ports::{Clock, RandomIds, Receiver, SystemClock, chain};
 use tokio::{
     net::TcpListener,
     runtime::Builder,
@@ -76,15 +78,26 @@ struct ControlPlane {
     helm: Arc<LazyHelm>,
 }
 
-fn wire(data: &Path) -> Result<ControlPlane, Failure> {
+/// Wires it up; its time begins with what `wall` shows.
+fn wire(data: &Path, wall: Arc<dyn Clock>) -> Result<ControlPlane, Failure> {
     let environment = Environment::read();
-    let embedded = Embedded::open(data, Options::default()).map_err(|error| {
-        Failure::failed(format!(
+    let options = Options {
+        clock: wall,
+        ..Options::default()
+    };
+    let embedded = Embedded::open(data, options).map_err(|error| {
+        let failure = Failure::failed(format!(
             "the data folder {} cannot be opened: {}",
             data.display(),
             chain(&error)
-        ))
-        .next("end the control plane that uses it, or choose another with --data DIR")
+        ));
+        // The others say themselves what would help.
+        match error {
+            OpenError::Folder { .. } | OpenError::Database { .. } => {
+                failure.next("choose another folder with --data DIR")
+            }
+            _ => failure,
+        }
     })?;
     let settings = environment.settings(embedded.epoch())?;
     let secrets = embedded.secrets();
@@ -104,7 +117,7 @@ fn wire(data: &Path) -> Result<ControlPlane, Failure> {
         charts: helm.clone(),
         connector: helm.clone(),
         outside: Arc::new(LazyOutside::default()),
-        clock: Arc::new(SystemClock),
+        clock: embedded.clock(),
         ids: Arc::new(RandomIds),
         catalog: document::bundled_catalog(),
         settings,
@@ -118,7 +131,7 @@ fn wire(data: &Path) -> Result<ControlPlane, Failure> {
 }
 
 async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
-    let plane = wire(data)?;
+    let plane = wire(data, Arc::new(SystemClock))?;
     let (token, token_file) = token::token(data)?;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::failed(format!("the control plane cannot listen on {address}: {error}"))
@@ -162,7 +175,7 @@ async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
     if timeout(GRACE, ended(consumers, server)).await.is_err() {
         tracing::warn!("some work did not finish in time; it is repeated after the next start");
     }
-    plane.embedded.flush().await.map_err(|error| {
+    plane.embedded.sweep().await.map_err(|error| {
         Failure::failed(format!(
             "the last records could not be written: {}",
             chain(&error)

@@ -126,7 +126,10 @@ impl Batch {
         // Dropping the transaction on the way out rolls it back.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let swept = match self.sweep {
-            Some(until) => sweep(&transaction, until)?,
+            Some(until) => {
+                note_time(&transaction, until)?;
+                sweep(&transaction, until)?
+            }
             None => Vec::new(),
         };
         self.write_items(&transaction)?;
@@ -238,6 +241,17 @@ fn remove_message(transaction: &Transaction<'_>, id: MessageId) -> rusqlite::Res
     transaction
         .prepare_cached("DELETE FROM messages WHERE id = ?1")?
         .execute([id])?;
+    Ok(())
+}
+
+/// Records what the time is, never an earlier one.
+fn note_time(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO counters (name, value) VALUES ('clock', ?1)
+             ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+        )?
+        .execute([now.as_millis()])?;
     Ok(())
 }
 

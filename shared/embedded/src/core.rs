@@ -5,13 +5,13 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use slipway_model::Timestamp;
 use slipway_ports::Clock;
 use tokio::sync::oneshot;
@@ -28,6 +28,8 @@ use crate::{
 
 /// After a commit that failed, what nobody waits for is tried again after this time.
 const RETRY: Duration = Duration::from_secs(5);
+/// Bytes that must be free on the disk for work to be begun: a chart, manifests and some commits.
+const LEAST_ROOM: u64 = 4 << 20;
 /// Idle connections that are kept for readers.
 const IDLE_READERS: usize = 3;
 
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     commits: AtomicU64,
     rows_written: AtomicU64,
     reads: AtomicU64,
+    /// The disk did not take the last commit, which was not the fault of what was in it.
+    refused: AtomicBool,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     writer: Arc<Mutex<Connection>>,
@@ -130,6 +134,24 @@ impl Shared {
         answer(waiting).await
     }
 
+    /// Whether there is a disk that takes what is written. When it did not take the last commit, one is tried. Also false
+    /// while there is hardly any room left: what would be begun then could not be finished.
+    pub(crate) async fn can_write(&self) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        !self.refused.load(Ordering::Relaxed)
+            || self.sweep(self.clock.now(), Receipts::default()).await.is_ok()
+    }
+
+    /// What cannot be asked for counts as room.
+    fn has_room(&self) -> bool {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        rustix::fs::statvfs(folder).map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= LEAST_ROOM
+        })
+    }
+
     /// Adds a waiter for a batch that is not durable yet.
     pub(crate) fn wait_for(
         &self,
@@ -159,10 +181,15 @@ impl Shared {
             let (afterwards, result) = match result {
                 Ok(swept) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
+                    if self.refused.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the state store can be written again");
+                    }
                     (pending.landed(batch, &swept), Ok(()))
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a commit to the state store failed and was rolled back");
+                    let path = self.path.display();
+                    tracing::error!(%error, %path, "a commit to the state store failed and was rolled back");
+                    self.refused.store(is_of_the_disk(&error), Ordering::Relaxed);
                     let failed = CommitFailed::RolledBack(Arc::new(error));
                     (pending.crashed(batch), Err(failed))
                 }
@@ -221,6 +248,21 @@ impl Shared {
     }
 }
 
+/// Whether a commit failed for its surroundings, such as a full disk, so that the same may work later.
+fn is_of_the_disk(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+        )
+    )
+}
+
 /// The answer of the committer.
 pub(crate) async fn answer(waiting: oneshot::Receiver<Result<(), CommitFailed>>) -> Result<(), CommitFailed> {
     waiting.await.unwrap_or(Err(CommitFailed::Closed))
@@ -252,6 +294,7 @@ impl Core {
             commits: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
             path,
             readers: Mutex::new(Vec::new()),
             writer,

@@ -1,6 +1,12 @@
 //! Errors.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rusqlite::ErrorCode;
 
 use slipway_ports::StoreError;
 
@@ -52,6 +58,28 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// What SQLite wrote there is no longer what it wrote.
+    #[error(
+        "the database {} is damaged, and nothing in the folder was changed: put a copy of the whole folder in its place, \
+         or move the folder away to begin with nothing",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// How that was noticed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The disk is full.
+    #[error("there is no room to write the database {}: make room on that disk, and start again", path.display())]
+    NoRoom {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
     /// The key of the secrets is not there or not safe.
     #[error("the key of the secrets, {}, {reason}", path.display())]
     Key {
@@ -60,6 +88,21 @@ pub enum OpenError {
         /// What is wrong with it, and what would be right.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// What an error of SQLite means for the database at `path`.
+    pub(crate) fn of_database(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged {
+                path,
+                source: Box::new(source),
+            },
+            Some(ErrorCode::DiskFull) => Self::NoRoom { path, source },
+            _ => Self::Database { path, source },
+        }
+    }
 }
 
 /// Why what was waited for is not durable; all who waited for one commit get the same.

@@ -6,6 +6,7 @@
 mod batch;
 mod blobs;
 mod cache;
+mod clock;
 mod consumer;
 mod core;
 mod error;

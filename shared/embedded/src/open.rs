@@ -15,6 +15,7 @@ use slipway_ports::{Blobs, Clock, Receiver, Secrets, Store, StoreError, SystemCl
 use crate::{
     FileBlobs, FileSecrets, OpenError, SqliteReceiver, SqliteStore,
     batch::{MessageId, Receipts, queue_from_text},
+    clock::SteadyClock,
     core::Core,
     error::unavailable,
     folder::{self, Lock},
@@ -26,8 +27,12 @@ use crate::{
 /// How a data folder is used.
 #[derive(Clone)]
 pub struct Options {
-    /// Decides what is delayed, invisible and expired.
+    /// Decides what is delayed, invisible and expired. A control plane takes this clock only as the one that its own,
+    /// [`Embedded::clock`], begins with.
     pub clock: Arc<dyn Clock>,
+    /// Whether time goes on by itself from there, whatever becomes of the clock that was given; false in tests that move
+    /// that clock.
+    pub steady: bool,
     /// Times that a message is received before it becomes a dead letter; 5.
     pub max_receives: u32,
     /// The same for single queues.
@@ -53,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
+            steady: true,
             max_receives: 5,
             max_receives_of: BTreeMap::new(),
             message_retention: Duration::from_secs(14 * 24 * 3600),
@@ -99,31 +105,27 @@ impl Embedded {
         let lock = Lock::take(data)?;
         let secrets = FileSecrets::open(data)?;
         let path = data.join("slipway.db");
-        let refuse = |source| OpenError::Database {
-            path: path.clone(),
-            source,
-        };
+        let refuse = |source| OpenError::of_database(&path, source);
         let (writer, epoch) = schema::open_writer(&path)?;
         let reader = schema::open_reader(&path).map_err(refuse)?;
+        let clock: Arc<dyn Clock> = if options.steady {
+            let seen = schema::time_seen(&reader).map_err(refuse)?;
+            Arc::new(SteadyClock::begin(options.clock.as_ref(), seen))
+        } else {
+            options.clock
+        };
         let queues = Queues::new(options.max_receives, options.max_receives_of);
-        queues.publish(messages(&reader).map_err(refuse)?, options.clock.now());
+        queues.publish(messages(&reader).map_err(refuse)?, clock.now());
         let next_message = next_message(&reader).map_err(refuse)?;
         let writer = Arc::new(Mutex::new(writer));
         let pending = Pending::new(Arc::clone(&writer), reader, next_message);
-        let core = Core::start(
-            path,
-            writer,
-            pending,
-            queues,
-            options.clock,
-            options.flush_after,
-            lock,
-        )
-        .map_err(|source| OpenError::Folder {
-            path: data.to_owned(),
-            operation: "written",
-            source,
-        })?;
+        let core = Core::start(path, writer, pending, queues, clock, options.flush_after, lock).map_err(
+            |source| OpenError::Folder {
+                path: data.to_owned(),
+                operation: "written",
+                source,
+            },
+        )?;
         Ok(Self {
             core: Arc::new(core),
             epoch,
@@ -136,6 +138,11 @@ impl Embedded {
     /// The state store.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::new(Arc::clone(&self.core)))
+    }
+
+    /// The time of this control plane.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.core.clock)
     }
 
     /// The queues.
@@ -176,8 +183,8 @@ impl Embedded {
         self.core.flush().await.map_err(unavailable)
     }
 
-    /// Drops items that have expired and messages that nobody received for too long. To be called now and then,
-    /// such as every minute.
+    /// Drops items that have expired and messages that nobody received for too long, and records what the time is. To be
+    /// called now and then, such as every minute, and before the end.
     ///
     /// # Errors
     /// When the commit fails.

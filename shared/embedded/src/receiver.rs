@@ -18,6 +18,9 @@ use crate::{
     queues::Waiting,
 };
 
+/// Between two looks whether the disk takes anything again.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Queues whose messages are rows beside the items, with the semantics of SQS.
 #[derive(Debug, Clone)]
 pub struct SqliteReceiver {
@@ -116,6 +119,18 @@ impl Receiver for SqliteReceiver {
         visibility: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
         let end = Instant::now() + wait;
+        while !self.core.can_write().await {
+            // A message whose work cannot be written down would only be received in vain, and count as failed in the end.
+            tracing::warn!(
+                queue = queue.name(),
+                "the disk takes nothing: messages wait until there is room"
+            );
+            let next = Instant::now() + PAUSE;
+            sleep_until(next.min(end)).await;
+            if next >= end {
+                return Ok(Vec::new());
+            }
+        }
         let arrival = self.core.queues.arrival(queue);
         loop {
             // Listening begins before the look, so that nothing that arrives in between is missed.

@@ -1,8 +1,9 @@
 //! The tables, and how connections to them are set up.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use slipway_model::Timestamp;
 
 use crate::OpenError;
 
@@ -12,6 +13,9 @@ pub(crate) const SCHEMA_VERSION: i64 = 1;
 /// The pages that the log may hold before they are copied to the database file. Copying costs two more fsyncs, so it
 /// should be rare; but a log that grows costs more to sync than one that is written over, so it should be small.
 const CHECKPOINT_PAGES: u32 = 1000;
+
+/// The largest database, in bytes, that is looked through whenever it is opened: some 20 ms.
+const LARGEST_CHECKED: u64 = 16 << 20;
 
 /// One tree per table: keys are text, and rows are found by key only. The indexes are sparse, so that an item that
 /// is neither due nor listed costs one page.
@@ -64,10 +68,8 @@ INSERT INTO counters (name, value) VALUES ('epoch', 0);
 /// Opens the one connection that writes; creates the tables when they are not there. Returns the epoch too: it is
 /// greater by one at every start.
 pub(crate) fn open_writer(path: &Path) -> Result<(Connection, u64), OpenError> {
-    let refuse = |source| OpenError::Database {
-        path: path.to_owned(),
-        source,
-    };
+    let refuse = |source| OpenError::of_database(path, source);
+    refuse_lost_file(path)?;
     let mut connection = Connection::open(path).map_err(refuse)?;
     set_up(&connection).map_err(refuse)?;
     connection
@@ -76,6 +78,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<(Connection, u64), OpenError> {
         ))
         .map_err(refuse)?;
 
+    check(&connection, path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(refuse)?;
@@ -104,6 +107,50 @@ pub(crate) fn open_writer(path: &Path) -> Result<(Connection, u64), OpenError> {
         .map_err(refuse)?;
     transaction.commit().map_err(refuse)?;
     Ok((connection, epoch))
+}
+
+/// Refuses a log whose database is gone: SQLite would begin anew and throw the log away.
+fn refuse_lost_file(path: &Path) -> Result<(), OpenError> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if length(path) == 0 && length(Path::new(&log)) > 0 {
+        return Err(OpenError::Damaged {
+            path: path.to_owned(),
+            source: "the file is missing or empty, but its write-ahead log is there".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Looks whether every page is what it should be, while the database is so small that this takes no time worth mention.
+fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let refuse = |source| OpenError::of_database(path, source);
+    let count = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, u64>(0));
+    let size = count("page_count").map_err(refuse)? * count("page_size").map_err(refuse)?;
+    if size > LARGEST_CHECKED {
+        return Ok(());
+    }
+    let said: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(refuse)?;
+    if said == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Damaged {
+        path: path.to_owned(),
+        source: said.into(),
+    })
+}
+
+/// The latest time that a control plane has recorded here.
+pub(crate) fn time_seen(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let seen: Option<i64> = connection
+        .query_row("SELECT value FROM counters WHERE name = 'clock'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(Timestamp::from_millis(seen.unwrap_or(0)))
 }
 
 /// Opens a connection that only reads: each of its statements sees what was committed before it began.

@@ -161,6 +161,7 @@ async fn a_sweep_drops_what_expired_and_nothing_else() {
     let clock = Arc::new(ManualClock::default());
     let options = Options {
         clock: clock.clone(),
+        steady: false,
         message_retention: LONG,
         ..Options::default()
     };

@@ -47,6 +47,7 @@ async fn consume(message: Message, max_receives: u32, ends: Ends) -> (Vec<String
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         clock: Arc::new(TokioClock::start()),
+        steady: false,
         max_receives,
         ..Options::default()
     };

@@ -62,6 +62,7 @@ async fn a_restart_voids_receipts_and_keeps_delays_and_counts() {
     let clock = Arc::new(ManualClock::default());
     let options = || Options {
         clock: clock.clone(),
+        steady: false,
         ..Options::default()
     };
     let embedded = Embedded::open(folder.path(), options()).unwrap();

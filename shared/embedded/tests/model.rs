@@ -230,6 +230,7 @@ async fn both_queues_answer_alike() {
         let clock = Arc::new(ManualClock::at(START));
         let options = Options {
             clock: clock.clone(),
+            steady: false,
             max_receives: 3,
             ..Options::default()
         };

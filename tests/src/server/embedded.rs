@@ -23,20 +23,26 @@ const END: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Embedded {
     folder: TempDir,
+    data: PathBuf,
     child: Option<Child>,
 }
 
 impl Embedded {
-    pub(super) fn start(environment: &[(String, String)]) -> (Self, Client) {
+    pub(super) fn start(environment: &[(String, String)], data: Option<PathBuf>) -> (Self, Client) {
         let folder = super::folder();
         fs::create_dir(folder.path().join("tmp")).unwrap();
-        let mut embedded = Self { folder, child: None };
+        let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let mut embedded = Self {
+            folder,
+            data,
+            child: None,
+        };
         let client = embedded.launch(environment).unwrap();
         (embedded, client)
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     fn log_file(&self) -> PathBuf {
@@ -150,6 +156,9 @@ impl Plane for Embedded {
     fn helms(&self) -> Vec<String> {
         let own = self.child.as_ref().map(|child| format!("{}: ", child.id()));
         let mut left = mentioning(&self.folder.path().to_string_lossy());
+        if !self.data.starts_with(self.folder.path()) {
+            left.extend(mentioning(&self.data.to_string_lossy()));
+        }
         left.retain(|process| own.as_ref().is_none_or(|own| !process.starts_with(own)));
         left
     }

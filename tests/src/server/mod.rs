@@ -95,6 +95,7 @@ trait Plane: fmt::Debug {
 pub struct Options {
     platform: Option<Platform>,
     visibility: Option<u32>,
+    data: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
@@ -128,6 +129,13 @@ impl Options {
         self
     }
 
+    /// An embedded control plane keeps everything below this folder, and its log elsewhere.
+    #[must_use]
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.join("data"));
+        self
+    }
+
     /// Starts it, with nothing stored, on a free port.
     ///
     /// # Panics
@@ -137,7 +145,7 @@ impl Options {
         let (plane, client): (Box<dyn Plane>, Client) =
             match self.platform.unwrap_or_else(Platform::of_this_run) {
                 Platform::Embedded => {
-                    let (plane, client) = Embedded::start(&self.environment);
+                    let (plane, client) = Embedded::start(&self.environment, self.data.clone());
                     (Box::new(plane), client)
                 }
                 Platform::AwsLocal => {

@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod api_servers;
+mod crowd;
+mod disk;
 mod helms;

@@ -154,10 +154,11 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
     server.add_kubernetes(&kubernetes);
     let chart = Chart::tiny().push(&registry);
     server.publish(&template("struck", &chart));
-    for round in 0..rounds(3) {
+    for round in 0..rounds(2) {
         let name = format!("struck-{round}");
         let created = server.create_with(&json!({"name": name, "template": "struck", "cluster": "dev"}));
-        let namespace = text(&created, "namespace");
+        let (id, namespace) = (text(&created, "id"), text(&created, "namespace"));
+        let releases = ["a", "b", "c"].map(|component| format!("{name}-{component}"));
         kubernetes.remove_later(&namespace);
         let mut round = Round {
             server: &mut server,
@@ -178,7 +179,7 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
             }
         };
         let told = round.tell();
-        round.server.begin(&name);
+        let first = round.server.begin(&name);
         round.kill(6, &truthful);
         let _ = round.server.running(&name, patience(120));
         truthful(&round.server.deployment(&name));
@@ -196,7 +197,21 @@ fn a_deployment_on_a_cluster_comes_up_once_whenever_its_control_plane_is_killed(
         expect_deployed(&kubernetes, &namespace, &name, 2);
         let values = kubernetes.helm(&["get", "values", &format!("{name}-c"), "--namespace", &namespace]);
         assert_eq!(values["color"], "blue");
+        kubernetes.expect_only(&id, &namespace, &releases);
+
+        // And back, killed as well.
+        let back = json!({"execution_id": first});
+        let _ = round
+            .server
+            .post(&format!("/deployments/{name}/rollback"), &back)
+            .expect(202);
+        round.kill(3, &|_| {});
+        let _ = round.server.running(&name, patience(120));
+        let values = kubernetes.helm(&["get", "values", &format!("{name}-c"), "--namespace", &namespace]);
+        assert_eq!(values["color"], "green");
+        kubernetes.expect_only(&id, &namespace, &releases);
     }
+    expect_all_ended(&server);
     server.stop();
 }
 
@@ -214,7 +229,7 @@ fn what_is_stopped_or_deleted_goes_away_whenever_its_control_plane_is_killed() {
         .helm("done", &chart, &json!({}))
         .helm("stuck", &chart, &stuck);
     server.publish(&template.set("deployment_order", &json!(["done", "stuck"])));
-    for round in 0..4 {
+    for round in 0..rounds(4) {
         let name = format!("given-up-{round}");
         let created = server.create_with(&json!({"name": name, "template": "given-up", "cluster": "dev"}));
         let (id, namespace) = (text(&created, "id"), text(&created, "namespace"));
@@ -243,12 +258,25 @@ fn what_is_stopped_or_deleted_goes_away_whenever_its_control_plane_is_killed() {
             assert_eq!(kubernetes.releases(&namespace), [done], "{ended:#}");
             let left = kubernetes.names("deployments,services,configmaps", &namespace);
             assert!(!left.iter().any(|object| object.contains("stuck")), "{left:?}");
+            kubernetes.expect_only(&id, &namespace, &[format!("{name}-done")]);
         } else {
             assert_eq!(ended["status"], "DELETED", "{ended:#}");
             kubernetes.wait_until_gone(&namespace);
+            kubernetes.expect_only(&id, &namespace, &[]);
         }
     }
+    expect_all_ended(&server);
     server.stop();
+}
+
+/// No execution is lost: each that was ever begun has ended.
+fn expect_all_ended(server: &Server) {
+    server.wait(patience(60), "the end of every execution", |client| {
+        let all = client.get("/executions?limit=200").expect(200);
+        let mut all = all["items"].as_array().unwrap().iter();
+        all.all(|execution| !["PENDING", "RUNNING"].contains(&execution["status"].as_str().unwrap()))
+            .then_some(())
+    });
 }
 
 /// Each release has as many revisions that were ever deployed as there were intents, and its pods are ready.

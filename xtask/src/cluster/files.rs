@@ -73,6 +73,11 @@ impl Files {
         self.folder.with_extension("lock")
     }
 
+    /// Held by everybody who uses the cluster.
+    pub(super) fn users(&self) -> PathBuf {
+        self.folder.with_extension("users")
+    }
+
     pub(super) fn state(&self) -> PathBuf {
         self.path("state.json")
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::Lock;
+use crate::cache::{Lock, Share};
 use crate::process::{self, Process};
 use crate::run::{output, say};
 use crate::tools;
@@ -107,6 +107,26 @@ pub fn up(options: &Options) -> Result<RunningCluster> {
             Err(error.context(format!("cluster {} does not start", options.name)))
         }
     }
+}
+
+/// As [`up`], for one of several runs that use the cluster at the same time; [`leave`] ends that.
+///
+/// # Errors
+/// As [`up`].
+pub fn join(options: &Options) -> Result<(RunningCluster, Share)> {
+    let share = Share::take(&Files::of(&options.name)?.users())?;
+    Ok((up(options)?, share))
+}
+
+/// Ends a use of the cluster, and the cluster itself when nobody else uses it.
+///
+/// # Errors
+/// As [`down`].
+pub fn leave(name: &str, share: Share) -> Result<()> {
+    if !share.leave(|| down(name))? {
+        say(&format!("cluster {name} stays up: another run uses it"));
+    }
+    Ok(())
 }
 
 /// What a control plane gets to end by itself. Its data goes away with it, so nothing is worth a long wait.

@@ -201,7 +201,7 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
         return Ok(counts);
     }
     // They are started here so that a part that does not come up fails the run with its own reason.
-    let running = cluster::up(&cluster::Options {
+    let (running, share) = cluster::join(&cluster::Options {
         name: CLUSTER.to_owned(),
         ..cluster::Options::default()
     })
@@ -232,7 +232,7 @@ fn tests(quick: bool, output: &mut dyn Write) -> Result<Counts> {
             Ok(counts)
         });
     }
-    cluster::down(CLUSTER)?;
+    cluster::leave(CLUSTER, share)?;
     counts
 }
 
