@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     batch::{Batch, Receipts},
     error::CommitFailed,
-    folder::Lock,
+    folder::{self, Lock},
     open::Statistics,
     pending::Pending,
     queues::Queues,
@@ -147,9 +147,7 @@ impl Shared {
     /// What cannot be asked for counts as room.
     fn has_room(&self) -> bool {
         let folder = self.path.parent().unwrap_or(&self.path);
-        rustix::fs::statvfs(folder).map_or(true, |disk| {
-            disk.f_bavail.saturating_mul(disk.f_frsize) >= LEAST_ROOM
-        })
+        folder::room(folder).is_none_or(|room| room >= LEAST_ROOM)
     }
 
     /// Adds a waiter for a batch that is not durable yet.

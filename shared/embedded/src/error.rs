@@ -10,6 +10,8 @@ use rusqlite::ErrorCode;
 
 use slipway_ports::StoreError;
 
+use crate::folder;
+
 /// Why a data folder could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -100,9 +102,17 @@ impl OpenError {
                 source: Box::new(source),
             },
             Some(ErrorCode::DiskFull) => Self::NoRoom { path, source },
+            // SQLite says no more of its smaller files.
+            Some(ErrorCode::SystemIoFailure) if is_full(&path) => Self::NoRoom { path, source },
             _ => Self::Database { path, source },
         }
     }
+}
+
+/// Whether there is no room for a single page of the smaller files.
+fn is_full(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    folder::room(folder).is_some_and(|room| room < 64 << 10)
 }
 
 /// Why what was waited for is not durable; all who waited for one commit get the same.

@@ -40,7 +40,7 @@ async fn write(embedded: &Embedded, folder: &Path) -> Vec<usize> {
         for part in PARTS {
             let key = Key::new("chain", format!("{number:03}/{part}"));
             session
-                .put(&key, item(&format!("{number}")), Guard::Absent)
+                .put(&key, item(format!("{number}")), Guard::Absent)
                 .await
                 .unwrap();
         }
@@ -161,7 +161,7 @@ async fn a_damaged_database_is_named_and_left_as_it_is() {
     drop(embedded);
     let damages: [(&str, Damage); 4] = [
         ("another file", |content| {
-            content[..16].copy_from_slice(b"something else!!")
+            content[..16].copy_from_slice(b"something else!!");
         }),
         ("no head", |content| content[16..100].fill(0)),
         ("half of it", |content| content.truncate(content.len() / 2)),

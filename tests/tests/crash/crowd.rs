@@ -15,10 +15,11 @@ const MOST_HELMS: usize = 8;
 const MOST_RESIDENT: u64 = 100 << 10;
 
 /// What every fifth deployment's pods do, and the words that must be said of it.
-const FAILURES: [(&str, &str); 3] = [
-    ("crash", "crash loop"),
-    ("image-pull", "image pull"),
-    ("never-ready", "ready"),
+const FAILURES: [(&str, &[&str]); 3] = [
+    // Between two crashes only the event says so.
+    ("crash", &["crash loop", "back-off restarting failed container"]),
+    ("image-pull", &["image pull"]),
+    ("never-ready", &["ready"]),
 ];
 
 fn size() -> usize {
@@ -26,7 +27,7 @@ fn size() -> usize {
 }
 
 /// What the deployment of this number suffers from.
-fn failure(number: usize) -> Option<(&'static str, &'static str)> {
+fn failure(number: usize) -> Option<(&'static str, &'static [&'static str])> {
     number
         .is_multiple_of(5)
         .then(|| FAILURES[number / 5 % FAILURES.len()])
@@ -37,6 +38,11 @@ fn patience() -> usize {
     30 + 4 * size()
 }
 
+/// What fails does so when this time is over, in which it must also have had its turn with Helm.
+fn shaky_patience() -> usize {
+    (2 * size()).max(20)
+}
+
 fn template(chart: &str) -> Template {
     let limit = json!({"timeout_seconds": patience()});
     let behaves = json!({"behaviour": "{{ parameters.behaviour }}"});
@@ -45,7 +51,7 @@ fn template(chart: &str) -> Template {
         .helm("first", chart, &json!({}))
         .and(&limit)
         .helm("shaky", chart, &behaves)
-        .and(&json!({"timeout_seconds": 15, "depends_on": ["first"]}))
+        .and(&json!({"timeout_seconds": shaky_patience(), "depends_on": ["first"]}))
         .helm(
             "after",
             chart,
@@ -140,7 +146,7 @@ fn each_of_a_crowd_ends_as_it_must_and_the_control_plane_stays_small() {
     server.stop();
 }
 
-fn expect_end(deployment: &Value, failure: Option<(&str, &str)>) {
+fn expect_end(deployment: &Value, failure: Option<(&str, &[&str])>) {
     let overall = if failure.is_some() { "FAILED" } else { "RUNNING" };
     assert_eq!(deployment["status"], overall, "{deployment:#}");
     assert_eq!(
@@ -150,10 +156,15 @@ fn expect_end(deployment: &Value, failure: Option<(&str, &str)>) {
     );
     if let Some((_, words)) = failure {
         let said = text(component(deployment, "shaky"), "error_message").to_lowercase();
-        assert!(said.contains(words) && said.contains("-shaky"), "{said}");
+        assert!(says(&said, words) && said.contains("-shaky"), "{said}");
         assert!(
-            text(deployment, "error_message").to_lowercase().contains(words),
+            says(&text(deployment, "error_message").to_lowercase(), words),
             "{deployment:#}"
         );
     }
+}
+
+/// Whether one of the words is there.
+fn says(said: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| said.contains(word))
 }
