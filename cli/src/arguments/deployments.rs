@@ -90,6 +90,25 @@ pub(crate) struct UpgradeArguments {
     pub(crate) watch: bool,
 }
 
+/// What would change.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  slipway plan my-agent
+  slipway plan my-agent --to 1.1.0 --set agent_concurrency=8
+  slipway plan my-agent --output json
+
+Signs: + create, ~ change, -/+ delete and make again, - delete, > run a hook, ? not known yet, x would fail, ! danger.
+Nothing is changed. Exit status: 0 all of it could be done or is not known yet, 1 something would fail, 2 misuse.")]
+pub(crate) struct PlanArguments {
+    /// Name or id
+    pub(crate) deployment: String,
+    /// The version of the template that an upgrade would go to
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) change: ChangeArguments,
+}
+
 /// Which deployment, and how far back.
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArguments {

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 pub(crate) use dead_letters::{DeadLetterCommand, RedriveArguments};
 pub(crate) use deployments::{
     ActArguments, ChangeArguments, DeployArguments, DeploymentArguments, EventsArguments, LogsArguments,
-    RollbackArguments, StatusArguments, UpgradeArguments,
+    PlanArguments, RollbackArguments, StatusArguments, UpgradeArguments,
 };
 pub(crate) use others::{
     ApproveArguments, ClusterCommand, DagCommand, GraphFormat, RunArguments, ServeArguments, TemplateCommand,
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Show what a start or upgrade would do
     #[command(after_help = "Example:\n  slipway plan my-agent --output json")]
-    Plan(DeploymentArguments),
+    Plan(PlanArguments),
     /// Show a deployment and its components, or all deployments
     #[command(after_help = "Examples:\n  slipway status\n  slipway status my-agent --output json")]
     Status(StatusArguments),

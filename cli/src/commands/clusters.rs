@@ -3,7 +3,8 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use slipway_model::{Capacity, Cluster, ClusterHealth};
+use slipway_app::ClusterHealthView;
+use slipway_model::{Capacity, Cluster, ClusterHealth, Orphans};
 
 use super::Session;
 use crate::{
@@ -67,7 +68,10 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
             let answer = session
                 .client
                 .get(&format!("/clusters/{}/health", encode(&cluster)))?;
-            session.show(&answer, |answer| Ok(health(&read(answer)?)))?;
+            session.show(&answer, |answer| {
+                let view: ClusterHealthView = read(answer)?;
+                Ok(health(&view.health) + &orphans(view.orphans.as_ref()))
+            })?;
             let health: ClusterHealth = read(&answer)?;
             return Ok(if health.healthy { Exit::Done } else { Exit::Failed });
         }
@@ -120,6 +124,31 @@ fn health(health: &ClusterHealth) -> String {
         if let Some(capacity) = capacity {
             text.push_str(&format!("\n{:<13}{}", format!("{label}:"), amounts(capacity)));
         }
+    }
+    text
+}
+
+/// What nobody owns, a line each; nothing before the first look.
+fn orphans(found: Option<&Orphans>) -> String {
+    let Some(found) = found else {
+        return String::new();
+    };
+    if found.items.is_empty() {
+        return format!("\norphans:     none, looked at {}", time(found.checked_at));
+    }
+    let mut text = format!(
+        "\norphans:     made by Slipway and owned by nobody, looked at {}; nothing was removed",
+        time(found.checked_at)
+    );
+    for orphan in &found.items {
+        let what = match &orphan.release {
+            Some(release) => format!("release {}/{release}", orphan.namespace),
+            None => format!("namespace {}", orphan.namespace),
+        };
+        text.push_str(&format!("\n  {what}: {}", orphan.message));
+    }
+    if found.more > 0 {
+        text.push_str(&format!("\n  and {} more", found.more));
     }
     text
 }

@@ -1,12 +1,12 @@
 //! What is done to deployments, and how they stand.
 
 use serde_json::{Value, json};
-use slipway_app::{DeploymentProgress, DeploymentView, Started};
+use slipway_app::{DeploymentDrift, DeploymentProgress, DeploymentView, Started};
 use slipway_model::{Cluster, ClusterTarget, Deployment};
 
 use super::{Session, clusters::RENDER_NOTE};
 use crate::{
-    arguments::{ActArguments, RollbackArguments, UpgradeArguments},
+    arguments::{ActArguments, ChangeArguments, RollbackArguments, UpgradeArguments},
     client::{encode, read},
     document,
     failure::{Exit, Failure},
@@ -105,6 +105,23 @@ fn whereabouts(cluster: &Cluster) -> String {
     }
 }
 
+/// What others changed in what runs, for people.
+pub(super) fn drifted(drift: &DeploymentDrift) -> String {
+    let at = time(drift.checked_at);
+    let mut text = if drift.objects.is_empty() && drift.errors.is_empty() {
+        format!("drift: none, looked at {at}\n")
+    } else {
+        format!("drift: what runs differs from what was applied, looked at {at}; nothing was corrected\n")
+    };
+    for one in &drift.objects {
+        text.push_str(&format!("  {}: {}\n", one.component, one.object));
+    }
+    for error in &drift.errors {
+        text.push_str(&format!("  not looked at: {error}\n"));
+    }
+    text
+}
+
 /// A deployment and its components, for people.
 pub(crate) fn details(view: &DeploymentView, cluster: Option<&Cluster>) -> String {
     let deployment = &view.deployment;
@@ -145,6 +162,9 @@ pub(crate) fn details(view: &DeploymentView, cluster: Option<&Cluster>) -> Strin
             text.push_str(&format!("\n{}: {message}\n", component.component_name));
         }
     }
+    if let Some(drift) = &view.drift {
+        text.push_str(&format!("\n{}", drifted(drift)));
+    }
     if cluster.is_some_and(|cluster| cluster.target == ClusterTarget::Render) {
         text.push_str(&format!("\n{RENDER_NOTE}\n"));
     }
@@ -181,15 +201,21 @@ pub(super) fn delete(session: &Session, arguments: &ActArguments) -> Result<Exit
     began(session, which, &answer, arguments.watch.then_some(Aim::Deleted))
 }
 
-pub(super) fn upgrade(session: &Session, arguments: &UpgradeArguments) -> Result<Exit, Failure> {
+/// The body of an upgrade, or of a plan for one.
+pub(super) fn upgrade_body(to: Option<&str>, change: &ChangeArguments) -> Result<Value, Failure> {
     let mut body = json!({
-        "parameters": document::parameters(&arguments.change.set),
-        "values": document::values(&arguments.change)?,
-        "components": arguments.change.select.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "parameters": document::parameters(&change.set),
+        "values": document::values(change)?,
+        "components": change.select.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
     });
-    if let Some(version) = &arguments.to {
+    if let Some(version) = to {
         body["template_version"] = json!(version);
     }
+    Ok(body)
+}
+
+pub(super) fn upgrade(session: &Session, arguments: &UpgradeArguments) -> Result<Exit, Failure> {
+    let body = upgrade_body(arguments.to.as_deref(), &arguments.change)?;
     let answer = session
         .client
         .post(&format!("{}/upgrade", path(&arguments.deployment)), &body)?;

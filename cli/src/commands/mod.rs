@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Template(command) => templates::run(&session, command),
         Command::Deploy(deploy) => deploy::run(&session, &deploy),
         Command::Run(run) => run::run(&session, &run),
-        Command::Plan(which) => plan::run(&session, &which.deployment),
+        Command::Plan(arguments) => plan::run(&session, &arguments),
         Command::Status(which) => deployments::status(&session, which.deployment.as_deref()),
         Command::Watch(which) => crate::watch::deployment(&session, &which.deployment, Aim::Settled),
         Command::Events(events) => history::events(&session, &events),

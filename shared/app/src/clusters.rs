@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{Cluster, ClusterHealth, ClusterId, ClusterTarget, FieldError, TenantId};
+use slipway_model::{Cluster, ClusterHealth, ClusterId, ClusterTarget, FieldError, Orphans, TenantId};
 use slipway_ports::{Guard, Item, Listing, Put, SecretString, Stored, Target, TargetError};
 use utoipa::ToSchema;
 
@@ -75,6 +75,17 @@ pub(crate) enum ConnectError {
     Target(#[from] TargetError),
 }
 
+/// How a cluster stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterHealthView {
+    /// What a look at it saw.
+    #[serde(flatten)]
+    pub health: ClusterHealth,
+    /// What Slipway made on it and nobody owns; absent before the first of the hourly looks, and on `render` targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<Orphans>,
+}
+
 impl App {
     /// Registers a cluster.
     ///
@@ -104,6 +115,7 @@ impl App {
         session
             .put(&key, cluster_item(tenant, &cluster), Guard::Absent)
             .await?;
+        self.schedule_orphans(session.as_mut(), tenant, &cluster).await?;
         // The name comes last: whoever finds it finds the cluster.
         match session
             .put(&name_key, Item::of(&cluster.id), Guard::Absent)
@@ -248,12 +260,22 @@ impl App {
             .ok_or_else(|| no_cluster(id_or_name))
     }
 
-    /// A look at a cluster now.
+    /// A look at a cluster now, and what the last of the hourly looks found on it that nobody owns.
     ///
     /// # Errors
     /// 404. A cluster that does not answer is an unhealthy one, not an error.
-    pub async fn cluster_health(&self, caller: &Caller, id_or_name: &str) -> Result<ClusterHealth, AppError> {
+    pub async fn cluster_health(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<ClusterHealthView, AppError> {
         let cluster = self.cluster(caller, id_or_name).await?;
+        let orphans = self.orphans_of(&caller.tenant, cluster.id).await?;
+        let health = self.health_now(caller, &cluster).await?;
+        Ok(ClusterHealthView { health, orphans })
+    }
+
+    async fn health_now(&self, caller: &Caller, cluster: &Cluster) -> Result<ClusterHealth, AppError> {
         match self.connect(&caller.tenant, cluster.id).await {
             Ok(target) => Ok(target.health().await),
             Err(ConnectError::App(error)) => Err(error),

@@ -34,6 +34,19 @@ impl App {
                 ExecutionLook::Repair => self.repair_execution(&tenant, execution).await,
             },
             Message::Job { tenant, job } => self.deploy_helm(&tenant, job).await,
+            Message::Drift {
+                tenant,
+                deployment,
+                component,
+            } => {
+                self.look_for_drift(&tenant, deployment, component.as_deref())
+                    .await
+            }
+            Message::Orphans {
+                tenant,
+                cluster,
+                after,
+            } => self.look_for_orphans(&tenant, cluster, after.as_deref()).await,
             Message::Event(event) => match queue.name() {
                 BUDPIPELINE_EVENTS => self.handle_event(&event).await,
                 BUDUSECASES_EVENTS => self.track_event(&event).await,

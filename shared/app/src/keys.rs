@@ -111,6 +111,24 @@ pub(crate) fn revision(tenant: &TenantId, id: DeploymentId, generation: u64) -> 
 /// What the sort keys of a deployment's revisions begin with.
 pub(crate) const REVISIONS: &str = "revision/";
 
+/// When a deployment that runs is compared with its cluster next.
+pub(crate) fn drift(tenant: &TenantId, id: DeploymentId) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), "drift")
+}
+
+/// What the last comparison of a component found.
+pub(crate) fn drift_of(tenant: &TenantId, id: DeploymentId, component: &str) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), format!("{DRIFTS}{component}"))
+}
+
+/// What the sort keys of what comparisons found begin with.
+pub(crate) const DRIFTS: &str = "drifted/";
+
+/// When a cluster is looked at next for what nobody owns, and what the last look found.
+pub(crate) fn orphans(tenant: &TenantId, id: ClusterId) -> Key {
+    Key::new(format!("{tenant}/k/{id}"), "orphans")
+}
+
 /// When an event of a deployment was first seen, so that a repeat of it gets the same place in the history.
 pub(crate) fn seen(tenant: &TenantId, id: DeploymentId, event: &str) -> Key {
     Key::new(format!("{tenant}/d/{id}"), format!("seen/{event}"))
@@ -137,6 +155,16 @@ pub(crate) fn preview_blob(tenant: &TenantId, id: DeploymentId) -> String {
     format!("{tenant}/deployments/{id}/plan.json")
 }
 
+/// The blob of what the next plan preview is made from, if that is not what the deployment is.
+pub(crate) fn preview_inputs(tenant: &TenantId, id: DeploymentId) -> String {
+    format!("{tenant}/deployments/{id}/plan-inputs.json")
+}
+
+/// The place in the secrets store of new values of secret parameters that only a preview reads.
+pub(crate) fn preview_secrets(id: DeploymentId) -> String {
+    format!("deployment/{id}/preview")
+}
+
 /// The answer to a request with an idempotency key.
 pub(crate) fn idempotency(tenant: &TenantId, key: &str) -> Key {
     Key::new(format!("{tenant}/i/{key}"), "i")
@@ -159,6 +187,8 @@ pub(crate) enum DueThing {
     Step(ExecutionId, u32),
     Job(JobId),
     Deployment(DeploymentId),
+    Drift(DeploymentId),
+    Orphans(ClusterId),
 }
 
 /// What stands under a key of the index of due items, and whose it is; nothing for kinds that are driven otherwise.
@@ -170,6 +200,8 @@ pub(crate) fn due_thing(key: &Key) -> Option<(TenantId, DueThing)> {
         ("x", sort) => DueThing::Step(id.parse().ok()?, sort.strip_prefix('s')?.parse().ok()?),
         ("j", "j") => DueThing::Job(id.parse().ok()?),
         ("d", "d") => DueThing::Deployment(id.parse().ok()?),
+        ("d", "drift") => DueThing::Drift(id.parse().ok()?),
+        ("k", "orphans") => DueThing::Orphans(id.parse().ok()?),
         _ => return None,
     };
     Some((tenant.parse().ok()?, thing))
@@ -183,13 +215,16 @@ mod tests {
     fn what_is_due_is_read_from_its_key() {
         let tenant = TenantId::local();
         let id = "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b";
-        let (x, j, d): (ExecutionId, JobId, DeploymentId) =
-            (id.parse().unwrap(), id.parse().unwrap(), id.parse().unwrap());
+        let (x, j): (ExecutionId, JobId) = (id.parse().unwrap(), id.parse().unwrap());
+        let (d, k): (DeploymentId, ClusterId) = (id.parse().unwrap(), id.parse().unwrap());
         for (key, thing) in [
             (execution(&tenant, x), Some(DueThing::Execution(x))),
             (step(&tenant, x, 130), Some(DueThing::Step(x, 130))),
             (job(&tenant, j), Some(DueThing::Job(j))),
             (deployment(&tenant, d), Some(DueThing::Deployment(d))),
+            (drift(&tenant, d), Some(DueThing::Drift(d))),
+            (drift_of(&tenant, d, "llm"), None),
+            (orphans(&tenant, k), Some(DueThing::Orphans(k))),
             (component(&tenant, d, "llm"), None),
             (release_owner(id, "uc-1", "x"), None),
         ] {

@@ -8,6 +8,7 @@ mod clusters;
 mod dead_letters;
 mod deployments;
 mod dispatch;
+mod drift;
 mod error;
 mod executions;
 mod idempotency;
@@ -25,12 +26,13 @@ mod templates;
 mod track_deployments;
 
 pub use caller::{Caller, Role};
-pub use clusters::{ClusterType, NewCluster};
+pub use clusters::{ClusterHealthView, ClusterType, NewCluster};
 pub use dead_letters::{About, DeadLetterSummary, DeadLetterView};
 pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
-    NewDeployment, RollbackRequest, Started, UpgradeRequest,
+    NewDeployment, PlanSummary, RollbackRequest, Started, UpgradeRequest,
 };
+pub use drift::{ComponentDrift, DeploymentDrift};
 pub use error::AppError;
 pub use executions::Approval;
 pub use idempotency::IdempotentRequest;

@@ -1,4 +1,5 @@
-//! The scheduled sweep: deadlines that passed, leases that expired, messages that were lost.
+//! The scheduled sweep: deadlines that passed, leases that expired, messages that were lost, and the hourly looks at
+//! clusters.
 
 use std::time::Duration;
 
@@ -46,9 +47,13 @@ impl App {
             }
             session.settle().await?;
             for item in &due {
-                if let Some((tenant, DueThing::Deployment(id))) = keys::due_thing(&item.key) {
-                    report(item, self.look_at_deployment(&tenant, id).await);
-                }
+                let looked = match keys::due_thing(&item.key) {
+                    Some((tenant, DueThing::Deployment(id))) => self.look_at_deployment(&tenant, id).await,
+                    Some((tenant, DueThing::Drift(id))) => self.send_drift(&tenant, id).await,
+                    Some((tenant, DueThing::Orphans(id))) => self.send_orphans(&tenant, id).await,
+                    _ => continue,
+                };
+                report(item, looked);
             }
         }
         Ok(())
@@ -71,7 +76,7 @@ impl App {
                 session.send(Queue::ExecuteStep, message, delay);
             }
             DueThing::Job(job) => session.send(Queue::DeployHelm, Message::Job { tenant, job }, delay),
-            DueThing::Deployment(_) | DueThing::Execution(_) => {}
+            DueThing::Deployment(_) | DueThing::Execution(_) | DueThing::Drift(_) | DueThing::Orphans(_) => {}
         }
     }
 

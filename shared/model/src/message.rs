@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentId, Event, ExecutionId, JobId, TenantId};
+use crate::{ClusterId, DeploymentId, Event, ExecutionId, JobId, TenantId};
 
 /// A queue by logical name. An adapter knows what stands behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -10,7 +10,8 @@ use crate::{DeploymentId, Event, ExecutionId, JobId, TenantId};
 pub enum Queue {
     /// Consumed by `plan-dag`: [`Message::Plan`].
     PlanDag,
-    /// Consumed by `execute-step`: [`Message::Steps`] and [`Message::Execution`].
+    /// Consumed by `execute-step`: [`Message::Steps`], [`Message::Execution`], and the looks at clusters that need no
+    /// Helm: [`Message::Drift`] and [`Message::Orphans`].
     ExecuteStep,
     /// Consumed by `deploy-helm`: [`Message::Job`], and [`Message::Plan`] of previews, which are rendered with Helm.
     DeployHelm,
@@ -71,6 +72,26 @@ pub enum Message {
         tenant: TenantId,
         /// Which job.
         job: JobId,
+    },
+    /// Compare what runs of a deployment with what was applied. Changes nothing on a cluster.
+    Drift {
+        /// Whose.
+        tenant: TenantId,
+        /// Which deployment.
+        deployment: DeploymentId,
+        /// One of its components; each gets a message of its own if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        component: Option<String>,
+    },
+    /// Look on a cluster for what Slipway made there and nobody owns. Changes nothing on it.
+    Orphans {
+        /// Whose.
+        tenant: TenantId,
+        /// Which cluster.
+        cluster: ClusterId,
+        /// Where the last invocation stopped; from the beginning if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
     },
     /// An event on a topic: the only message with a payload.
     Event(Event),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{DagSettings, HealthCheck, JsonMap, OutputSource, Quantity, Retry};
+use crate::{DagSettings, DriftSettings, HealthCheck, JsonMap, OutputSource, Quantity, Retry};
 
 /// A published template; immutable per (name, version).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -115,6 +115,9 @@ pub struct Component {
     /// Another cluster than the deployment's, by name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// What the hourly comparison with the cluster leaves alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftSettings>,
 }
 
 fn yes() -> bool {

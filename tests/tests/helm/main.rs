@@ -6,6 +6,7 @@ mod bare;
 mod charts;
 mod cluster;
 mod plain;
+mod plans;
 mod releases;
 mod removal;
 mod render;

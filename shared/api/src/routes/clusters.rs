@@ -5,8 +5,8 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use slipway_app::{Caller, NewCluster, Page};
-use slipway_model::{Cluster, ClusterHealth};
+use slipway_app::{Caller, ClusterHealthView, NewCluster, Page};
+use slipway_model::Cluster;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Created, created};
@@ -74,13 +74,13 @@ async fn show(
     path = "/clusters/{id}/health",
     tag = "clusters",
     params(("id" = String, Path, description = "Name or id")),
-    responses((status = 200, body = ClusterHealth))
+    responses((status = 200, body = ClusterHealthView))
 )]
 async fn health(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Result<Json<ClusterHealth>, Failed> {
+) -> Result<Json<ClusterHealthView>, Failed> {
     Ok(Json(api.app.cluster_health(&caller, &id).await?))
 }
 

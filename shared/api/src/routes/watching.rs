@@ -6,12 +6,12 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use slipway_app::{Caller, DeploymentPlan, DeploymentProgress, Page};
+use slipway_app::{Caller, DeploymentPlan, DeploymentProgress, Page, UpgradeRequest};
 use slipway_model::{HistoryEntry, Problem, ProblemType};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::accepted;
-use crate::{Api, lists::Paging, problem::Failed, stream};
+use crate::{Api, body::Sent, lists::Paging, problem::Failed, stream};
 
 /// Longest entry id that anybody was given.
 const LONGEST_ID: usize = 256;
@@ -23,20 +23,24 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(events))
 }
 
-/// Ask for a plan: what a start or upgrade would do
+/// Ask for a plan: what a start or retry would do, or the upgrade in the body; nothing is changed
 #[utoipa::path(
     post,
     path = "/deployments/{id}/plan",
     tag = "deployments",
     params(("id" = String, Path, description = "Name or id")),
+    request_body = Option<UpgradeRequest>,
     responses((status = 202, description = "It is being made; read it with GET"))
 )]
 async fn request_plan(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    sent: Sent,
 ) -> Result<impl IntoResponse, Failed> {
-    Ok(accepted(api.app.request_plan(&caller, &id).await?))
+    let upgrade: UpgradeRequest = sent.typed()?;
+    let upgrade = (upgrade != UpgradeRequest::default()).then_some(upgrade);
+    Ok(accepted(api.app.request_plan(&caller, &id, upgrade).await?))
 }
 
 /// The plan that was asked for last

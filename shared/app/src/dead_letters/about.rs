@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    DeploymentId, Event, EventType, ExecutionId, ExecutionLook, JobId, Message, Queue, TenantId,
+    ClusterId, DeploymentId, Event, EventType, ExecutionId, ExecutionLook, JobId, Message, Queue, TenantId,
 };
 use utoipa::ToSchema;
 
@@ -49,6 +49,23 @@ pub enum About {
         tenant: TenantId,
         /// Which job.
         job_id: JobId,
+    },
+    /// Comparing a deployment with its cluster.
+    Drift {
+        /// Whose.
+        tenant: TenantId,
+        /// Which deployment.
+        deployment_id: DeploymentId,
+        /// Which of its components; all if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        component: Option<String>,
+    },
+    /// Looking on a cluster for what nobody owns.
+    Orphans {
+        /// Whose.
+        tenant: TenantId,
+        /// Which cluster.
+        cluster_id: ClusterId,
     },
     /// An event.
     Event {
@@ -111,6 +128,19 @@ impl About {
                 .to_owned(),
             },
             Message::Job { tenant, job } => Self::Job { tenant, job_id: job },
+            Message::Drift {
+                tenant,
+                deployment,
+                component,
+            } => Self::Drift {
+                tenant,
+                deployment_id: deployment,
+                component,
+            },
+            Message::Orphans { tenant, cluster, .. } => Self::Orphans {
+                tenant,
+                cluster_id: cluster,
+            },
             Message::Event(event) => Self::event(&event),
         }
     }
@@ -140,7 +170,9 @@ impl About {
             Self::Plan { tenant, .. }
             | Self::Steps { tenant, .. }
             | Self::Execution { tenant, .. }
-            | Self::Job { tenant, .. } => Some(tenant),
+            | Self::Job { tenant, .. }
+            | Self::Drift { tenant, .. }
+            | Self::Orphans { tenant, .. } => Some(tenant),
             Self::Event { tenant, .. } => tenant.as_ref(),
             Self::Unreadable => None,
         }
@@ -171,6 +203,15 @@ impl fmt::Display for About {
                 execution_id, look, ..
             } => write!(f, "{look} of execution {execution_id}"),
             Self::Job { job_id, .. } => write!(f, "job {job_id}"),
+            Self::Drift {
+                deployment_id,
+                component,
+                ..
+            } => match component {
+                Some(component) => write!(f, "drift of {component} of deployment {deployment_id}"),
+                None => write!(f, "drift of deployment {deployment_id}"),
+            },
+            Self::Orphans { cluster_id, .. } => write!(f, "what nobody owns on cluster {cluster_id}"),
             Self::Event {
                 event_type,
                 job,

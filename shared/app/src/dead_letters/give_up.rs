@@ -104,6 +104,8 @@ impl App {
             // The next step that ends publishes it again.
             Message::Execution { .. } => Ok(()),
             Message::Job { tenant, job } => self.give_up_job(tenant, *job, verdict).await,
+            // They are sent again within the hour.
+            Message::Drift { .. } | Message::Orphans { .. } => Ok(()),
             Message::Event(event) => match queue.name() {
                 BUDPIPELINE_EVENTS => self.give_up_job_event(event, verdict).await,
                 BUDUSECASES_EVENTS => self.give_up_execution_event(event).await,

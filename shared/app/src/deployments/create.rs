@@ -106,6 +106,7 @@ impl App {
         Ok(DeploymentView {
             deployment,
             components,
+            drift: None,
         })
     }
 

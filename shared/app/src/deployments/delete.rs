@@ -24,6 +24,7 @@ impl App {
     pub async fn delete_deployment(&self, caller: &Caller, id_or_name: &str) -> Result<Started, AppError> {
         caller.require(Role::Deployer)?;
         let found = self.find_deployment(&caller.tenant, id_or_name).await?;
+        self.forget_inputs(&caller.tenant, found.id).await?;
         if found.status == DeploymentStatus::Deleted {
             // Should the call that deleted it have been interrupted.
             self.forget(&found).await?;

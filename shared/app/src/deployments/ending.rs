@@ -48,6 +48,7 @@ impl App {
             }
             if deployment.status == DeploymentStatus::Running {
                 self.drop_removed(session, &deployment).await?;
+                self.schedule_drift(session, &deployment).await?;
             }
         } else if deployment.operation == Some(DeploymentOperation::Delete)
             && deployment.status == DeploymentStatus::Deleting

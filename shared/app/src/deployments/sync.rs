@@ -16,7 +16,8 @@ use super::{
 use crate::{App, AppError, Caller, Role};
 
 impl App {
-    /// Brings a deployment's state up to date: from its execution, or from its jobs where there is none.
+    /// Brings a deployment's state up to date: from its execution, or from its jobs where there is none. What runs is
+    /// compared with its clusters soon after.
     ///
     /// # Errors
     /// 403 below `deployer`, 404.
@@ -31,6 +32,7 @@ impl App {
             Some(_) => self.reconcile(&found).await?,
             None => self.sync_legacy(&found).await?,
         };
+        self.look_for_drift_now(&deployment).await?;
         self.view(deployment).await
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{App, AppError, Caller, Role};
 
 /// What is to be different. What is absent stays as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpgradeRequest {
     /// The template's version.
@@ -113,7 +113,7 @@ impl App {
     }
 
     /// Checks the new inputs and puts them into `wanted`; returns the template and the new secret values.
-    async fn check_upgrade(
+    pub(super) async fn check_upgrade(
         &self,
         wanted: &mut Deployment,
         request: UpgradeRequest,

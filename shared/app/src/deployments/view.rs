@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use slipway_model::{ComponentDeployment, Deployment, DeploymentStatus};
 use utoipa::ToSchema;
 
-use crate::{App, AppError, Caller, ListQuery, Page, keys};
+use crate::{App, AppError, Caller, ListQuery, Page, drift::DeploymentDrift, keys};
 
 /// A deployment with its components.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -14,6 +14,10 @@ pub struct DeploymentView {
     pub deployment: Deployment,
     /// Its components, in the template's order.
     pub components: Vec<ComponentDeployment>,
+    /// Where it differs from what was applied, as the last look at its present generation found; absent before the
+    /// first, which comes an hour after it was brought up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DeploymentDrift>,
 }
 
 impl App {
@@ -59,9 +63,14 @@ impl App {
 
     pub(crate) async fn view(&self, deployment: Deployment) -> Result<DeploymentView, AppError> {
         let components = self.components_of(&deployment).await?;
+        let drift = match deployment.status {
+            DeploymentStatus::Running => self.drift_of(&deployment).await?,
+            _ => None,
+        };
         Ok(DeploymentView {
             deployment,
             components,
+            drift,
         })
     }
 }

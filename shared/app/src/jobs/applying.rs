@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase};
 use slipway_policy::check_values;
 use slipway_ports::{
-    AppliedRelease, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
+    AppliedRelease, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
 };
 
 use super::{
@@ -30,28 +30,41 @@ const LEAST: Duration = Duration::from_secs(60);
 /// What an operation gets however late its job is: a change that was begun is better finished.
 const SHORTEST: Duration = Duration::from_secs(5);
 
+/// Why a release must not be touched for `mine`, as releases are labelled: it is somebody else's.
+pub(crate) fn foreign(
+    record: &ReleaseRecord,
+    release: &Release,
+    mine: &str,
+    adopt: bool,
+) -> Option<TargetError> {
+    if adopt {
+        return None;
+    }
+    let owner = record.labels.get("slipway-deployment").map(String::as_str);
+    if !record.labels.contains_key("slipway-job") {
+        return Some(TargetError::permanent(format!(
+            "release {release} exists and was not made by Slipway (chart {}): set 'adopt: true' to take it over, \
+             or choose another release_name",
+            record.chart
+        )));
+    }
+    (owner != Some(mine)).then(|| {
+        TargetError::permanent(format!(
+            "conflict: release {release} belongs to {}: choose another release_name or namespace",
+            owner.unwrap_or("somebody else")
+        ))
+    })
+}
+
 impl Run<'_> {
     /// Why somebody else's release must not be touched.
     pub(super) fn foreign(&self, record: &ReleaseRecord) -> Option<TargetError> {
-        if self.config.adopt {
-            return None;
-        }
-        let release = &self.lease.release;
-        let owner = record.labels.get("slipway-deployment").map(String::as_str);
-        let mine = self.owner_label();
-        if !record.labels.contains_key("slipway-job") {
-            return Some(TargetError::permanent(format!(
-                "release {release} exists and was not made by Slipway (chart {}): set 'adopt: true' to take it over, \
-                 or choose another release_name",
-                record.chart
-            )));
-        }
-        (owner != Some(mine.as_str())).then(|| {
-            TargetError::permanent(format!(
-                "conflict: release {release} belongs to {}: choose another release_name or namespace",
-                owner.unwrap_or("somebody else")
-            ))
-        })
+        foreign(
+            record,
+            &self.lease.release,
+            &self.owner_label(),
+            self.config.adopt,
+        )
     }
 
     /// Whose releases this job may change: its deployment's, or those of jobs without one.

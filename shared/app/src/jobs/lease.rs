@@ -60,6 +60,19 @@ pub(super) enum Hold {
 }
 
 impl App {
+    /// Whose job wrote a release last; nobody's, if this control plane never wrote it.
+    pub(crate) async fn release_tenant(
+        &self,
+        cluster_uid: &str,
+        release: &Release,
+    ) -> Result<Option<TenantId>, AppError> {
+        let key = keys::release_owner(cluster_uid, &release.namespace, &release.name);
+        match self.store.get(&key).await? {
+            Some(stored) => Ok(Some(stored.read::<Owner>()?.tenant)),
+            None => Ok(None),
+        }
+    }
+
     /// How the lease stands that a job took.
     pub(super) async fn hold_of(
         &self,

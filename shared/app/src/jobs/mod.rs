@@ -12,6 +12,7 @@ mod removal;
 mod requests;
 mod work;
 
+pub(crate) use applying::foreign;
 pub(crate) use record::{JobOrigin, NewStepJob};
 pub use requests::NewJob;
 

@@ -107,6 +107,11 @@ impl Resolved {
             .sort_by_key(|text| std::cmp::Reverse(text.expose_secret().len()));
     }
 
+    /// The secrets, in the notations that they are known in.
+    pub(crate) fn texts(&self) -> &[SecretString] {
+        &self.0
+    }
+
     /// The text without the secrets.
     pub(crate) fn hide(&self, text: &str) -> String {
         let secrets = self.0.iter().map(ExposeSecret::expose_secret);

@@ -204,9 +204,17 @@ async fn a_cluster_in_use_stays_until_its_deployment_is_deleted() {
 #[tokio::test]
 async fn a_cluster_that_does_not_answer_is_unhealthy_and_no_error() {
     let world = World::new().await;
-    assert!(world.app.cluster_health(&admin(), "dev").await.unwrap().healthy);
+    assert!(
+        world
+            .app
+            .cluster_health(&admin(), "dev")
+            .await
+            .unwrap()
+            .health
+            .healthy
+    );
     world.cluster.cloud().out_of_reach = Some("connection refused".to_owned());
-    let health = world.app.cluster_health(&admin(), "dev").await.unwrap();
+    let health = world.app.cluster_health(&admin(), "dev").await.unwrap().health;
     assert!(!health.healthy);
     assert_eq!(health.message, "connection refused");
     assert_eq!(

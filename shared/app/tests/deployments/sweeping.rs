@@ -130,7 +130,7 @@ async fn a_sweep_over_nothing_does_nothing() {
     let world = World::new().await;
     world.running("models").await;
     let before = world.store.items().len();
-    world.clock.advance(Duration::from_secs(3600));
+    world.clock.advance(Duration::from_secs(3500));
     world.app.sync_deployments().await.unwrap();
     assert_eq!(world.store.items().len(), before);
     assert_eq!(world.store.next_message_at(), None);

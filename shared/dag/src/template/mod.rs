@@ -2,6 +2,7 @@
 
 mod chart;
 mod definitions;
+mod drift;
 mod expressions;
 mod names;
 mod order;
@@ -78,6 +79,7 @@ pub fn check(mut value: Value, catalog: &Catalog) -> Result<Template, Vec<FieldE
             slots::check(index, component, catalog, &mut faults);
         }
         chart::check(index, component, &mut faults);
+        drift::check(index, component, &mut faults);
     }
     let outputs = OutputsOf::candidates(&template, catalog);
     let reads = expressions::check(&template, &outputs, &mut faults);

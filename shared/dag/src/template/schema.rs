@@ -22,6 +22,15 @@ const HEALTH_CHECKS: Shape = Shape::List(&Shape::Fields(&[
     optional("failed", &Shape::Text),
 ]));
 
+const DRIFT: Shape = Shape::Fields(&[optional(
+    "ignore",
+    &Shape::List(&Shape::Fields(&[
+        optional("kind", &Shape::Text),
+        optional("name", &Shape::Text),
+        optional("paths", &TEXTS),
+    ])),
+)]);
+
 const COMPONENT: &[Field] = &[
     required("name", &Shape::Text),
     optional("display_name", &Shape::Text),
@@ -54,6 +63,7 @@ const COMPONENT: &[Field] = &[
     optional("delete_on_failure", &Shape::Boolean),
     optional("test", &Shape::Boolean),
     optional("cluster", &Shape::Text),
+    optional("drift", &DRIFT),
 ];
 
 const PARAMETER: &[Field] = &[

@@ -11,6 +11,16 @@ use slipway_ports::{ExposeSecret, SecretError, SecretString, Secrets};
 pub struct SimpleSecrets(Mutex<BTreeMap<(TenantId, String), SecretString>>);
 
 impl SimpleSecrets {
+    /// The names of all secrets, in order.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "nothing panics while it holds the secrets"
+    )]
+    pub fn names(&self) -> Vec<String> {
+        let secrets = self.0.lock().expect("nothing panics while it holds the secrets");
+        secrets.keys().map(|(_, name)| name.clone()).collect()
+    }
+
     fn of(
         &self,
         operation: &'static str,

@@ -1,0 +1,188 @@
+//! Making a preview.
+
+use std::collections::BTreeMap;
+
+use slipway_model::{
+    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, JsonMap, StepStatus, TenantId,
+};
+
+use super::super::components::planned;
+use super::{ComponentChange, DeploymentPlan, PlanSummary, component::Before, size};
+use crate::{
+    App, AppError,
+    clusters::ConnectError,
+    drift::{ComponentDrift, DeploymentDrift},
+    keys,
+};
+
+impl App {
+    /// Makes a preview, unless it is there already.
+    pub(crate) async fn write_preview(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
+        let place = keys::preview_blob(tenant, id);
+        if self.blobs.get(&place).await?.is_some() {
+            return Ok(());
+        }
+        let Some(present) = self.load_deployment(tenant, id).await? else {
+            return Ok(());
+        };
+        let inputs = self.blobs.get(&keys::preview_inputs(tenant, id)).await?;
+        let wanted: Deployment = inputs
+            .and_then(|inputs| serde_json::from_slice(&inputs).ok())
+            .unwrap_or_else(|| present.clone());
+        if let Some(plan) = self.make_preview(&present, &wanted).await? {
+            let body = serde_json::to_vec(&plan).unwrap_or_default();
+            self.blobs.put(&place, body).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a preview was made from: called where callers are answered, because that part of the control plane
+    /// may delete secrets, and the part that makes previews only reads them.
+    pub(crate) async fn forget_inputs(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
+        let place = keys::preview_inputs(tenant, id);
+        let Some(inputs) = self.blobs.get(&place).await? else {
+            return Ok(());
+        };
+        let own = keys::preview_secrets(id);
+        if let Ok(wanted) = serde_json::from_slice::<Deployment>(&inputs) {
+            for reference in wanted.secret_parameters.values() {
+                if reference.starts_with(&own) {
+                    self.secrets.delete(tenant, reference).await?;
+                }
+            }
+        }
+        Ok(self.blobs.delete(&place).await?)
+    }
+
+    async fn make_preview(
+        &self,
+        present: &Deployment,
+        wanted: &Deployment,
+    ) -> Result<Option<DeploymentPlan>, AppError> {
+        let tenant = &present.tenant;
+        let reference = &wanted.template;
+        let Some(template) = self
+            .load_template(tenant, &reference.name, &reference.version)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let known = self.components_of(present).await?;
+        let dag = match self.component_clusters(tenant, &template, &known).await? {
+            Ok(clusters) => self.plan_of(wanted, &template, &clusters),
+            Err(errors) => Err(errors),
+        };
+        let dag = match dag {
+            Ok(dag) => dag,
+            Err(errors) => {
+                tracing::warn!(deployment = %present.id, ?errors, "a deployment cannot be planned");
+                return Ok(None);
+            }
+        };
+        let components: BTreeMap<String, ComponentDeployment> =
+            planned(wanted, &template, &dag, self.clock.now())
+                .into_iter()
+                .map(|component| (component.component_name.clone(), component))
+                .collect();
+        let ran = self.outputs_so_far(present).await?;
+        // What steps of components that stay as they are have found, and will find again.
+        let mut outputs: BTreeMap<String, JsonMap> = BTreeMap::new();
+        let mut found = Vec::new();
+        for step in &dag.steps {
+            let Some(component) = components.get(&step.id) else {
+                continue;
+            };
+            let known = known.iter().find(|known| {
+                known.component_name == step.id && known.release_name == component.release_name
+            });
+            let before = Before {
+                deployment: present,
+                job: known.and_then(|known| known.job_id),
+            };
+            let plan = self
+                .plan_component(wanted, component, before, step, &outputs)
+                .await?;
+            if plan.change == ComponentChange::Unchanged
+                && let Some(ran) = ran.get(&step.id)
+            {
+                outputs.insert(step.id.clone(), ran.clone());
+            }
+            found.push(plan);
+        }
+        for gone in &known {
+            let stays = components
+                .get(&gone.component_name)
+                .is_some_and(|component| component.release_name == gone.release_name);
+            if !stays && let Some(plan) = self.plan_removal(present, gone).await? {
+                found.push(plan);
+            }
+        }
+        let summary = PlanSummary::of(&found);
+        size::fit(&mut found);
+        Ok(Some(DeploymentPlan {
+            dag,
+            components: found,
+            summary,
+            generation: present.generation,
+            template: reference.clone(),
+            generated_at: self.clock.now(),
+            outdated: None,
+            drift: self.drift_for_plan(present, &known).await?,
+        }))
+    }
+
+    /// Outputs of the steps that completed in the newest execution.
+    async fn outputs_so_far(&self, deployment: &Deployment) -> Result<BTreeMap<String, JsonMap>, AppError> {
+        let mut outputs = BTreeMap::new();
+        let Some(execution) = deployment.pipeline_execution_id else {
+            return Ok(outputs);
+        };
+        if self
+            .load_execution(&deployment.tenant, execution)
+            .await?
+            .is_none()
+        {
+            return Ok(outputs);
+        }
+        let progress = self.progress_of(&deployment.tenant, execution, true).await?;
+        for step in progress.steps.into_iter().flatten() {
+            if step.status == StepStatus::Completed {
+                outputs.insert(step.step_id, step.outputs);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Where what runs differs now from what was applied.
+    async fn drift_for_plan(
+        &self,
+        deployment: &Deployment,
+        components: &[ComponentDeployment],
+    ) -> Result<Option<DeploymentDrift>, AppError> {
+        if deployment.status != DeploymentStatus::Running {
+            return Ok(None);
+        }
+        let mut drift = DeploymentDrift {
+            checked_at: self.clock.now(),
+            objects: Vec::new(),
+            errors: Vec::new(),
+        };
+        let running = components
+            .iter()
+            .filter(|one| !one.removed && one.status == slipway_model::ComponentStatus::Running);
+        for component in running {
+            let name = &component.component_name;
+            match self.drift_now(deployment, component).await {
+                Ok(objects) => drift
+                    .objects
+                    .extend(objects.into_iter().map(|object| ComponentDrift {
+                        component: name.clone(),
+                        object,
+                    })),
+                Err(ConnectError::Target(error)) => drift.errors.push(format!("{name}: {error}")),
+                Err(ConnectError::App(error)) => return Err(error),
+            }
+        }
+        Ok(Some(drift))
+    }
+}

@@ -1,0 +1,105 @@
+//! What the template does not have any more.
+
+use slipway_model::{
+    ComponentDeployment, Danger, DangerKind, Deployment, ObjectChange, ObjectPlan, ObjectRole,
+};
+use slipway_ports::{ObjectReference, Release, ReleaseRecord};
+
+use super::{ComponentChange, ComponentPlan};
+use crate::{App, AppError, clusters::ConnectError};
+
+impl App {
+    /// What uninstalling a component's release would delete; nothing if there is no release.
+    pub(super) async fn plan_removal(
+        &self,
+        deployment: &Deployment,
+        component: &ComponentDeployment,
+    ) -> Result<Option<ComponentPlan>, AppError> {
+        let release = Release {
+            namespace: deployment.namespace.clone(),
+            name: component.release_name.clone(),
+        };
+        let record = match self.record_of(deployment, component, &release).await {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => return Ok(None),
+            Err(ConnectError::App(error)) => return Err(error),
+            Err(ConnectError::Target(error)) => Err(error),
+        };
+        let name = &component.component_name;
+        let mut plan = ComponentPlan {
+            component: name.clone(),
+            cluster_id: component.cluster_id,
+            release_name: release.name.clone(),
+            namespace: release.namespace.clone(),
+            change: ComponentChange::Delete,
+            reason: Some("the template does not have it any more".to_owned()),
+            revision: None,
+            chart: None,
+            objects: Vec::new(),
+            dangers: vec![Danger::new(
+                DangerKind::ComponentRemoved,
+                format!("component '{name}' is removed: release {release} is uninstalled"),
+            )],
+            notes: Vec::new(),
+            manifest_digest: None,
+            manifest: None,
+        };
+        match record {
+            Ok(record) => {
+                plan.revision = Some(record.revision);
+                plan.chart = Some(record.chart);
+                plan.objects = record.objects.iter().map(taken_away).collect();
+            }
+            Err(error) => plan.notes.push(format!("its objects are not known: {error}")),
+        }
+        Ok(Some(plan))
+    }
+
+    async fn record_of(
+        &self,
+        deployment: &Deployment,
+        component: &ComponentDeployment,
+        release: &Release,
+    ) -> Result<Option<ReleaseRecord>, ConnectError> {
+        let target = self.connect(&deployment.tenant, component.cluster_id).await?;
+        Ok(target.record(release).await?)
+    }
+}
+
+/// An object of a release that is uninstalled. Volume claims stay.
+fn taken_away(object: &ObjectReference) -> ObjectPlan {
+    let is_claim = object.kind == "PersistentVolumeClaim";
+    let danger = match object.kind.as_str() {
+        "CustomResourceDefinition" => Some((
+            DangerKind::Definition,
+            format!("{object} is deleted: all custom resources of its kind go with it"),
+        )),
+        "Namespace" => Some((
+            DangerKind::Namespace,
+            format!("{object} is deleted with everything that lives in it"),
+        )),
+        "PersistentVolume" => Some((
+            DangerKind::Data,
+            format!("{object} is deleted: the data of its volume may be lost"),
+        )),
+        _ => None,
+    };
+    ObjectPlan {
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        change: if is_claim {
+            ObjectChange::Unchanged
+        } else {
+            ObjectChange::Delete
+        },
+        role: ObjectRole::Object,
+        reason: is_claim.then(|| "a volume claim stays when its release is uninstalled".to_owned()),
+        diff: None,
+        dangers: danger
+            .map(|(kind, message)| Danger::new(kind, message))
+            .into_iter()
+            .collect(),
+    }
+}

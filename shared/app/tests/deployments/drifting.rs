@@ -1,0 +1,250 @@
+//! What others changed, and what nobody owns.
+
+use std::time::Duration;
+
+use serde_json::json;
+use slipway_app::ListQuery;
+use slipway_model::{
+    DeploymentStatus, DriftKind, DriftedField, DriftedObject, Message, Orphan, OrphanKind, Queue,
+};
+use slipway_ports::{ManagedNamespace, ManagedRelease, Release, ReleaseStatus};
+
+use crate::world::{World, admin};
+
+fn scaled() -> DriftedObject {
+    DriftedObject {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: "ns".to_owned(),
+        name: "llm".to_owned(),
+        drift: DriftKind::Changed,
+        fields: vec![DriftedField {
+            path: "/spec/replicas".to_owned(),
+            managers: vec!["kubectl".to_owned()],
+        }],
+        message: "/spec/replicas was changed by kubectl".to_owned(),
+    }
+}
+
+/// Lets an hour go by, a sweep after it, and what the sweep sent.
+async fn an_hour_later(world: &World) {
+    world.clock.advance(Duration::from_secs(3601));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+}
+
+async fn lines(world: &World, id: &str) -> Vec<String> {
+    let events = world
+        .app
+        .deployment_events(&admin(), id, None, 1000)
+        .await
+        .unwrap();
+    events
+        .into_iter()
+        .filter(|entry| entry.entry_type.starts_with("drift_"))
+        .map(|entry| format!("{}: {}", entry.entry_type, entry.message))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_others_change_is_shown_and_told_once_when_it_appears_and_when_it_goes() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    assert_eq!(world.view(&id).await.drift, None, "nobody has looked yet");
+    an_hour_later(&world).await;
+    let drift = world.view(&id).await.drift.unwrap();
+    assert_eq!((drift.objects.len(), drift.errors.len()), (0, 0));
+    assert!(lines(&world, &id).await.is_empty());
+
+    world
+        .cluster
+        .cloud()
+        .drift
+        .insert("my-models-llm".to_owned(), vec![scaled()]);
+    let log = world.cluster.cloud().log.clone();
+    for _ in 0..2 {
+        an_hour_later(&world).await;
+        let drift = world.view(&id).await.drift.unwrap();
+        assert_eq!(drift.objects.len(), 1);
+        assert_eq!(drift.objects[0].component, "llm");
+        assert_eq!(drift.objects[0].object, scaled());
+        let told = lines(&world, &id).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("drift_found: llm differs"), "{told:?}");
+    }
+    assert_eq!(world.cluster.cloud().log, log, "nothing was corrected");
+
+    world.cluster.cloud().drift.clear();
+    an_hour_later(&world).await;
+    assert!(world.view(&id).await.drift.unwrap().objects.is_empty());
+    let told = lines(&world, &id).await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].starts_with("drift_gone: llm"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_looked_at_does_not_make_drift_go() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    world
+        .cluster
+        .cloud()
+        .drift
+        .insert("my-models-llm".to_owned(), vec![scaled()]);
+    an_hour_later(&world).await;
+    world.cluster.cloud().away = true;
+    an_hour_later(&world).await;
+    let drift = world.view(&id).await.drift.unwrap();
+    assert_eq!(drift.objects.len(), 1);
+    assert_eq!(drift.errors.len(), 2, "{:?}", drift.errors);
+    assert_eq!(lines(&world, &id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_sync_looks_at_once_and_only_what_runs_is_looked_at() {
+    let world = World::new().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(
+        world.store.queue_length(&Queue::ExecuteStep),
+        0,
+        "it does not run"
+    );
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world
+        .cluster
+        .cloud()
+        .drift
+        .insert("my-models-llm".to_owned(), vec![scaled()]);
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.view(&id).await.drift.unwrap().objects.len(), 1);
+
+    // What an upgrade changes is not what was looked at.
+    let request = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.view(&id).await.drift, None);
+    an_hour_later(&world).await;
+    assert!(world.view(&id).await.drift.is_some(), "the schedule goes on");
+
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    an_hour_later(&world).await;
+    let before = world.store.queue_length(&Queue::ExecuteStep);
+    world.clock.advance(Duration::from_secs(3601));
+    world.app.sync_deployments().await.unwrap();
+    assert_eq!(
+        world.store.queue_length(&Queue::ExecuteStep),
+        before,
+        "nobody looks any more"
+    );
+}
+
+#[tokio::test]
+async fn a_look_during_a_change_says_nothing() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    world
+        .cluster
+        .cloud()
+        .drift
+        .insert("my-models-llm".to_owned(), vec![scaled()]);
+    let request = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    let deployment = world.deployment(&id).await;
+    let message = Message::Drift {
+        tenant: deployment.tenant,
+        deployment: deployment.id,
+        component: Some("llm".to_owned()),
+    };
+    world.app.handle(&Queue::ExecuteStep, message).await.unwrap();
+    assert!(lines(&world, &id).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_nobody_owns_on_a_cluster_is_reported_and_left_alone() {
+    let world = World::new().await;
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}]\nusers: [{name: u, user: {token: t}}]\n";
+    let new = serde_json::from_value(json!({"name": "real", "type": "kubeconfig", "kubeconfig": kubeconfig}))
+        .unwrap();
+    world.app.create_cluster(&admin(), new).await.unwrap();
+    let running = world.running("models").await;
+    let running = world.deployment(&running).await;
+    let gone = "00000000-0000-4000-8000-00000000dead";
+    let release = |namespace: &str, name: &str, deployment: &str| ManagedRelease {
+        release: Release {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
+        status: ReleaseStatus::Deployed,
+        deployment: deployment.to_owned(),
+    };
+    let namespace = |name: &str, deployment: &str| ManagedNamespace {
+        name: name.to_owned(),
+        deployment: deployment.to_owned(),
+    };
+    let own = running.id.to_string();
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.managed.releases = vec![
+            release(&running.namespace, "my-models-llm", &own),
+            release(&running.namespace, "my-models-old", &own),
+            release("uc-dead", "x-llm", gone),
+            release("jobs", "by-hand", "none"),
+        ];
+        cloud.managed.namespaces = vec![namespace(&running.namespace, &own), namespace("uc-dead", gone)];
+    }
+    let health = world.app.cluster_health(&admin(), "real").await.unwrap();
+    assert_eq!(health.orphans, None, "nobody has looked yet");
+    an_hour_later(&world).await;
+    let orphans = world
+        .app
+        .cluster_health(&admin(), "real")
+        .await
+        .unwrap()
+        .orphans
+        .unwrap();
+    let found: Vec<(OrphanKind, &str, Option<&str>)> = orphans
+        .items
+        .iter()
+        .map(|orphan: &Orphan| (orphan.kind, orphan.namespace.as_str(), orphan.release.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (
+                OrphanKind::Release,
+                running.namespace.as_str(),
+                Some("my-models-old")
+            ),
+            (OrphanKind::Release, "uc-dead", Some("x-llm")),
+            (OrphanKind::Namespace, "uc-dead", None),
+        ]
+    );
+    assert!(
+        !world
+            .cluster
+            .cloud()
+            .log
+            .iter()
+            .any(|line| line.starts_with("uninstall"))
+    );
+    // A cluster that is registered as `render` has none, and is not asked.
+    assert_eq!(
+        world.app.cluster_health(&admin(), "dev").await.unwrap().orphans,
+        None
+    );
+    let clusters = world.app.clusters(&admin(), &ListQuery::default()).await.unwrap();
+    assert_eq!(clusters.items.len(), 2);
+}
