@@ -40,7 +40,7 @@ fn patience() -> usize {
 
 /// What fails does so when this time is over, in which it must also have had its turn with Helm.
 fn shaky_patience() -> usize {
-    (2 * size()).max(20)
+    (2 * size()).max(40)
 }
 
 fn template(chart: &str) -> Template {
