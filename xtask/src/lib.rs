@@ -20,6 +20,7 @@ pub mod package;
 pub mod process;
 pub mod registry;
 pub mod run;
+pub mod simulate;
 pub mod test_run;
 pub mod tools;
 pub mod wait;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{aws_local, bench, cluster, demo, infra, nightly, package, test_run};
+use xtask::{aws_local, bench, cluster, demo, infra, nightly, package, simulate, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -33,6 +33,12 @@ enum Command {
     },
     /// Run everything that CI runs, many times over where that finds more.
     Nightly,
+    /// Play the control plane on simulated stores, queues and clusters; `--help` after `--` says how.
+    Simulate {
+        /// What the simulator is told, such as `--seeds 1000 --from 5` or `--seed 7`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A Kubernetes cluster on this machine: a real control plane, and nodes that KWOK plays.
     Cluster {
         #[command(subcommand)]
@@ -232,6 +238,13 @@ fn run(command: Command) -> Result<ExitCode> {
                 say(sentence);
             }
             return Ok(if wrong.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Command::Simulate { arguments } => {
+            return Ok(if simulate::run(&arguments)? {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

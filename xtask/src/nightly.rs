@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::bench;
 use crate::run::{say, shown};
+use crate::simulate::SEEDS_VARIABLE;
 use crate::test_run::LONG;
 
 /// Test knobs that a nightly run turns up: variable, value, what it is.
@@ -29,6 +30,11 @@ const KNOBS: &[(&str, &str, &str)] = &[
         "SLIPWAY_CROWD",
         "50",
         "deployments of five components at the same time",
+    ),
+    (
+        SEEDS_VARIABLE,
+        "200000",
+        "runs of the control plane on simulated stores, queues and clusters",
     ),
 ];
 

@@ -12,5 +12,4 @@ mod removal;
 mod render;
 mod states;
 mod support;
-mod traps;
 mod waiting;

@@ -18,6 +18,5 @@ mod legacy;
 mod releases;
 mod secrets;
 mod sizes;
-mod states;
 mod stopped;
 mod unready;

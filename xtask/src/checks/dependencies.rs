@@ -63,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app", "engine", "dag", "policy", "actions", "expr", "ports", "model",
         ],
     ),
+    ("simulator", &["app", "dag", "ports", "model"]),
     (
         "tests",
         &[

@@ -272,7 +272,8 @@ impl Run<'_> {
             self.job.phase = JobPhase::CleanUp;
             return Next::Go;
         }
-        self.ended(status, Some(message))
+        let left = self.work.left_behind();
+        self.ended(status, Some(format!("{message}{left}")))
     }
 
     pub(super) fn ended(&mut self, status: JobStatus, message: Option<String>) -> Next {

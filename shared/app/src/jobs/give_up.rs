@@ -50,7 +50,7 @@ impl App {
                     ending.message,
                     verdict.message()
                 ),
-                None => verdict.message(),
+                None => format!("{}{}", verdict.message(), work.left_behind()),
             };
             let status = work
                 .ending

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait, Timestamp};
+use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait, StepRecord, StepStatus, Timestamp};
 use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
@@ -11,6 +11,16 @@ use super::{
     work::JobWork,
 };
 use crate::{App, AppError, clusters::ConnectError, keys};
+
+/// When a job is looked at again whose step may yet wait for it.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Whether a step waits for a job.
+enum Awaited {
+    Now,
+    Perhaps,
+    Never,
+}
 
 /// A job before its lease is taken.
 pub(super) struct Opening<'a> {
@@ -31,6 +41,20 @@ impl<'a> Opening<'a> {
             let message = cancel.reason.clone();
             self.end(session, JobStatus::Cancelled, message).await?;
             return Ok(None);
+        }
+        if self.job.status == JobStatus::Pending {
+            match self.awaited(session.as_mut()).await? {
+                Awaited::Now => {}
+                Awaited::Perhaps => {
+                    self.pause(session, LOOK_AGAIN).await?;
+                    return Ok(None);
+                }
+                Awaited::Never => {
+                    let message = "no step waits for it".to_owned();
+                    self.end(session, JobStatus::Cancelled, message).await?;
+                    return Ok(None);
+                }
+            }
         }
         let config: HelmJobConfig = match serde_json::from_value(self.job.config.clone()) {
             Ok(config) => config,
@@ -109,6 +133,26 @@ impl<'a> Opening<'a> {
         }
     }
 
+    /// Whether the job's step waits for it. A step's job is written before the step's record, which is what commits
+    /// to it: the step may have been cancelled in between, or kept from an earlier execution.
+    async fn awaited(&self, session: &mut dyn Session) -> Result<Awaited, AppError> {
+        let Some((execution, ordinal)) = self.job.step else {
+            return Ok(Awaited::Now);
+        };
+        let tenant = &self.job.tenant;
+        if let Some(stored) = session.get(&keys::step(tenant, execution, ordinal)).await? {
+            let step: StepRecord = stored.read()?;
+            return Ok(match step.status {
+                StepStatus::AwaitingEvent if step.job_id == Some(self.job.id) => Awaited::Now,
+                status if status.is_terminal() || status == StepStatus::AwaitingEvent => Awaited::Never,
+                _ => Awaited::Perhaps,
+            });
+        }
+        let header = self.app.load_execution(tenant, execution).await?;
+        let goes_on = header.is_some_and(|header| !header.status.is_terminal());
+        Ok(if goes_on { Awaited::Perhaps } else { Awaited::Never })
+    }
+
     async fn reach(&self) -> Result<(Cluster, Arc<dyn Target>, String), TargetError> {
         let id = self.job.cluster_id.to_string();
         let problem = |error: AppError| match error {
@@ -150,7 +194,10 @@ impl<'a> Opening<'a> {
                     let message = format!("{}{}", ending.message, not_taken_away(&message));
                     self.end(session, ending.status, message).await
                 }
-                None => self.end(session, JobStatus::Failed, message).await,
+                None => {
+                    let message = format!("{message}{}", self.work.left_behind());
+                    self.end(session, JobStatus::Failed, message).await
+                }
             };
         }
         self.job.waiting_for = vec![JobWait {

@@ -38,9 +38,6 @@ pub(super) struct JobWork {
     /// What revisions had whose records were deleted, and the next one may not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leftovers: Vec<ObjectReference>,
-    /// Whether an uninstall that somebody began is finished before this job's install.
-    #[serde(default)]
-    pub(super) finishes_uninstall: bool,
     /// The revision that a rollback goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rollback_to: Option<u32>,
@@ -85,6 +82,19 @@ impl JobWork {
             JobPhase::CleanUp => self.ending.as_ref().map(|ending| ending.until),
             JobPhase::Check | JobPhase::Apply | JobPhase::Done => None,
         }
+    }
+
+    /// What a job has to say when it ends without taking away what an install left that never succeeded: its record was
+    /// deleted, so that nothing else names these objects.
+    pub(super) fn left_behind(&self) -> String {
+        if self.leftovers.is_empty() {
+            return String::new();
+        }
+        let list: Vec<String> = self.leftovers.iter().map(ToString::to_string).collect();
+        format!(
+            "; an install that did not succeed may have left {}",
+            list.join(", ")
+        )
     }
 
     /// The pause before the same is tried again.

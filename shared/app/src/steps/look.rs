@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use slipway_actions::find;
 use slipway_engine::{Claims, Decision, StepEvent, decide};
 use slipway_model::{
-    Cancellation, EffectClass, FailureKind, JobEnd, JobStatus, Node, NodeKind, Outcome, RunCondition,
-    StepRecord, StepStatus,
+    Cancellation, EffectClass, ExecutionMode, FailureKind, JobEnd, JobStatus, Node, NodeKind, Outcome,
+    RunCondition, StepRecord, StepStatus,
 };
 
 use crate::{
@@ -17,6 +17,11 @@ use crate::{
         has_effect,
     },
 };
+
+/// Whether a node's action makes a job.
+fn makes_job(node: &Node) -> bool {
+    find(&node.action).is_some_and(|action| action.metadata().execution_mode == ExecutionMode::EventDriven)
+}
 
 impl Drive<'_> {
     /// Looks at one node.
@@ -46,6 +51,10 @@ impl Drive<'_> {
         }
         let found = match work.known {
             Known::Found(found) => Some(*found),
+            // A repeat of what ended with the execution: what is assumed of a new step would keep it from being told.
+            Known::Absent if self.header.status.is_terminal() => self.record(work.ordinal).await?,
+            // A job is written before its step's record: one that was kept from an earlier execution must not get another.
+            Known::Absent if arrived.is_some() && makes_job(&node) => self.record(work.ordinal).await?,
             Known::Absent if arrived.is_some() => None,
             Known::Absent if !has_effect(&node) => {
                 arrived = self.arrived(&node, None).await?;

@@ -1,0 +1,218 @@
+//! Checks once everything is at rest.
+
+use std::collections::BTreeSet;
+
+use slipway_model::{BUDUSECASES_EVENTS, Deployment, DeploymentStatus, Execution, Job, StepRecord};
+use slipway_ports::{Key, ReleaseStatus};
+
+use super::{
+    Invariant, Kind, kind,
+    records::{read, step_key},
+};
+use crate::{coverage::Fault, world::World};
+
+impl World {
+    /// Nothing happens any more: everything must have ended, and everything that is left must be somebody's.
+    pub(crate) fn check_rest(&mut self) {
+        let keys: Vec<Key> = self.tables.rows().map(|(key, _)| key.clone()).collect();
+        let mut deployments = Vec::new();
+        let mut reported = String::new();
+        let mut unlucky = BTreeSet::new();
+        let mut half_gone = BTreeSet::new();
+        for key in &keys {
+            let Some(row) = self.tables.settled(key).cloned() else {
+                continue;
+            };
+            match kind(key) {
+                Kind::Header => {
+                    if let Some(header) = read::<Execution>(&row) {
+                        self.check_execution_at_rest(key, &header);
+                    }
+                }
+                Kind::Job(id) => {
+                    if let Some(job) = read::<Job>(&row) {
+                        self.coverage.end(format!("job {:?}", job.status));
+                        reported.push_str(job.error_message.as_deref().unwrap_or_default());
+                        reported.push('\n');
+                        if job.error_message.is_some() {
+                            let text = |name: &str| job.config[name].as_str().unwrap_or_default();
+                            let release = format!("{}/{}", text("namespace"), text("release_name"));
+                            if text("operation") == "uninstall" {
+                                half_gone.insert(release.clone());
+                            }
+                            unlucky.insert(release);
+                        }
+                        if !job.status.is_terminal() && job.step.is_some() {
+                            self.violated(
+                                Invariant::EverythingEnds,
+                                format_args!("job {id} is {:?} at rest", job.status),
+                            );
+                        }
+                    }
+                }
+                Kind::Deployment => {
+                    if let Some(deployment) = read::<Deployment>(&row) {
+                        self.check_deployment_at_rest(key, &deployment);
+                        deployments.push(deployment);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.check_cluster_at_rest(&deployments, &reported, &unlucky, &half_gone);
+    }
+
+    fn check_execution_at_rest(&mut self, key: &Key, header: &Execution) {
+        self.coverage.end(format!("execution {:?}", header.status));
+        if !header.status.is_terminal() {
+            self.violated(
+                Invariant::EverythingEnds,
+                format_args!("execution {key} is {:?} at rest", header.status),
+            );
+            return;
+        }
+        let is_told = header
+            .callback_topics
+            .iter()
+            .any(|topic| topic == BUDUSECASES_EVENTS);
+        let id = header.id.to_string();
+        let names: Vec<(String, u32)> = self
+            .checks
+            .plans
+            .get(&key.partition)
+            .map(|plan| plan.names.iter().map(|(name, at)| (name.clone(), *at)).collect())
+            .unwrap_or_default();
+        for (name, ordinal) in names {
+            let record: Option<StepRecord> = self
+                .tables
+                .settled(&step_key(&key.partition, ordinal))
+                .and_then(read);
+            let Some(record) = record else { continue };
+            self.coverage.end(format!("step {:?}", record.status));
+            let was_told = self
+                .checks
+                .told
+                .contains(&(id.clone(), name.clone(), "step".to_owned()));
+            // What an earlier execution completed was told then.
+            let is_kept = record.ended_at.is_some_and(|ended| ended < header.created_at);
+            // A message that is received twice and acknowledged once takes the outbox of the other invocation with it,
+            // should that die, and so does a dead letter: the sweep finds what has to go on, but not what was to be told
+            // on the way.
+            if is_told && !was_told && !is_kept && !is_doubled {
+                self.violated(
+                    Invariant::EveryEndIsTold,
+                    format_args!(
+                        "nobody was told that step '{name}' of execution {id} is {:?}",
+                        record.status
+                    ),
+                );
+            }
+        }
+        if is_told
+            && !self
+                .checks
+                .told
+                .contains(&(id.clone(), String::new(), "execution".to_owned()))
+        {
+            self.violated(
+                Invariant::EveryEndIsTold,
+                format_args!("nobody was told that execution {id} is {:?}", header.status),
+            );
+        }
+    }
+
+    fn check_deployment_at_rest(&mut self, key: &Key, deployment: &Deployment) {
+        self.coverage.end(format!("deployment {:?}", deployment.status));
+        if deployment.status.is_in_flight() {
+            self.violated(
+                Invariant::EverythingEnds,
+                format_args!("deployment {key} is {:?} at rest", deployment.status),
+            );
+        }
+        match deployment.status {
+            DeploymentStatus::Running => self.check_running(key, deployment),
+            DeploymentStatus::Deleted => self.check_deleted(key, deployment),
+            _ => {}
+        }
+    }
+
+    /// Every release was made by a job that is known and is not left half done; every object belongs to one.
+    fn check_cluster_at_rest(
+        &mut self,
+        deployments: &[Deployment],
+        reported: &str,
+        unlucky: &BTreeSet<String>,
+        half_gone: &BTreeSet<String>,
+    ) {
+        let releases: Vec<(String, ReleaseStatus, String)> = self
+            .cloud
+            .releases
+            .keys()
+            .filter_map(|name| {
+                let newest = self.cloud.newest(name)?;
+                Some((name.clone(), newest.status, newest.job().to_owned()))
+            })
+            .collect();
+        for (release, status, job) in &releases {
+            let found: Option<Job> = self
+                .tables
+                .settled(&Key::new(format!("local/j/{job}"), "j"))
+                .and_then(read);
+            if found.is_none() {
+                self.violated(
+                    Invariant::TheClusterIsAccountedFor,
+                    format_args!("release {release} is of job {job}, which does not exist"),
+                );
+                continue;
+            }
+            // Half done is what a job left that failed, and says so.
+            if status.is_pending() && !unlucky.contains(release) && !self.checks.tainted.contains(release) {
+                self.violated(
+                    Invariant::TheClusterIsAccountedFor,
+                    format_args!("release {release} is left {status:?}, and no job that failed is about it"),
+                );
+            }
+        }
+        let orphans: Vec<String> = self
+            .cloud
+            .objects
+            .iter()
+            .filter(|(object, _)| !crate::cluster::is_claim(object))
+            .filter(|(_, object)| !self.checks.tainted.contains(&object.release))
+            // An uninstall that failed says so.
+            .filter(|(_, object)| !half_gone.contains(&object.release))
+            .filter(|(object, found)| {
+                let of_release = self
+                    .cloud
+                    .releases
+                    .get(&found.release)
+                    .is_some_and(|all| all.iter().any(|one| one.objects.contains(object)));
+                !of_release && !reported.contains(&object.to_string())
+            })
+            .map(|(object, found)| format!("{object} of {}", found.release))
+            .collect();
+        if let Some(orphan) = orphans.first() {
+            self.violated(
+                Invariant::TheClusterIsAccountedFor,
+                format_args!("{orphan} belongs to no record of its release, and nothing reports it"),
+            );
+        }
+        for (name, namespace) in &self.cloud.namespaces.clone() {
+            let Some(id) = namespace.created_for else { continue };
+            let owner = deployments.iter().find(|deployment| deployment.id == id);
+            let is_gone = owner.is_none_or(|owner| owner.status == DeploymentStatus::Deleted);
+            let is_used = self.cloud.objects.keys().any(|object| object.namespace == *name);
+            let is_tainted = self
+                .checks
+                .tainted
+                .iter()
+                .any(|release| release.starts_with(&format!("{name}/")));
+            if is_gone && !is_used && !is_tainted {
+                self.violated(
+                    Invariant::TheClusterIsAccountedFor,
+                    format_args!("namespace {name} of deployment {id} is left, and the deployment is gone"),
+                );
+            }
+        }
+    }
+}

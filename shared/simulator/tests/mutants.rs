@@ -1,0 +1,23 @@
+//! Every deliberate bug is found.
+
+use slipway_simulator::{Mutant, Options, play_seed};
+
+/// Seeds within which each has to be found.
+const SEEDS: u64 = 3000;
+
+#[test]
+fn every_planted_bug_is_found() {
+    let mut missed = Vec::new();
+    for mutant in Mutant::ALL {
+        let options = Options {
+            mutant: Some(mutant),
+            ..Options::default()
+        };
+        let found = (1..=SEEDS).find_map(|seed| Some((seed, play_seed(seed, &options).violation?)));
+        match found {
+            Some((seed, violation)) => println!("{mutant:?}: seed {seed}, {:?}", violation.invariant),
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
+}
