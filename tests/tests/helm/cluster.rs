@@ -3,7 +3,9 @@
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use slipway_ports::{HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target};
+use slipway_ports::{
+    FailureClass, HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target,
+};
 
 use crate::support::{Chart, cluster_target, kubeconfig};
 
@@ -145,7 +147,17 @@ pub(crate) async fn run_hooks(
             event,
             number,
         };
-        let made = target.create_hook(run, hook).await.unwrap();
+        // Right after a definition is established its storage may still be in the making, which a job tries again.
+        let mut made = target.create_hook(run, hook).await;
+        for _ in 0..1_000 {
+            match &made {
+                Err(error) if error.class() == FailureClass::Transient => {
+                    made = target.create_hook(run, hook).await;
+                }
+                _ => break,
+            }
+        }
+        let made = made.unwrap();
         let again = target.create_hook(run, hook).await.unwrap();
         assert_eq!(made, again, "a repeat finds what it made");
         match target.observe_hook(release, &made, patience).await.unwrap() {

@@ -12,4 +12,5 @@ mod removal;
 mod render;
 mod states;
 mod support;
+mod traps;
 mod waiting;

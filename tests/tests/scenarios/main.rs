@@ -18,5 +18,6 @@ mod legacy;
 mod releases;
 mod secrets;
 mod sizes;
+mod states;
 mod stopped;
 mod unready;

@@ -264,7 +264,8 @@ impl Run<'_> {
         &mut self,
         record: &ReleaseRecord,
     ) -> Result<Result<Option<Next>, TargetError>, AppError> {
-        if record.status == ReleaseStatus::Uninstalling {
+        let begun = self.work.finishes_uninstall && record.status == ReleaseStatus::Uninstalled;
+        if begun || record.status == ReleaseStatus::Uninstalling {
             return Ok(self.finish_uninstall(record).await);
         }
         let never = !record.ever_deployed && record.status != ReleaseStatus::Uninstalled;
@@ -286,6 +287,13 @@ impl Run<'_> {
     }
 
     async fn finish_uninstall(&mut self, record: &ReleaseRecord) -> Result<Option<Next>, TargetError> {
+        if !self.work.finishes_uninstall {
+            self.work.finishes_uninstall = true;
+            self.tell_recovered(format!(
+                "the uninstall of release {} was left unfinished: it is finished, without its hooks, before the install",
+                self.lease.release
+            ));
+        }
         let request = UninstallRequest {
             release: self.lease.release.clone(),
             leftovers: record.objects.clone(),
@@ -299,10 +307,8 @@ impl Run<'_> {
             self.job.waiting_for.truncate(MOST_WAITS);
             return Ok(Some(Next::Later(Duration::from_millis(500))));
         }
-        self.tell_recovered(format!(
-            "the uninstall of release {} was left unfinished: it was finished, without its hooks, before the install",
-            self.lease.release
-        ));
+        self.work.finishes_uninstall = false;
+        self.job.waiting_for.clear();
         Ok(None)
     }
 

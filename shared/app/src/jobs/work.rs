@@ -38,6 +38,9 @@ pub(super) struct JobWork {
     /// What revisions had whose records were deleted, and the next one may not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leftovers: Vec<ObjectReference>,
+    /// Whether an uninstall that somebody began is finished before this job's install.
+    #[serde(default)]
+    pub(super) finishes_uninstall: bool,
     /// The revision that a rollback goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rollback_to: Option<u32>,

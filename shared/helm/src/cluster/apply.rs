@@ -45,6 +45,7 @@ impl ClusterTarget {
         let namespace_created = self.ensure_namespace(request).await?;
         self.apply_definitions(release, &chart.crds, request.crds).await?;
         let mut suspects = self.objects_of_failed_revisions(release).await?;
+        self.protect_claims(release).await?;
         suspects.extend(request.leftovers.iter().cloned());
         let mut recreated: Vec<ObjectReference> = Vec::new();
         while let Err(error) = self.upgrade(request, budget).await {

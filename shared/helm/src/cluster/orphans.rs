@@ -1,5 +1,5 @@
-//! What a failed revision made and no later one has. Helm compares a new revision with the last deployed one only, so
-//! it forgets these objects.
+//! What Helm would forget and what it would delete: objects that a failed revision made and no later one has, because
+//! it compares a new revision with the last deployed one only; and volume claims that a new revision does not have.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,12 @@ use slipway_ports::{ObjectReference, Release, ReleaseStatus, TargetError};
 
 use super::{
     ClusterTarget,
-    uninstall::{is_kept, is_own},
+    uninstall::{RESOURCE_POLICY, is_kept, is_own},
 };
-use crate::manifest::{inventory, text_at};
+use crate::{
+    client::{PatchKind, encode},
+    manifest::{inventory, text_at},
+};
 
 impl ClusterTarget {
     /// The objects of revisions that failed.
@@ -26,6 +29,23 @@ impl ClusterTarget {
             }
         }
         Ok(objects)
+    }
+
+    /// Has Helm leave the release's volume claims alone: it would delete one that its next revision does not have. What
+    /// it asks is the annotation of the object itself.
+    pub(super) async fn protect_claims(&self, release: &Release) -> Result<(), TargetError> {
+        let collection = format!(
+            "/api/v1/namespaces/{}/persistentvolumeclaims",
+            encode(&release.namespace)
+        );
+        for claim in self.kubernetes.list_metadata(&collection, "").await? {
+            if is_own(&claim, release) && !is_kept(&claim) {
+                let path = format!("{collection}/{}", encode(text_at(&claim, "/metadata/name")));
+                let keep = json!({"metadata": {"annotations": {RESOURCE_POLICY: "keep"}}});
+                self.kubernetes.patch(&path, PatchKind::Merge, &keep).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes those of `suspects` that the release still owns and that are not among its objects any more. Volume

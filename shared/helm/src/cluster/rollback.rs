@@ -46,6 +46,7 @@ impl ClusterTarget {
         }
         let known = self.kubernetes.revisions(release).await?;
         let suspects = self.objects_of_failed_revisions(release).await?;
+        self.protect_claims(release).await?;
         let before = known.first().map_or(0, |newest| newest.number);
         let deployment = self.deployment_of(release).await?;
         let limit = budget.left(release, "rollback")?;

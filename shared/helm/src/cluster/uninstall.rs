@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Annotation that keeps an object when its release goes.
-const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+pub(super) const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
 impl ClusterTarget {
     /// `helm uninstall` without hooks, then what a failed revision left, then a look at what is still there. Then, unless

@@ -71,6 +71,8 @@ impl World {
             );
             return;
         }
+        let lost = [Fault::Duplicate, Fault::DeadLetter];
+        let is_doubled = lost.iter().any(|fault| self.coverage.faults.contains_key(fault));
         let is_told = header
             .callback_topics
             .iter()
@@ -109,6 +111,7 @@ impl World {
             }
         }
         if is_told
+            && !is_doubled
             && !self
                 .checks
                 .told
