@@ -23,6 +23,7 @@ struct News {
     outputs: JsonMap,
     error_message: Option<String>,
     attempt: u64,
+    kept: bool,
     at: Option<Timestamp>,
 }
 
@@ -66,6 +67,7 @@ impl News {
                 .cloned()
                 .unwrap_or_default(),
             error_message,
+            kept: payload.get("kept").and_then(Value::as_bool).unwrap_or_default(),
             attempt: payload.get("attempt").and_then(Value::as_u64).unwrap_or_default(),
             at: payload
                 .get("at")
@@ -78,7 +80,7 @@ impl News {
     fn of_step(&self) -> Option<StepNews> {
         match self.event_type {
             EventType::StepStarted => Some(StepNews::Started),
-            EventType::StepCompleted => Some(StepNews::completed(&self.status, &self.outputs)),
+            EventType::StepCompleted => Some(StepNews::completed(&self.status, &self.outputs, self.kept)),
             EventType::StepFailed => {
                 let error = self
                     .error_message
@@ -122,6 +124,12 @@ impl News {
             (EventType::StepStarted, _) => format!("step '{step}' started"),
             (EventType::StepCompleted | EventType::StepFailed, "SKIPPED") => {
                 format!("step '{step}' was skipped")
+            }
+            (EventType::StepCompleted, _) if self.kept && self.attempt == 0 => {
+                format!("step '{step}' had completed before, and is kept")
+            }
+            (EventType::StepCompleted, _) if self.kept => {
+                format!("step '{step}' completed: nothing has changed, and its release is kept as it is")
             }
             (EventType::StepCompleted, _) => format!("step '{step}' completed"),
             (EventType::StepFailed, "CANCELLED") => format!("step '{step}' was cancelled"),

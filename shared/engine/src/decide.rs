@@ -261,11 +261,7 @@ impl Step<'_> {
             (Some(wake), _) if self.now >= wake => self.complete(record, record.outputs.clone()),
             (Some(wake), _) => Decision::Stay(Some(wake)),
             (None, Some(true)) => self.complete(record, record.outputs.clone()),
-            (None, Some(false)) => self.fail(
-                record,
-                "the approval was refused".to_owned(),
-                FailureKind::Permanent,
-            ),
+            (None, Some(false)) => self.fail(record, refusal(record), FailureKind::Permanent),
             (None, None) => Decision::Stay(record.deadline),
         }
     }
@@ -295,7 +291,10 @@ impl Step<'_> {
             JobStatus::Succeeded => {
                 let mut outputs = record.outputs.clone();
                 outputs.extend(end.outputs);
-                self.complete(record, outputs)
+                let mut next = self.ended(record, StepStatus::Completed, true, None);
+                next.outputs = outputs;
+                next.kept = end.kept;
+                Decision::Write(Box::new(next))
             }
             JobStatus::Cancelled => match self.stopped(record) {
                 Some(mut stopped) => {
@@ -318,7 +317,7 @@ impl Step<'_> {
                 Some(message),
             ))),
             JobStatus::Failed | JobStatus::Pending | JobStatus::Running => {
-                self.fail(record, message, FailureKind::Transient)
+                self.fail(record, message, end.failure_kind)
             }
         }
     }
@@ -450,6 +449,14 @@ impl Step<'_> {
     }
 }
 
+/// Who refused an approval, and what they said.
+fn refusal(record: &StepRecord) -> String {
+    let text = |name: &str| record.outputs.get(name).and_then(serde_json::Value::as_str);
+    let by = text("approved_by").map_or_else(String::new, |who| format!(" by {who}"));
+    let why = text("comment").map_or_else(String::new, |comment| format!(": {comment}"));
+    format!("the approval was refused{by}{why}")
+}
+
 /// What is kept of an earlier attempt's message: twenty of them have to fit into a record. Its job has all of it.
 fn shortened(message: &str) -> String {
     match message.char_indices().nth(LONGEST_OLD_MESSAGE) {
@@ -475,6 +482,7 @@ fn fresh() -> StepRecord {
         started_at: None,
         ended_at: None,
         attempts: Vec::new(),
+        kept: false,
         approval: None,
     }
 }

@@ -50,21 +50,20 @@ pub fn step_event(header: &Execution, node: &Node, record: &StepRecord) -> Optio
     if let (Some(job), false) = (record.job_id, outputs.contains_key("job_id")) {
         outputs.insert("job_id".to_owned(), json!(job));
     }
-    Some(event(
-        header,
-        event_type,
-        json!({
-            "execution_id": header.id,
-            "deployment_id": header.deployment_id,
-            "step_id": node.id,
-            "status": record.status,
-            "attempt": record.attempt,
-            "at": record.ended_at,
-            "outputs": outputs,
-            "error_message": record.error_message,
-        }),
-        STEPS,
-    ))
+    let mut payload = json!({
+        "execution_id": header.id,
+        "deployment_id": header.deployment_id,
+        "step_id": node.id,
+        "status": record.status,
+        "attempt": record.attempt,
+        "at": record.ended_at,
+        "outputs": outputs,
+        "error_message": record.error_message,
+    });
+    if record.kept {
+        payload["kept"] = json!(true);
+    }
+    Some(event(header, event_type, payload, STEPS))
 }
 
 /// `workflow_completed`, `workflow_failed` or `execution_cancelled`; nothing while the execution runs.

@@ -266,6 +266,8 @@ fn a_terminal_record_never_changes_whatever_comes() {
         status: JobStatus::Failed,
         outputs: JsonMap::new(),
         error_message: None,
+        failure_kind: FailureKind::Transient,
+        kept: false,
     };
     for event in [
         READY,
@@ -529,6 +531,8 @@ fn job_end(status: JobStatus) -> StepEvent {
         status,
         outputs: JsonMap::from_iter([("endpoint_url".to_owned(), "http://x".into())]),
         error_message: Some("because".to_owned()),
+        failure_kind: FailureKind::Transient,
+        kept: false,
     })
 }
 
@@ -686,6 +690,8 @@ fn every_pair_of_state_and_event_has_an_answer() {
         status: JobStatus::Failed,
         outputs: JsonMap::new(),
         error_message: None,
+        failure_kind: FailureKind::Transient,
+        kept: false,
     };
     let statuses = [
         StepStatus::Pending,

@@ -224,6 +224,9 @@ pub struct ComponentDeployment {
     /// Whether the template version that is being deployed does not have it any more: it is uninstalled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub removed: bool,
+    /// Whether that execution kept it as it was, because it already was as it is wanted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kept: bool,
     /// The execution that the status comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,

@@ -214,6 +214,10 @@ pub struct StepRecord {
     /// Attempts that ended before the current one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
+    /// Whether it completed without anything being done: an earlier execution had completed it, or what it deploys was
+    /// found as it is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// Decision of a person, for `approval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<bool>,
@@ -294,4 +298,8 @@ pub struct StepProgress {
     /// Attempts that failed before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
+    /// Whether it completed without anything being done: an earlier execution had completed it (then it has no
+    /// attempt), or what it deploys was found as it is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }

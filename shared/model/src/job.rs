@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    ClusterId, CrdPolicy, DeploymentId, ExecutionId, HealthCheck, ImmutablePolicy, JobId, JsonMap,
+    ClusterId, CrdPolicy, DeploymentId, ExecutionId, FailureKind, HealthCheck, ImmutablePolicy, JobId, JsonMap,
     OutputSource, TenantId, Timestamp,
 };
 
@@ -270,6 +270,13 @@ pub struct Job {
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// Whether the release was found as this job wants it, and was kept as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
+    /// Whether the same again could succeed, of a job that failed for a reason that tells; another attempt is made
+    /// only then, or if nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
     /// Times that a phase was begun again after a lost invocation.
     #[serde(default)]
     pub retry_count: u32,

@@ -1,9 +1,13 @@
 //! What actions and jobs answer.
 
-use crate::{JobId, JobStatus, JsonMap, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Job, JobId, JobStatus, JsonMap, Timestamp};
 
 /// Whether a repeat can help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The same again would fail again.
     Permanent,
@@ -42,4 +46,22 @@ pub struct JobEnd {
     pub outputs: JsonMap,
     /// Why it did not.
     pub error_message: Option<String>,
+    /// Whether another attempt can help, of one that failed.
+    pub failure_kind: FailureKind,
+    /// Whether it changed nothing, because nothing was to be changed.
+    pub kept: bool,
+}
+
+impl JobEnd {
+    /// How a job ended; nothing while it is open.
+    pub fn of(job: &Job) -> Option<Self> {
+        job.status.is_terminal().then(|| Self {
+            job: job.id,
+            status: job.status,
+            outputs: job.result.clone(),
+            error_message: job.error_message.clone(),
+            failure_kind: job.failure_kind.unwrap_or(FailureKind::Transient),
+            kept: job.kept,
+        })
+    }
 }

@@ -30,6 +30,7 @@ static METADATA: ActionMetadata = ActionMetadata {
     }],
     outputs: &[
         OutputDefinition { name: "approved", output_type: "boolean", description: "Whether it was approved" },
+        OutputDefinition { name: "decided_at", output_type: "string", description: "When" },
         OutputDefinition { name: "approved_by", output_type: "string", description: "Who decided" },
         OutputDefinition { name: "comment", output_type: "string", description: "What the person said" },
     ],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use slipway_model::{
     ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, ExecutionId, JobId, JsonMap,
-    StepStatus, Template, Timestamp,
+    StepProgress, StepStatus, Template, Timestamp,
 };
 use slipway_ports::{Guard, Item, Put, Session};
 
@@ -36,6 +36,7 @@ pub(crate) fn planned(
                 cluster_id: cluster.unwrap_or(deployment.cluster_id),
                 status: ComponentStatus::Pending,
                 removed: false,
+                kept: false,
                 execution_id: None,
                 job_id: None,
                 endpoint_url: None,
@@ -57,12 +58,14 @@ pub(crate) enum StepNews {
         job_id: Option<JobId>,
         endpoint_url: Option<String>,
         error_message: Option<String>,
+        /// Whether it was kept as it was.
+        kept: bool,
     },
 }
 
 impl StepNews {
     /// What a step that ended well means for its component: `SKIPPED` is a `when` that was false.
-    pub(crate) fn completed(status: &str, outputs: &JsonMap) -> Self {
+    pub(crate) fn completed(status: &str, outputs: &JsonMap, kept: bool) -> Self {
         let status = match status {
             "SKIPPED" => ComponentStatus::Stopped,
             _ => ComponentStatus::Running,
@@ -72,6 +75,7 @@ impl StepNews {
             job_id: job_id(outputs),
             endpoint_url: endpoint_url(outputs),
             error_message: None,
+            kept,
         }
     }
 
@@ -86,16 +90,17 @@ impl StepNews {
             job_id: job_id(outputs),
             endpoint_url: endpoint_url(outputs),
             error_message,
+            kept: false,
         }
     }
 
     /// What a step's record says; nothing for one that has not begun.
-    pub(crate) fn of_step(status: StepStatus, outputs: &JsonMap, error: Option<&str>) -> Option<Self> {
-        let error = error.map(str::to_owned);
-        Some(match status {
+    pub(crate) fn of_step(step: &StepProgress) -> Option<Self> {
+        let (outputs, error) = (&step.outputs, step.error_message.clone());
+        Some(match step.status {
             StepStatus::Pending => return None,
             StepStatus::Running | StepStatus::AwaitingEvent | StepStatus::Retrying => Self::Started,
-            StepStatus::Completed => Self::completed("COMPLETED", outputs),
+            StepStatus::Completed => Self::completed("COMPLETED", outputs, step.kept),
             StepStatus::Skipped => Self::failed("SKIPPED", outputs, error),
             StepStatus::Cancelled => Self::failed("CANCELLED", outputs, error),
             StepStatus::Failed | StepStatus::TimedOut => Self::failed("FAILED", outputs, error),
@@ -140,6 +145,7 @@ pub(crate) fn hear(
             if may_start && !uninstalls {
                 component.status = ComponentStatus::Deploying;
                 component.execution_id = Some(execution);
+                component.kept = false;
                 component.error_message = None;
             }
         }
@@ -148,6 +154,7 @@ pub(crate) fn hear(
             job_id,
             endpoint_url,
             error_message,
+            kept,
         } => {
             if is_same_execution && component.status.is_terminal() && !certain {
                 return false;
@@ -159,6 +166,7 @@ pub(crate) fn hear(
                 status => *status,
             };
             component.execution_id = Some(execution);
+            component.kept = *kept;
             component.error_message.clone_from(error_message);
             if job_id.is_some() {
                 component.job_id = *job_id;
@@ -200,6 +208,7 @@ impl App {
                     execution_id: found.execution_id,
                     job_id: found.job_id,
                     endpoint_url: found.endpoint_url.clone(),
+                    kept: found.kept,
                     error_message: found.error_message.clone(),
                     updated_at: found.updated_at,
                     ..wanted.clone()
@@ -209,12 +218,13 @@ impl App {
                         hear(
                             &mut after,
                             execution,
-                            &StepNews::completed("COMPLETED", outputs),
+                            &StepNews::completed("COMPLETED", outputs, true),
                             false,
                             true,
                         );
                     } else if found.status != ComponentStatus::Running {
                         after.status = ComponentStatus::Pending;
+                        after.kept = false;
                         after.execution_id = Some(execution);
                         after.error_message = None;
                     }

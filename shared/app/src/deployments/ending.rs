@@ -57,9 +57,13 @@ impl App {
                 .await?;
             send_plan(session, &deployment);
         }
-        let mut closed = deployment.clone();
-        closed.generation = ending.generation;
-        self.close_revision(session, &closed, ending.status).await?;
+        self.close_revision(
+            session,
+            &deployment,
+            (ending.execution, ending.generation),
+            ending.status,
+        )
+        .await?;
         Ok(Some(deployment))
     }
 

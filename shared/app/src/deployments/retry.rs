@@ -20,6 +20,7 @@ impl App {
         if !self.settings.use_pipeline_orchestration && found.pipeline_execution_id.is_none() {
             return self.retry_legacy(&found).await;
         }
+        self.make_intent_key(&caller.tenant).await?;
         let execution = ExecutionId(self.ids.uuid());
         let mut session = self.store.session();
         let deployment = self

@@ -62,20 +62,22 @@ impl App {
         Ok(())
     }
 
-    /// Notes how the execution of the present generation ended.
+    /// Notes how the execution of a generation ended.
     pub(crate) async fn close_revision(
         &self,
         session: &mut dyn Session,
         deployment: &Deployment,
+        (execution, generation): (ExecutionId, u64),
         outcome: ExecutionStatus,
     ) -> Result<(), AppError> {
-        let key = keys::revision(&deployment.tenant, deployment.id, deployment.generation);
+        let key = keys::revision(&deployment.tenant, deployment.id, generation);
         loop {
             let Some(stored) = session.get(&key).await? else {
                 return Ok(());
             };
             let mut revision: Revision = stored.read()?;
-            if revision.outcome == Some(outcome) {
+            // What undoes an execution works for the same generation, and does not make it any better by succeeding.
+            if revision.execution_id != execution || revision.outcome == Some(outcome) {
                 return Ok(());
             }
             revision.outcome = Some(outcome);

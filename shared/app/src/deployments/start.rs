@@ -40,6 +40,7 @@ impl App {
         if !self.settings.use_pipeline_orchestration {
             return self.start_legacy(&found).await;
         }
+        self.make_intent_key(&caller.tenant).await?;
         let execution = ExecutionId(self.ids.uuid());
         let mut session = self.store.session();
         let deployment = self

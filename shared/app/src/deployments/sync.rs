@@ -114,8 +114,7 @@ impl App {
         let deletes = deployment.operation == Some(DeploymentOperation::Delete);
         let mut session = self.store.session();
         for step in progress.steps.iter().flatten() {
-            let error = step.error_message.as_deref();
-            let Some(news) = StepNews::of_step(step.status, &step.outputs, error) else {
+            let Some(news) = StepNews::of_step(step) else {
                 continue;
             };
             self.update_component(session.as_mut(), deployment, &step.step_id, |component| {

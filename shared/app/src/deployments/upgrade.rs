@@ -88,6 +88,7 @@ impl App {
         wanted: &Deployment,
         (operation, execution, entry_type, message): (DeploymentOperation, ExecutionId, &str, String),
     ) -> Result<Started, AppError> {
+        self.make_intent_key(&found.tenant).await?;
         let mut session = self.store.session();
         let deployment = self
             .update_deployment(session.as_mut(), &found.tenant, found.id, |deployment| {

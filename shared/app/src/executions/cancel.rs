@@ -54,11 +54,11 @@ impl App {
         };
         let header = self
             .update_header(session.as_mut(), tenant, id, |header| {
-                if header.cancel.is_some() {
-                    return false;
-                }
-                header.cancel = Some(cancellation.clone());
-                true
+                let before = header.cancel.clone();
+                // Who came first gives the reason; what is to be uninstalled is whatever anybody asked for.
+                let first = header.cancel.get_or_insert_with(|| cancellation.clone());
+                first.uninstall |= uninstall;
+                header.cancel != before
             })
             .await?
             .ok_or_else(|| AppError::not_found(format!("execution '{id}'")))?;

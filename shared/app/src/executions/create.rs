@@ -213,6 +213,7 @@ fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
         started_at: None,
         ended_at: Some(now),
         attempts: Vec::new(),
+        kept: true,
         approval: None,
     }
 }

@@ -306,6 +306,7 @@ pub(crate) fn step_progress(
             outputs: slipway_model::JsonMap::new(),
             error_message: None,
             attempts: Vec::new(),
+            kept: false,
         };
     };
     StepProgress {
@@ -321,5 +322,6 @@ pub(crate) fn step_progress(
         outputs: record.outputs,
         error_message: record.error_message,
         attempts: record.attempts,
+        kept: record.kept,
     }
 }

@@ -96,6 +96,7 @@ impl App {
             ("approved".to_owned(), json!(approval.approved)),
             ("approved_by".to_owned(), json!(caller.user_id)),
             ("comment".to_owned(), json!(approval.comment)),
+            ("decided_at".to_owned(), json!(self.clock.now())),
         ]);
         let item = self.step_item(&header, ordinal, &record).await?;
         let put = session.put(&key, item, Guard::Version(stored.version)).await?;

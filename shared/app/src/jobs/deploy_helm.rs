@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use slipway_model::{
-    Cluster, HelmJobConfig, HelmOperation, Job, JobId, JobPhase, JobStatus, JobWait, TenantId, Timestamp,
+    Cluster, FailureKind, HelmJobConfig, HelmOperation, Job, JobId, JobPhase, JobStatus, JobWait, TenantId,
+    Timestamp,
 };
 use slipway_ports::{FailureClass, Guard, HookSet, Put, Session, Target, TargetError};
 
@@ -15,7 +16,7 @@ use super::{
 use crate::{App, AppError, keys};
 
 /// Failures in a row, worth repeating each, after which a job gives up.
-pub(super) const FAILURES: u32 = 4;
+const FAILURES: u32 = 4;
 
 /// How long a job tries to take away what it installed.
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(300);
@@ -249,6 +250,9 @@ impl Run<'_> {
         }
         if self.job.phase == JobPhase::CleanUp {
             return Ok(self.give_up(&not_taken_away(&error.0.message)));
+        }
+        if error.class() == FailureClass::Permanent {
+            self.job.failure_kind = Some(FailureKind::Permanent);
         }
         let status = if error.class() == FailureClass::TimedOut {
             JobStatus::TimedOut

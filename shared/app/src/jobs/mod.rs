@@ -4,6 +4,7 @@ mod applying;
 mod deploy_helm;
 mod give_up;
 mod hooks;
+mod kept;
 mod lease;
 mod opening;
 mod phases;

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slipway_model::{Cluster, HelmJobConfig, Job, JobStatus, JobWait, StepRecord, StepStatus, Timestamp};
+use slipway_model::{
+    Cluster, FailureKind, HelmJobConfig, Job, JobStatus, JobWait, StepRecord, StepStatus, Timestamp,
+};
 use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
-    deploy_helm::{FAILURES, Run, finish, not_taken_away, superseded},
+    deploy_helm::{Run, finish, not_taken_away, superseded},
     lease::Taken,
     work::JobWork,
 };
@@ -60,6 +62,7 @@ impl<'a> Opening<'a> {
             Ok(config) => config,
             Err(error) => {
                 let message = format!("Invalid Helm config: {error}");
+                self.job.failure_kind = Some(FailureKind::Permanent);
                 self.end(session, JobStatus::Failed, message).await?;
                 return Ok(None);
             }
@@ -79,6 +82,7 @@ impl<'a> Opening<'a> {
                 return Ok(None);
             }
         };
+        self.work.out_of_reach = 0;
         let operation = config.operation;
         match app
             .take_lease(session.as_mut(), &self.job, operation, &uid, &release)
@@ -181,12 +185,15 @@ impl<'a> Opening<'a> {
         error: TargetError,
         config: &HelmJobConfig,
     ) -> Result<(), AppError> {
-        self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
+        self.work.out_of_reach = self.work.out_of_reach.saturating_add(1);
+        // A cluster that is away for a while blocks what wants to change it, and fails it only when its time is over.
+        let ready = Duration::from_secs(config.timeout.min(self.job.timeout_seconds));
         let patience = self.work.patience(&self.job, config);
-        let is_late = match patience {
-            Some(until) => self.app.clock.now() >= until,
-            None => self.work.failures_in_a_row >= FAILURES,
-        };
+        let patience = patience.or_else(|| self.job.started_at.map(|started| started.plus(ready)));
+        let is_late = patience.is_some_and(|until| self.app.clock.now() >= until);
+        if error.class() == FailureClass::Permanent {
+            self.job.failure_kind = Some(FailureKind::Permanent);
+        }
         if error.class() == FailureClass::Permanent || is_late {
             let message = error.0.message;
             return match self.work.ending.take() {
@@ -205,7 +212,7 @@ impl<'a> Opening<'a> {
             reason: "out of reach".to_owned(),
             message: error.0.message,
         }];
-        let delay = self.work.backoff();
+        let delay = Duration::from_secs(1 << self.work.out_of_reach.min(5));
         self.pause(session, delay).await
     }
 

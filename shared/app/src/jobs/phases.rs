@@ -72,6 +72,11 @@ impl Run<'_> {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
+        match self.keep(record.as_ref(), &request).await? {
+            Ok(false) => {}
+            Ok(true) => return Ok(Ok(Next::Go)),
+            Err(error) => return Ok(Err(error)),
+        }
         match self.target.check(&request).await {
             Ok(checked) => {
                 if let Err(error) = fits("the list of its objects", &json!(checked.objects)) {

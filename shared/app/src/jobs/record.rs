@@ -185,6 +185,8 @@ impl App {
             config: json!(config),
             metadata_: metadata,
             error_message: None,
+            kept: false,
+            failure_kind: None,
             retry_count: 0,
             timeout_seconds: draft.timeout_seconds,
             created_at: now,
@@ -279,8 +281,10 @@ impl App {
                 self.publish_job_end(session, &job);
                 return Ok(());
             }
-            if job.cancel.is_none() {
-                job.cancel = Some(cancellation.clone());
+            let before = job.cancel.clone();
+            let first = job.cancel.get_or_insert_with(|| cancellation.clone());
+            first.uninstall |= cancellation.uninstall;
+            if job.cancel != before {
                 let item = self.job_item(&job, Duration::from_secs(60));
                 if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
                     continue;

@@ -118,6 +118,8 @@ impl App {
             config: Value::Object(config),
             metadata_: new.metadata_,
             error_message: None,
+            kept: false,
+            failure_kind: None,
             retry_count: 0,
             timeout_seconds,
             created_at: now,

@@ -56,6 +56,9 @@ pub(super) struct JobWork {
     /// Failures in a row that are worth repeating.
     #[serde(default)]
     pub(super) failures_in_a_row: u32,
+    /// Times in a row that its cluster could not be reached.
+    #[serde(default)]
+    pub(super) out_of_reach: u32,
     /// Where its lease stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<HeldLease>,

@@ -160,6 +160,8 @@ impl Drive<'_> {
                 status: slipway_model::JobStatus::Cancelled,
                 outputs: slipway_model::JsonMap::new(),
                 error_message: Some(format!("its job {id} does not exist; {}", verdict.message())),
+                failure_kind: FailureKind::Permanent,
+                kept: false,
             })));
         };
         let ended_before = job.completed_at.is_some_and(|ended| ended <= verdict.at);
@@ -167,11 +169,6 @@ impl Drive<'_> {
             return Ok(None);
         }
         // How the job ended is known, and only the telling of it was lost.
-        Ok(Some(StepEvent::JobEnded(JobEnd {
-            job: id,
-            status: job.status,
-            outputs: job.result,
-            error_message: job.error_message,
-        })))
+        Ok(JobEnd::of(&job).map(StepEvent::JobEnded))
     }
 }

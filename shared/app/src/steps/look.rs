@@ -141,13 +141,7 @@ impl Drive<'_> {
         if let (StepStatus::AwaitingEvent, Some(id)) = (record.status, record.job_id)
             && let Some(job) = self.app.load_job(&self.header.tenant, id).await?
         {
-            if job.status.is_terminal() {
-                let end = JobEnd {
-                    job: id,
-                    status: job.status,
-                    outputs: job.result,
-                    error_message: job.error_message,
-                };
+            if let Some(end) = JobEnd::of(&job) {
                 return Ok(StepEvent::JobEnded(end));
             }
             if job.status == JobStatus::Pending {

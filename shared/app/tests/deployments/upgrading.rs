@@ -162,7 +162,7 @@ async fn a_rollback_goes_only_to_what_completed() {
         .cluster
         .cloud()
         .broken
-        .insert("my-agent-llm".to_owned(), "bad".to_owned());
+        .insert("my-agent-runtime".to_owned(), "bad".to_owned());
     world
         .app
         .upgrade_deployment(&admin(), &id, upgrade(json!({"parameters": {"size": 9}})))

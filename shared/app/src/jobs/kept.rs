@@ -1,0 +1,141 @@
+//! Releases that are kept: what a job wants is what the newest revision was made from, and is there.
+//!
+//! Every job that deploys for a deployment notes what it makes its release from: a hash of the chart's digest, the
+//! rendered values and the policies, with a key of the tenant's own, because values may hold secrets that are easily
+//! guessed. A later job that comes to the same hash changes nothing, if Helm's newest record is that of a job which
+//! succeeded with it and everything is ready. Whatever is in doubt is applied.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use slipway_model::{JobId, JobPhase, JobStatus, TenantId};
+use slipway_ports::{ExposeSecret, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError};
+
+use super::deploy_helm::Run;
+use crate::{App, AppError};
+
+/// Where the key of a tenant's hashes is kept; no expression reaches it.
+const KEY: &str = "intent-key";
+
+/// The hash in a job's metadata.
+const INTENT: &str = "intent";
+
+/// What a kept release's job takes over from the one that made the revision.
+const TAKEN_OVER: [&str; 2] = ["manifest_digest", "revision"];
+
+impl App {
+    /// Makes the key of a tenant's hashes, unless there is one. Two calls at once may make two: what was hashed with
+    /// the first is applied once more.
+    pub(crate) async fn make_intent_key(&self, tenant: &TenantId) -> Result<(), AppError> {
+        if self.secrets.get(tenant, KEY).await?.is_none() {
+            let key = format!("{}{}", self.ids.uuid().simple(), self.ids.uuid().simple());
+            self.secrets.put(tenant, KEY, key.into()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Notes what the release is made from, and keeps it if it is just that already. Whether it is kept.
+    pub(super) async fn keep(
+        &mut self,
+        record: Option<&ReleaseRecord>,
+        request: &ReleaseRequest,
+    ) -> Result<Result<bool, TargetError>, AppError> {
+        if self.job.deployment_id.is_none() {
+            // Whoever posts a job by hand wants it run.
+            return Ok(Ok(false));
+        }
+        let Some(intent) = self.intent(request).await? else {
+            return Ok(Ok(false));
+        };
+        self.job.metadata_.insert(INTENT.to_owned(), json!(intent));
+        let Some(record) = record.filter(|record| record.status == ReleaseStatus::Deployed) else {
+            return Ok(Ok(false));
+        };
+        let maker = record
+            .labels
+            .get("slipway-job")
+            .and_then(|id| id.parse::<JobId>().ok());
+        let Some(maker) = maker.filter(|maker| *maker != self.job.id) else {
+            return Ok(Ok(false));
+        };
+        let Some(maker) = self.app.load_job(&self.job.tenant, maker).await? else {
+            return Ok(Ok(false));
+        };
+        // A label outlives what others do with Helm; the revision does not.
+        let is_made_of_this = maker.status == JobStatus::Succeeded
+            && maker.deployment_id == self.job.deployment_id
+            && maker.metadata_.get(INTENT) == Some(&json!(intent))
+            && maker.metadata_.get("revision") == Some(&json!(record.revision));
+        if !is_made_of_this {
+            return Ok(Ok(false));
+        }
+        let seen = self
+            .target
+            .observe(&self.lease.release, &record.objects, Duration::ZERO)
+            .await;
+        match seen {
+            Ok(seen) if seen.ready => {}
+            Ok(_) => return Ok(Ok(false)),
+            Err(error) => return Ok(Err(error)),
+        }
+        for name in TAKEN_OVER {
+            if let Some(value) = maker.metadata_.get(name) {
+                self.job.metadata_.insert(name.to_owned(), value.clone());
+            }
+        }
+        self.job
+            .metadata_
+            .insert("first_install".to_owned(), json!(false));
+        self.job.kept = true;
+        self.job.phase = JobPhase::Collect;
+        self.work.first_install = Some(false);
+        self.work.revision = Some(record.revision);
+        self.work.objects.clone_from(&record.objects);
+        self.work.applied_at = Some(self.app.clock.now());
+        Ok(Ok(true))
+    }
+
+    /// The hash of what the release is made from; nothing if the tenant has no key yet.
+    async fn intent(&self, request: &ReleaseRequest) -> Result<Option<String>, AppError> {
+        let Some(chart) = &self.work.chart else {
+            return Ok(None);
+        };
+        let Some(key) = self.app.secrets.get(&self.job.tenant, KEY).await? else {
+            return Ok(None);
+        };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
+            return Ok(None);
+        };
+        let made_from = json!([
+            chart.digest,
+            sorted(Value::Object(request.values.clone())),
+            request.crds,
+            request.immutable,
+        ]);
+        mac.update(made_from.to_string().as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+}
+
+/// The same whatever order the keys were written in.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(String, Value)> = map.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key, sorted(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
