@@ -11,7 +11,7 @@ use slipway_ports::Session;
 
 use crate::{
     App, AppError,
-    deployments::{Ending, Line, StepNews, hear},
+    deployments::{Ending, Line, StepNews, UNDO, hear},
 };
 
 /// An event that was understood.
@@ -204,15 +204,25 @@ impl App {
                 execution: execution.id,
                 generation: execution.generation,
                 status,
-                error_message: news.error_message.clone(),
+                error_message: match execution.compensated_by {
+                    Some(_) => self.failure_of(&execution).await?,
+                    None => news.error_message.clone(),
+                },
                 certain: false,
             };
             after = self
                 .end_deployment(session.as_mut(), &tenant, deployment.id, &ending)
                 .await?;
         }
-        self.remember(session.as_mut(), &deployment, &news).await?;
+        self.remember(session.as_mut(), &deployment, &execution, &news)
+            .await?;
         session.settle().await?;
+        if let (Some(_), Some(undone)) = (news.ending(), execution.compensates)
+            && deployment.pipeline_execution_id == Some(undone)
+            && let Some(undone) = self.load_execution(&tenant, undone).await?
+        {
+            self.hear_undone(&deployment, &undone).await?;
+        }
         match after {
             Some(after) if after.status == DeploymentStatus::Deleted => self.forget(&after).await,
             _ => Ok(()),
@@ -239,7 +249,7 @@ impl App {
             .await?;
         } else if newest.is_some()
             && execution.compensates == newest
-            && let Some(component) = step.strip_prefix("undo-")
+            && let Some(component) = step.strip_prefix(UNDO)
             && *news != StepNews::Started
         {
             // What was installed is uninstalled; what was upgraded goes back to the revision before, and runs.
@@ -255,6 +265,7 @@ impl App {
         &self,
         session: &mut dyn Session,
         deployment: &Deployment,
+        execution: &Execution,
         news: &News,
     ) -> Result<(), AppError> {
         if news.event_type == EventType::WorkflowProgress {
@@ -273,7 +284,10 @@ impl App {
             at: news.at,
             execution_id: Some(news.execution),
             step_id: news.step.clone(),
-            message: news.message(),
+            message: match execution.compensates {
+                Some(_) => format!("undoing: {}", news.message()),
+                None => news.message(),
+            },
         };
         self.write_history(session, deployment, line).await
     }

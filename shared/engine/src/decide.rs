@@ -449,6 +449,21 @@ impl Step<'_> {
     }
 }
 
+/// The record of a step that had not ended when its execution was ended from outside, because it could not go on.
+pub fn abandoned(record: &StepRecord, now: Timestamp) -> StepRecord {
+    let why = "the execution was ended before this step had ended; what it had begun runs to its own end";
+    StepRecord {
+        status: StepStatus::Cancelled,
+        satisfied: false,
+        error_message: Some(why.to_owned()),
+        lease_until: None,
+        deadline: None,
+        wake_at: None,
+        ended_at: Some(now),
+        ..record.clone()
+    }
+}
+
 /// Who refused an approval, and what they said.
 fn refusal(record: &StepRecord) -> String {
     let text = |name: &str| record.outputs.get(name).and_then(serde_json::Value::as_str);

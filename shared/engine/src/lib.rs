@@ -8,7 +8,7 @@ mod events;
 mod finish;
 mod progress;
 
-pub use decide::{Claims, Decision, Illegal, StepEvent, decide};
+pub use decide::{Claims, Decision, Illegal, StepEvent, abandoned, decide};
 pub use events::{execution_event, step_event, step_started_event};
 pub use finish::{Closing, closing, final_status};
 pub use progress::{eta_seconds, percent};

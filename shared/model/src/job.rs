@@ -7,8 +7,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    ClusterId, CrdPolicy, DeploymentId, ExecutionId, FailureKind, HealthCheck, ImmutablePolicy, JobId, JsonMap,
-    OutputSource, TenantId, Timestamp,
+    ClusterId, CrdPolicy, DeploymentId, ExecutionId, FailureKind, HealthCheck, ImmutablePolicy, JobId,
+    JsonMap, OutputSource, TenantId, Timestamp,
 };
 
 /// What kind of work it is.
@@ -270,6 +270,9 @@ pub struct Job {
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// The revision that was deployed when this job first came to the release: what undoing it goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces_revision: Option<u32>,
     /// Whether the release was found as this job wants it, and was kept as it is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,

@@ -70,6 +70,7 @@ impl App {
         };
         let progress = self.progress_of(tenant, id, true).await?;
         self.repair_components(deployment, &execution, &progress).await?;
+        self.repair_undone(deployment, &execution).await?;
         if !execution.status.is_terminal() {
             if deployment.stop_requested || deployment.delete_requested {
                 let reason = "the deployment was stopped";
@@ -89,7 +90,10 @@ impl App {
             execution: id,
             generation: execution.generation,
             status: execution.status,
-            error_message: progress.error_message,
+            error_message: match execution.compensated_by {
+                Some(_) => self.failure_of(&execution).await?,
+                None => progress.error_message,
+            },
             certain: true,
         };
         let mut session = self.store.session();

@@ -217,7 +217,7 @@ impl App {
         })
         .await?;
         let any = !open.is_empty();
-        crate::steps::send_steps(session, header, open, Vec::new());
+        crate::steps::send_steps(session, header, crate::steps::few_messages(open), Vec::new());
         Ok(any)
     }
 }

@@ -12,7 +12,7 @@ use slipway_ports::{Guard, Item, Listing, Put, Session};
 use crate::{
     App, AppError, Caller, Role, keys,
     registry::ActionRegistry,
-    steps::{has_message_of_its_own, send_steps},
+    steps::{few_messages, has_message_of_its_own, send_steps},
 };
 
 /// Largest header, as JSON: what a run adds to it has to fit into one item with it.
@@ -149,7 +149,7 @@ impl App {
             send_steps(
                 session,
                 &header,
-                ready,
+                few_messages(ready),
                 kept.iter().map(|(ordinal, _)| *ordinal).collect(),
             );
             let until_deadline = header.deadline.since(now);

@@ -185,7 +185,10 @@ impl App {
                 None => None,
             },
             (StepStatus::AwaitingEvent, None, Some(wake)) => Some(format!("until {wake}")),
-            (StepStatus::AwaitingEvent, None, None) => Some("the approval of a person".to_owned()),
+            (StepStatus::AwaitingEvent, None, None) => Some(match record.deadline {
+                Some(deadline) => format!("the approval of a person, until {deadline}"),
+                None => "the approval of a person".to_owned(),
+            }),
             _ => None,
         })
     }

@@ -175,6 +175,10 @@ impl Run<'_> {
             let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
             self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
             self.work.apply_began = true;
+            let deployed = record
+                .as_ref()
+                .filter(|record| record.status == ReleaseStatus::Deployed);
+            self.job.replaces_revision = deployed.map(|record| record.revision);
             // Known before anything is done, so that a crash in the middle is cleaned up.
             if !self.record_work().await? {
                 return Ok(Ok(None));

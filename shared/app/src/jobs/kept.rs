@@ -75,7 +75,12 @@ impl Run<'_> {
         }
         let seen = self
             .target
-            .observe(&self.lease.release, &record.objects, Duration::ZERO)
+            .observe(
+                &self.lease.release,
+                &record.objects,
+                &self.config.health_checks,
+                Duration::ZERO,
+            )
             .await;
         match seen {
             Ok(seen) if seen.ready => {}

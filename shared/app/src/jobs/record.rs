@@ -185,6 +185,7 @@ impl App {
             config: json!(config),
             metadata_: metadata,
             error_message: None,
+            replaces_revision: None,
             kept: false,
             failure_kind: None,
             retry_count: 0,

@@ -118,6 +118,7 @@ impl App {
             config: Value::Object(config),
             metadata_: new.metadata_,
             error_message: None,
+            replaces_revision: None,
             kept: false,
             failure_kind: None,
             retry_count: 0,

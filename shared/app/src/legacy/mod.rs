@@ -212,6 +212,7 @@ fn legacy_job(deployment: &Deployment, id: JobId, draft: &LegacyJob, now: Timest
         config: json!(draft.config),
         metadata_: JsonMap::from_iter([("chart_ref".to_owned(), json!(draft.config.chart_ref))]),
         error_message: None,
+        replaces_revision: None,
         kept: false,
         failure_kind: None,
         retry_count: 0,

@@ -1,51 +1,83 @@
-//! `on_failure: rollback`: what completed is undone in reverse order, as a linked execution.
+//! `on_failure: rollback`: what was changed is undone in reverse order of dependency, as a linked execution.
 
-use serde_json::{Value, json};
-use slipway_model::{Dag, DagSettings, DagStep, ExecutionId, Job, NodeKind, RunCondition, StepStatus};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use serde_json::json;
+use slipway_model::{
+    CHUNK_SIZE, Dag, DagSettings, DagStep, ExecutionId, Job, JobStatus, JsonMap, Node, NodeKind, Retry,
+    RunCondition, StepRecord, StepStatus,
+};
 use uuid::Uuid;
 
-use crate::{AppError, executions::NewExecution, steps::drive::Drive};
+use crate::{
+    AppError,
+    deployments::UNDO,
+    executions::{NewExecution, each_chunk},
+    steps::drive::Drive,
+};
 
 /// Steps that change a cluster and can be undone.
 const UNDOABLE: [&str; 2] = ["helm_deploy", "deployment_create"];
 
+/// Most edges of a plan that undoes. With more, one step comes after the other, which needs no more than one each.
+const MOST_EDGES: usize = 20_000;
+
+/// A step that is undone by one of that ordinal.
+type Undone = BTreeMap<u32, DagStep>;
+
 impl Drive<'_> {
     /// Writes the execution that undoes this one; nothing if there is nothing to undo. Its id is derived, so that a
-    /// repeat finds it.
+    /// repeat finds it. Reads the plan and the records by chunks, and one job for each release that was changed.
     pub(super) async fn compensate(&mut self) -> Result<Option<ExecutionId>, AppError> {
-        let mut steps: Vec<DagStep> = Vec::new();
-        let mut ordinal = self.header.node_count;
-        while ordinal > 0 {
-            ordinal -= 1;
-            let Some(node) = self.node(ordinal).await? else {
-                continue;
-            };
-            if node.kind != NodeKind::Step || !UNDOABLE.contains(&node.action.as_str()) {
-                continue;
+        let mut nodes: Vec<Node> = Vec::new();
+        for first in (0..self.header.node_count).step_by(CHUNK_SIZE as usize) {
+            if let Some(chunk) = self.app.chunk(&self.header, first).await? {
+                nodes.extend(chunk.nodes.iter().cloned());
             }
-            let Some((record, _)) = self.record(ordinal).await? else {
-                continue;
-            };
-            let (StepStatus::Completed, Some(id)) = (record.status, record.job_id) else {
+        }
+        let mut changed: Vec<(u32, StepRecord)> = Vec::new();
+        each_chunk(self.app, &self.header, |_, records| {
+            changed.extend(
+                records
+                    .iter()
+                    .filter(|(_, record)| may_have_changed(record))
+                    .cloned(),
+            );
+            Ok(())
+        })
+        .await?;
+        let mut steps = Undone::new();
+        for (ordinal, record) in changed {
+            let node = nodes
+                .get(ordinal as usize)
+                .filter(|node| node.kind == NodeKind::Step && UNDOABLE.contains(&node.action.as_str()));
+            let (Some(node), Some(id)) = (node, record.job_id) else {
                 continue;
             };
             let Some(job) = self.app.load_job(&self.header.tenant, id).await? else {
                 continue;
             };
-            steps.push(undo(&node.id, &job, steps.last().map(|step| step.id.clone())));
+            if let Some(step) = undo(&node.id, &job) {
+                steps.insert(ordinal, step);
+            }
         }
         if steps.is_empty() {
             return Ok(None);
         }
+        order(&nodes, &mut steps);
         let id = ExecutionId(Uuid::new_v5(&self.header.id.0, b"compensation"));
         let dag = Dag {
             name: format!("undo-{}", self.header.name),
             version: self.header.version.clone(),
-            description: format!("Undoes what execution {} completed", self.header.id),
-            parameters: slipway_model::JsonMap::new(),
+            description: format!("Undoes what execution {} changed", self.header.id),
+            parameters: JsonMap::new(),
             settings: DagSettings::default(),
-            steps,
-            outputs: slipway_model::JsonMap::new(),
+            // What depends on others stands before them in the plan of what is undone.
+            steps: steps.into_values().rev().collect(),
+            outputs: JsonMap::new(),
             callback_topics: self.header.callback_topics.clone(),
         };
         let mut new = NewExecution::of(id, self.header.tenant.clone(), dag);
@@ -58,28 +90,99 @@ impl Drive<'_> {
     }
 }
 
-/// A first install is uninstalled; an upgrade goes back to the newest revision before it that was ever deployed. Later ones are undone first, each
-/// whether or not the one before could be.
-fn undo(step: &str, job: &Job, after: Option<String>) -> DagStep {
-    let first = job
-        .metadata_
-        .get("first_install")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    let params = slipway_model::JsonMap::from_iter([
+/// Whether a step's job may have changed something that its own end did not take back.
+fn may_have_changed(record: &StepRecord) -> bool {
+    let has_ended = matches!(
+        record.status,
+        StepStatus::Completed | StepStatus::Failed | StepStatus::TimedOut
+    );
+    has_ended && !record.kept && record.job_id.is_some()
+}
+
+/// The step that undoes a job, whether or not those before it can be undone: what was installed first is uninstalled,
+/// what was there before goes back to the revision that it had. A first install that failed was taken away by its own
+/// job, unless it was to stay.
+fn undo(step: &str, job: &Job) -> Option<DagStep> {
+    let succeeded = job.status == JobStatus::Succeeded;
+    let first = job.metadata_.get("first_install") == Some(&json!(true));
+    if !succeeded && (first || job.replaces_revision.is_none()) {
+        return None;
+    }
+    let mut params = JsonMap::from_iter([
         ("cluster_id".to_owned(), json!(job.cluster_id)),
         ("release_name".to_owned(), job.config["release_name"].clone()),
         ("namespace".to_owned(), job.config["namespace"].clone()),
     ]);
-    DagStep {
-        id: format!("undo-{step}"),
+    if let (false, Some(revision)) = (first, job.replaces_revision) {
+        params.insert("revision".to_owned(), json!(revision));
+    }
+    Some(DagStep {
+        id: format!("{UNDO}{step}"),
         action: if first { "helm_uninstall" } else { "helm_rollback" }.to_owned(),
-        depends_on: after.into_iter().collect(),
+        depends_on: Vec::new(),
         params,
         run: RunCondition::Always,
         when: None,
-        retry: None,
+        retry: Some(Retry {
+            max_attempts: 3,
+            ..Retry::default()
+        }),
         timeout_seconds: None,
-        outputs: std::collections::BTreeMap::new(),
+        outputs: BTreeMap::new(),
+    })
+}
+
+/// Has every step undone after those that came after it and are undone, too.
+fn order(nodes: &[Node], steps: &mut Undone) {
+    let Some(edges) = nearest_after(nodes, steps) else {
+        let mut after: Option<String> = None;
+        for step in steps.values_mut().rev() {
+            step.depends_on = after.into_iter().collect();
+            after = Some(step.id.clone());
+        }
+        return;
+    };
+    let ids: BTreeMap<u32, String> = steps
+        .iter()
+        .map(|(ordinal, step)| (*ordinal, step.id.clone()))
+        .collect();
+    for (ordinal, step) in steps.iter_mut() {
+        let after = edges.get(ordinal).into_iter().flat_map(|after| after.iter());
+        step.depends_on = after.filter_map(|after| ids.get(after).cloned()).collect();
     }
+}
+
+/// Step that is undone → those among its descendants that are undone and are not behind another one. Nothing if that
+/// is too much.
+fn nearest_after(nodes: &[Node], steps: &Undone) -> Option<BTreeMap<u32, Rc<BTreeSet<u32>>>> {
+    let mut after: BTreeMap<u32, Rc<BTreeSet<u32>>> = BTreeMap::new();
+    let mut edges = 0;
+    for node in nodes.iter().rev() {
+        let seen_from = |next: u32| -> Rc<BTreeSet<u32>> {
+            match steps.contains_key(&next) {
+                true => Rc::new(BTreeSet::from([next])),
+                false => after.get(&next).cloned().unwrap_or_default(),
+            }
+        };
+        let found = match &node.successors[..] {
+            [only] => seen_from(only.ordinal),
+            several => {
+                let mut all = BTreeSet::new();
+                for next in several {
+                    all.extend(seen_from(next.ordinal).iter().copied());
+                    edges += 1;
+                }
+                edges += all.len();
+                Rc::new(all)
+            }
+        };
+        if steps.contains_key(&node.ordinal) {
+            edges += found.len();
+        }
+        if edges > MOST_EDGES {
+            return None;
+        }
+        after.insert(node.ordinal, found);
+    }
+    Some(after)
 }

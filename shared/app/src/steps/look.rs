@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use slipway_actions::find;
-use slipway_engine::{Claims, Decision, StepEvent, decide};
+use slipway_engine::{Claims, Decision, StepEvent, abandoned, decide};
 use slipway_model::{
     Cancellation, EffectClass, ExecutionMode, FailureKind, JobEnd, JobStatus, Node, NodeKind, Outcome,
     RunCondition, StepRecord, StepStatus,
 };
+
+use slipway_ports::Guard;
 
 use crate::{
     AppError, keys,
@@ -69,7 +71,13 @@ impl Drive<'_> {
         let (record, version) = found.map_or((None, None), |(record, version)| (Some(record), Some(version)));
         let has_ended = record.as_ref().is_some_and(|record| record.status.is_terminal());
         if !has_ended && self.header.status.is_terminal() {
-            // Nothing begins or goes on any more.
+            // Nothing begins or goes on any more, and nobody looks at it again.
+            if let (Some(record), Some(version)) = (&record, version) {
+                let ended = abandoned(record, self.app.clock.now());
+                let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+                let item = self.app.step_item(&self.header, node.ordinal, &ended).await?;
+                self.session.put(&key, item, Guard::Version(version)).await?;
+            }
             return Ok(());
         }
         let event = match &record {

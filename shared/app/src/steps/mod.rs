@@ -32,6 +32,17 @@ pub(crate) fn has_message_of_its_own(node: &Node) -> bool {
     node.kind == NodeKind::Fork || has_effect(node)
 }
 
+/// Steps of which each is to get a message of its own, so that they overlap. Of many, one message has a batch looked
+/// at, and that look gives each its own: whoever sends them, which may be an API call, sends few.
+pub(crate) fn few_messages(mut steps: Vec<(u32, bool)>) -> Vec<(u32, bool)> {
+    if steps.len() > BATCH {
+        for (_, own) in &mut steps {
+            *own = false;
+        }
+    }
+    steps
+}
+
 /// Sends nodes to be looked at, as (ordinal, whether it gets a message of its own), the others in batches.
 pub(crate) fn send_steps(
     session: &mut dyn Session,

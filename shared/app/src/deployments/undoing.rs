@@ -1,0 +1,108 @@
+//! What an execution that undoes another one means for a deployment and its components.
+
+use slipway_engine::execution_event;
+use slipway_model::{Deployment, Execution, ExecutionStatus, StepProgress, StepStatus};
+
+use super::{
+    components::{StepNews, hear},
+    ending::Ending,
+};
+use crate::{App, AppError};
+
+/// What the id of a step that undoes begins with; the rest is the component.
+pub(crate) const UNDO: &str = "undo-";
+
+impl App {
+    /// Why an execution failed, and what became of what it had changed.
+    pub(crate) async fn failure_of(&self, execution: &Execution) -> Result<Option<String>, AppError> {
+        let message = execution_event(execution)
+            .and_then(|event| event.payload["error_message"].as_str().map(str::to_owned));
+        let Some(id) = execution.compensated_by else {
+            return Ok(message);
+        };
+        let Some(undoing) = self.load_execution(&execution.tenant, id).await? else {
+            return Ok(message);
+        };
+        let undone = if !undoing.status.is_terminal() {
+            format!("what it had changed is being undone by execution {id}")
+        } else if undoing.status == ExecutionStatus::Completed {
+            "what it had changed was undone".to_owned()
+        } else {
+            let progress = self.progress_of(&execution.tenant, id, true).await?;
+            let left: Vec<String> = progress.steps.iter().flatten().filter_map(not_undone).collect();
+            format!(
+                "not everything that it had changed could be undone: {}",
+                left.join("; ")
+            )
+        };
+        Ok(Some(match message {
+            Some(message) => format!("{message}; {undone}"),
+            None => undone,
+        }))
+    }
+
+    /// Takes the end of an execution that undid the deployment's newest one.
+    pub(crate) async fn hear_undone(
+        &self,
+        deployment: &Deployment,
+        undone: &Execution,
+    ) -> Result<(), AppError> {
+        self.repair_undone(deployment, undone).await?;
+        let ending = Ending {
+            execution: undone.id,
+            generation: undone.generation,
+            status: undone.status,
+            error_message: self.failure_of(undone).await?,
+            certain: true,
+        };
+        let mut session = self.store.session();
+        self.end_deployment(session.as_mut(), &deployment.tenant, deployment.id, &ending)
+            .await?;
+        Ok(session.settle().await?)
+    }
+
+    /// Gives every component that was undone the status that this means.
+    pub(crate) async fn repair_undone(
+        &self,
+        deployment: &Deployment,
+        undone: &Execution,
+    ) -> Result<(), AppError> {
+        let Some(id) = undone.compensated_by else {
+            return Ok(());
+        };
+        if self.load_execution(&deployment.tenant, id).await?.is_none() {
+            return Ok(());
+        }
+        let progress = self.progress_of(&deployment.tenant, id, true).await?;
+        let mut session = self.store.session();
+        for step in progress.steps.iter().flatten() {
+            let news = StepNews::of_step(step).filter(|news| *news != StepNews::Started);
+            let (Some(news), Some(component)) = (news, step.step_id.strip_prefix(UNDO)) else {
+                continue;
+            };
+            let uninstalled = step
+                .outputs
+                .get("status")
+                .is_some_and(|status| status == "uninstalled");
+            self.update_component(session.as_mut(), deployment, component, |component| {
+                let from = component.execution_id;
+                let is_newer = from.is_some_and(|from| {
+                    from != id && from != undone.id && !deployment.earlier_execution_ids.contains(&from)
+                });
+                !is_newer && hear(component, id, &news, uninstalled, true)
+            })
+            .await?;
+        }
+        Ok(session.settle().await?)
+    }
+}
+
+/// A step that was to undo something and did not, and why.
+fn not_undone(step: &StepProgress) -> Option<String> {
+    if step.status == StepStatus::Completed {
+        return None;
+    }
+    let component = step.step_id.strip_prefix(UNDO).unwrap_or(&step.step_id);
+    let why = step.error_message.as_deref().unwrap_or("it did not end");
+    Some(format!("{component} ({why})"))
+}
