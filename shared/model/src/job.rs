@@ -308,6 +308,9 @@ pub struct Job {
     /// The deployment's generation.
     #[serde(default)]
     pub generation: u64,
+    /// Whether it undoes what an earlier job of that generation did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undoes: bool,
     /// The step that waits for it: execution and ordinal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<(ExecutionId, u32)>,

@@ -30,12 +30,15 @@ struct Wanted {
     #[serde(default)]
     owner: Option<DeploymentId>,
     generation: u64,
+    /// Whatever clocks say, what undoes a generation comes after it.
+    #[serde(default)]
+    undoes: bool,
     created_at: Timestamp,
 }
 
 impl Wanted {
-    fn rank(&self) -> (u64, Timestamp, JobId) {
-        (self.generation, self.created_at, self.job)
+    fn rank(&self) -> (u64, bool, Timestamp, JobId) {
+        (self.generation, self.undoes, self.created_at, self.job)
     }
 }
 
@@ -111,6 +114,7 @@ impl App {
             job: job.id,
             owner: job.deployment_id,
             generation: job.generation,
+            undoes: job.undoes,
             created_at: job.created_at,
         };
         loop {

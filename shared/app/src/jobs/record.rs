@@ -198,6 +198,7 @@ impl App {
             result: slipway_model::JsonMap::new(),
             deployment_id: origin.header.deployment_id,
             generation: origin.header.generation,
+            undoes: origin.header.compensates.is_some(),
             step: Some((origin.header.id, origin.node.ordinal)),
             cancel: None,
         };

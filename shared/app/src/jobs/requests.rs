@@ -131,6 +131,7 @@ impl App {
             result: JsonMap::new(),
             deployment_id: None,
             generation: 0,
+            undoes: false,
             step: None,
             cancel: None,
         };

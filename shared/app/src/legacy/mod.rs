@@ -225,6 +225,7 @@ fn legacy_job(deployment: &Deployment, id: JobId, draft: &LegacyJob, now: Timest
         result: JsonMap::new(),
         deployment_id: Some(deployment.id),
         generation: deployment.generation,
+        undoes: false,
         step: None,
         cancel: None,
     }

@@ -83,7 +83,7 @@ impl Drive<'_> {
         let mut new = NewExecution::of(id, self.header.tenant.clone(), dag);
         new.compensates = Some(self.header.id);
         new.deployment = self.header.deployment_id;
-        // Newer than what it undoes by its time, and older than whatever the deployment is turned to next.
+        // Its jobs come after those that they undo, and before whatever the deployment is turned to next.
         new.generation = self.header.generation;
         self.app.write_execution(self.session.as_mut(), new).await?;
         Ok(Some(id))

@@ -30,7 +30,13 @@ pub(crate) struct Cloud {
     pub(crate) stuck: BTreeSet<String>,
     /// Release → values, of what is installed.
     pub(crate) installed: BTreeMap<String, JsonMap>,
-    revisions: BTreeMap<String, (u32, BTreeMap<String, String>)>,
+    pub(crate) revisions: BTreeMap<String, (u32, BTreeMap<String, String>)>,
+    /// Release and revision → values.
+    history: BTreeMap<(String, u32), JsonMap>,
+    /// Release → where it answers, of those that answer elsewhere than by their names.
+    pub(crate) endpoints: BTreeMap<String, String>,
+    /// Release → how often Helm fails for a reason that passes.
+    pub(crate) flaky: BTreeMap<String, u32>,
     /// `apply NAME`, `uninstall NAME`, in order.
     pub(crate) log: Vec<String>,
     /// Releases whose objects stay for a while when they are uninstalled.
@@ -213,10 +219,16 @@ impl Target for FakeCluster {
         if let Some(why) = cloud.broken.get(&name) {
             return Err(TargetError::permanent(why.clone()));
         }
+        if let Some(left) = cloud.flaky.get_mut(&name).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err(TargetError::transient("too many requests"));
+        }
         cloud.installed.insert(name.clone(), request.values.clone());
         let hooks = cloud.events(&name);
-        let entry = cloud.revisions.entry(name).or_default();
+        let entry = cloud.revisions.entry(name.clone()).or_default();
         *entry = (entry.0 + 1, request.labels.clone());
+        let entry = entry.clone();
+        cloud.history.insert((name, entry.0), request.values.clone());
         Ok(AppliedRelease {
             revision: entry.0,
             objects: vec![object(&request.release)],
@@ -254,9 +266,11 @@ impl Target for FakeCluster {
         _outputs: &BTreeMap<String, OutputSource>,
         _ingress_url: Option<&str>,
     ) -> Result<CollectedRelease, TargetError> {
+        let elsewhere = self.cloud().endpoints.get(&release.name).cloned();
+        let by_name = || format!("http://{}.{}.svc:80", release.name, release.namespace);
         Ok(CollectedRelease {
             services: vec![release.name.clone()],
-            endpoint_url: format!("http://{}.{}.svc:80", release.name, release.namespace),
+            endpoint_url: elsewhere.unwrap_or_else(by_name),
             outputs: JsonMap::new(),
         })
     }
@@ -367,18 +381,43 @@ impl Target for FakeCluster {
         Ok(())
     }
 
-    async fn rollback_target(&self, release: &Release, _wanted: Option<u32>) -> Result<u32, TargetError> {
-        Err(TargetError::permanent(format!("no rollback of {release}")))
+    async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
+        let newest = self.cloud().revisions.get(&release.name).map(|entry| entry.0);
+        let wanted = wanted.or_else(|| newest.map(|newest| newest - 1));
+        wanted.ok_or_else(|| TargetError::permanent(format!("no rollback of {release}")))
     }
 
     async fn rollback(
         &self,
         release: &Release,
-        _revision: u32,
-        _labels: &BTreeMap<String, String>,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
         _time_limit: Duration,
     ) -> Result<AppliedRelease, TargetError> {
-        Err(TargetError::permanent(format!("no rollback of {release}")))
+        let mut cloud = self.cloud();
+        let name = release.name.clone();
+        cloud.log.push(format!("rollback {name} to {revision}"));
+        if let Some(why) = cloud.broken.get(&format!("rollback {name}")) {
+            return Err(TargetError::permanent(why.clone()));
+        }
+        let Some(values) = cloud.history.get(&(name.clone(), revision)).cloned() else {
+            return Err(TargetError::permanent(format!(
+                "no revision {revision} of {release}"
+            )));
+        };
+        cloud.installed.insert(name.clone(), values.clone());
+        let hooks = cloud.events(&name);
+        let entry = cloud.revisions.entry(name.clone()).or_default();
+        *entry = (entry.0 + 1, labels.clone());
+        let made = entry.0;
+        cloud.history.insert((name, made), values);
+        Ok(AppliedRelease {
+            revision: made,
+            objects: vec![object(release)],
+            hooks,
+            namespace_created: false,
+            removed: Vec::new(),
+        })
     }
 
     async fn logs(&self, _release: &Release) -> Result<String, TargetError> {

@@ -1,0 +1,183 @@
+//! `on_failure: rollback`: what a failed execution changed is undone, and the deployment says what became of it.
+
+use serde_json::{Value, json};
+use slipway_app::{RollbackRequest, UpgradeRequest};
+use slipway_model::{ComponentStatus, DeploymentStatus, ExecutionStatus};
+
+use crate::world::{World, admin, mixed, problem};
+
+/// A deployment that runs, and undoes what fails.
+async fn running() -> (World, String) {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    template["deployment_order"] = json!([["vector_db", "llm"], "runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    (world, id)
+}
+
+/// Upgrades both the vector database and the runtime, which fails.
+async fn fail(world: &World, id: &str, broken: &[(&str, &str)]) {
+    {
+        let mut cloud = world.cluster.cloud();
+        for (what, why) in broken {
+            cloud.broken.insert((*what).to_owned(), (*why).to_owned());
+        }
+        cloud.log.clear();
+    }
+    let request = json!({"components": {"vector_db": "milvus"}, "parameters": {"size": 9}});
+    let request: UpgradeRequest = serde_json::from_value(request).unwrap();
+    world.app.upgrade_deployment(&admin(), id, request).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(id).await, DeploymentStatus::Failed);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_fails_goes_back_to_what_ran_and_leaves_what_it_kept() {
+    let (world, id) = running().await;
+    fail(&world, &id, &[("my-agent-runtime", "no such image")]).await;
+    let log = world.cluster.cloud().log.clone();
+    assert_eq!(
+        log,
+        [
+            "apply my-agent-vector-db",
+            "apply my-agent-runtime",
+            "rollback my-agent-runtime to 1",
+            "rollback my-agent-vector-db to 1",
+        ]
+    );
+    {
+        let cloud = world.cluster.cloud();
+        assert_eq!(cloud.installed["my-agent-vector-db"]["engine"], "qdrant");
+        assert_eq!(cloud.installed["my-agent-runtime"]["size"], 4);
+    }
+    let deployment = world.deployment(&id).await;
+    let told = deployment.error_message.unwrap();
+    assert!(
+        told.contains("no such image") && told.ends_with("was undone"),
+        "{told}"
+    );
+    for (name, status) in world.components(&id).await {
+        assert_eq!(status, ComponentStatus::Running, "{name}");
+    }
+    // Looked at again, it says the same.
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.deployment(&id).await.error_message.unwrap(), told);
+
+    // That it could be undone does not make it anything to go back to.
+    let request: RollbackRequest = serde_json::from_value(json!({"generation": 2})).unwrap();
+    let refused = problem(world.app.rollback_deployment(&admin(), &id, &request).await);
+    assert_eq!(refused.status, 409, "{}", refused.detail);
+    world.cluster.cloud().broken.clear();
+    world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await
+        .unwrap();
+    world.settle().await;
+    let deployment = world.deployment(&id).await;
+    assert_eq!(
+        (deployment.status, &deployment.parameters["size"]),
+        (DeploymentStatus::Running, &json!(4))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_named_and_keeps_nothing_else_from_being_undone() {
+    let (world, id) = running().await;
+    let broken = [
+        ("my-agent-runtime", "no such image"),
+        ("rollback my-agent-runtime", "the record is gone"),
+    ];
+    fail(&world, &id, &broken).await;
+    let deployment = world.deployment(&id).await;
+    let told = deployment.error_message.unwrap();
+    assert!(
+        told.contains("could be undone: runtime (the record is gone"),
+        "{told}"
+    );
+    assert!(!told.contains("vector_db"), "{told}");
+    assert_eq!(
+        world.cluster.cloud().installed["my-agent-vector-db"]["engine"],
+        "qdrant"
+    );
+    assert_eq!(
+        world.component(&id, "runtime").await.status,
+        ComponentStatus::Failed
+    );
+    assert_eq!(
+        world.component(&id, "vector_db").await.status,
+        ComponentStatus::Running
+    );
+    let failed = world
+        .app
+        .execution(&admin(), &deployment.pipeline_execution_id.unwrap().to_string())
+        .await
+        .unwrap();
+    let undoing = failed.compensated_by.unwrap().to_string();
+    let undoing = world.app.execution(&admin(), &undoing).await.unwrap();
+    assert_eq!(undoing.status, ExecutionStatus::Failed);
+}
+
+async fn undo_steps(world: &World, dag: Value) -> Vec<(String, Vec<String>)> {
+    let execution = world.app.create_execution(&admin(), dag).await.unwrap().id;
+    world.settle().await;
+    let header = world
+        .app
+        .execution(&admin(), &execution.to_string())
+        .await
+        .unwrap();
+    assert_eq!(header.status, ExecutionStatus::Failed);
+    let undoing = header.compensated_by.unwrap().to_string();
+    let progress = world
+        .app
+        .execution_progress(&admin(), &undoing, true)
+        .await
+        .unwrap();
+    assert_eq!(progress.status, ExecutionStatus::Completed);
+    let mut steps: Vec<_> = progress
+        .steps
+        .unwrap()
+        .into_iter()
+        .map(|step| (step.step_id, step.depends_on))
+        .collect();
+    steps.sort();
+    steps
+}
+
+#[tokio::test]
+async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
+    let world = World::new().await;
+    let deploy = |id: &str, after: Value| {
+        json!({"id": id, "action": "helm_deploy", "depends_on": after, "params": {
+            "cluster_id": "dev", "chart_ref": "charts/x", "release_name": id, "namespace": "n"}})
+    };
+    let pass = |id: &str, after: Value| json!({"id": id, "action": "pass", "depends_on": after});
+    // What is in between does nothing that could be undone, and still says what comes before what.
+    let dag = json!({"name": "x", "settings": {"on_failure": "rollback"}, "steps": [
+        deploy("a", json!([])), deploy("b", json!([])),
+        pass("m", json!(["a", "b"])),
+        deploy("c", json!(["m"])), deploy("d", json!(["m"])),
+        {"id": "late", "action": "approval", "depends_on": ["c", "d"], "timeout_seconds": 5},
+    ]});
+    let steps = undo_steps(&world, dag).await;
+    let after = ["undo-c".to_owned(), "undo-d".to_owned()];
+    assert_eq!(
+        steps,
+        [
+            ("undo-a".to_owned(), after.to_vec()),
+            ("undo-b".to_owned(), after.to_vec()),
+            ("undo-c".to_owned(), vec![]),
+            ("undo-d".to_owned(), vec![]),
+        ]
+    );
+    let log = world.cluster.cloud().log.clone();
+    let place = |what: &str| log.iter().position(|line| line == what).unwrap();
+    for later in ["uninstall a", "uninstall b"] {
+        assert!(
+            place("uninstall c").max(place("uninstall d")) < place(later),
+            "{log:?}"
+        );
+    }
+}
