@@ -17,7 +17,7 @@ use super::deploy_helm::Run;
 use crate::{App, AppError};
 
 /// Where the key of a tenant's hashes is kept; no expression reaches it.
-const KEY: &str = "intent-key";
+const KEY: &str = "deployment/intent-key";
 
 /// The hash in a job's metadata.
 const INTENT: &str = "intent";
