@@ -138,7 +138,7 @@ fn one_data_folder_has_one_control_plane() {
     let second = run(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.status.code(), Some(1));
     assert!(
-        text(&second.stderr).contains("next: "),
+        text(&second.stderr).contains("end that process, or choose another folder"),
         "{}",
         text(&second.stderr)
     );

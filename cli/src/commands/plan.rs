@@ -28,7 +28,7 @@ pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, 
             Ok(answer) => {
                 let plan: DeploymentPlan = read(&answer)?;
                 session.show(&answer, |_| Ok(text(&plan)))?;
-                let is_refused = plan.summary.refused > 0;
+                let is_refused = plan.summary.refused > 0 || !plan.errors.is_empty();
                 return Ok(if is_refused { Exit::Failed } else { Exit::Done });
             }
             // Not there yet: a plan that is asked for replaces the one before.
@@ -50,6 +50,13 @@ fn text(plan: &DeploymentPlan) -> String {
     );
     if let Some(outdated) = &plan.outdated {
         text.push_str(&format!("outdated: {outdated}\n"));
+    }
+    if !plan.errors.is_empty() {
+        text.push_str("\nNothing can be planned:\n");
+        for error in &plan.errors {
+            text.push_str(&format!("  x {error}\n"));
+        }
+        return text;
     }
     for component in &plan.components {
         text.push('\n');

@@ -81,7 +81,12 @@ impl App {
         verdict: &Verdict,
     ) -> Result<(), AppError> {
         let done = match message {
-            Message::Plan { preview: true, .. } => Ok(()),
+            Message::Plan {
+                tenant,
+                deployment,
+                preview: true,
+                ..
+            } => self.give_up_preview(tenant, *deployment, verdict.message()).await,
             Message::Plan {
                 tenant,
                 deployment,

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use slipway_app::{ComponentChange, DeploymentPlan};
-use slipway_model::Queue;
+use slipway_model::{Message, Queue};
+use slipway_ports::{Guard, Store as _};
 
 use crate::world::{World, admin, problem};
 
@@ -50,7 +51,7 @@ async fn a_preview_renders_what_can_be_known_and_changes_nothing() {
         reason.contains("values.") && reason.contains("'vector_db'") || reason.contains("'llm'"),
         "{reason}"
     );
-    assert_eq!(plan.dag.steps.len(), 5);
+    assert_eq!(plan.dag.unwrap().steps.len(), 5);
     assert_eq!(world.view(&id).await, before);
     assert!(world.cluster.cloud().installed.is_empty());
 }
@@ -203,4 +204,67 @@ async fn a_plan_renders_with_secrets_and_keeps_none_of_them() {
     let plan = world.app.plan(&admin(), &id).await.unwrap();
     assert_eq!(changes(&plan), [("web", ComponentChange::Change)]);
     assert_eq!(world.secrets.names(), before, "nothing of the plan stays");
+}
+
+/// Takes away, behind everybody's back, what is stored under a key that ends like this.
+async fn lose(world: &World, partition: &str) {
+    let mut session = world.store.session();
+    let mut lost = 0;
+    for stored in world.store.items() {
+        if stored.key.partition.ends_with(partition) {
+            session.delete(&stored.key, Guard::Any).await.unwrap();
+            lost += 1;
+        }
+    }
+    session.settle().await.unwrap();
+    assert!(lost > 0, "{partition}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_planned_is_answered_with_why() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let cluster = world.deployment(&id).await.cluster_id;
+    lose(&world, &format!("/k/{cluster}")).await;
+    let plan = preview(&world, &id).await;
+    assert_eq!(plan.summary.refused, 2, "{plan:?}");
+    let reason = plan.components[0].reason.as_ref().unwrap();
+    assert!(reason.contains(&cluster.to_string()), "{reason}");
+
+    lose(&world, "/t/models").await;
+    let plan = preview(&world, &id).await;
+    assert!(plan.components.is_empty() && plan.dag.is_none(), "{plan:?}");
+    assert!(
+        plan.errors[0].contains("template models@1.0.0"),
+        "{:?}",
+        plan.errors
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_was_given_up_says_so() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let deployment = world.deployment(&id).await;
+    let message = Message::Plan {
+        tenant: admin().tenant,
+        deployment: deployment.id,
+        generation: deployment.generation,
+        preview: true,
+    };
+    let give_up = async || {
+        world
+            .app
+            .give_up(&Queue::DeployHelm, &message, "no room")
+            .await
+            .unwrap();
+    };
+    give_up().await;
+    let plan = world.app.plan(&admin(), &id).await.unwrap();
+    assert!(plan.errors[0].contains("no room"), "{:?}", plan.errors);
+    // What was found is worth more than that.
+    let found = preview(&world, &id).await;
+    assert_eq!(found.components.len(), 2);
+    give_up().await;
+    assert_eq!(world.app.plan(&admin(), &id).await.unwrap(), found);
 }

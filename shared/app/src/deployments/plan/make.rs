@@ -29,11 +29,51 @@ impl App {
         let wanted: Deployment = inputs
             .and_then(|inputs| serde_json::from_slice(&inputs).ok())
             .unwrap_or_else(|| present.clone());
-        if let Some(plan) = self.make_preview(&present, &wanted).await? {
-            let body = serde_json::to_vec(&plan).unwrap_or_default();
-            self.blobs.put(&place, body).await?;
+        let plan = match self.make_preview(&present, &wanted).await? {
+            Ok(plan) => plan,
+            Err(errors) => {
+                tracing::warn!(deployment = %id, ?errors, "a deployment cannot be planned");
+                self.without_components(&present, &wanted, errors)
+            }
+        };
+        Ok(self.blobs.put(&place, body_of(&plan)).await?)
+    }
+
+    /// Writes a plan that says why there is none, unless there is one already: whoever asked would wait for nothing.
+    pub(crate) async fn give_up_preview(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        reason: String,
+    ) -> Result<(), AppError> {
+        let place = keys::preview_blob(tenant, id);
+        if self.blobs.get(&place).await?.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let Some(present) = self.load_deployment(tenant, id).await? else {
+            return Ok(());
+        };
+        let plan = self.without_components(&present, &present, vec![reason]);
+        Ok(self.blobs.put(&place, body_of(&plan)).await?)
+    }
+
+    fn without_components(
+        &self,
+        present: &Deployment,
+        wanted: &Deployment,
+        errors: Vec<String>,
+    ) -> DeploymentPlan {
+        DeploymentPlan {
+            dag: None,
+            errors,
+            components: Vec::new(),
+            summary: PlanSummary::default(),
+            generation: present.generation,
+            template: wanted.template.clone(),
+            generated_at: self.clock.now(),
+            outdated: None,
+            drift: None,
+        }
     }
 
     /// Removes what a preview was made from: called where callers are answered, because that part of the control plane
@@ -54,18 +94,22 @@ impl App {
         Ok(self.blobs.delete(&place).await?)
     }
 
+    /// The plan, or why there is none.
     async fn make_preview(
         &self,
         present: &Deployment,
         wanted: &Deployment,
-    ) -> Result<Option<DeploymentPlan>, AppError> {
+    ) -> Result<Result<DeploymentPlan, Vec<String>>, AppError> {
         let tenant = &present.tenant;
         let reference = &wanted.template;
         let Some(template) = self
             .load_template(tenant, &reference.name, &reference.version)
             .await?
         else {
-            return Ok(None);
+            return Ok(Err(vec![format!(
+                "template {}@{} is not there any more: publish it again, or plan an upgrade to a version that is",
+                reference.name, reference.version
+            )]));
         };
         let known = self.components_of(present).await?;
         let dag = match self.component_clusters(tenant, &template, &known).await? {
@@ -74,10 +118,7 @@ impl App {
         };
         let dag = match dag {
             Ok(dag) => dag,
-            Err(errors) => {
-                tracing::warn!(deployment = %present.id, ?errors, "a deployment cannot be planned");
-                return Ok(None);
-            }
+            Err(errors) => return Ok(Err(errors.iter().map(ToString::to_string).collect())),
         };
         let components: BTreeMap<String, ComponentDeployment> =
             planned(wanted, &template, &dag, self.clock.now())
@@ -119,8 +160,9 @@ impl App {
         }
         let summary = PlanSummary::of(&found);
         size::fit(&mut found);
-        Ok(Some(DeploymentPlan {
-            dag,
+        Ok(Ok(DeploymentPlan {
+            dag: Some(dag),
+            errors: Vec::new(),
             components: found,
             summary,
             generation: present.generation,
@@ -185,4 +227,8 @@ impl App {
         }
         Ok(Some(drift))
     }
+}
+
+fn body_of(plan: &DeploymentPlan) -> Vec<u8> {
+    serde_json::to_vec(plan).unwrap_or_default()
 }

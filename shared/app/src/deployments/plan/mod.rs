@@ -18,8 +18,12 @@ use crate::drift::DeploymentDrift;
 /// What starting or changing a deployment would do. It is of a moment: a cluster may change right after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentPlan {
-    /// The DAG.
-    pub dag: Dag,
+    /// The DAG; absent when there is none to be planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dag: Option<Dag>,
+    /// Why nothing can be planned, a sentence each; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
     /// What each component would get, in the order of the DAG; what the template does not have any more comes last.
     pub components: Vec<ComponentPlan>,
     /// All of it, counted.
