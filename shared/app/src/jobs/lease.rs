@@ -195,6 +195,22 @@ impl App {
         }
     }
 
+    /// Whether an invocation works for the job at this moment.
+    pub(super) async fn is_worked_on(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        lease: &HeldLease,
+    ) -> Result<bool, AppError> {
+        let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+        let Some(stored) = session.get(&key).await? else {
+            return Ok(false);
+        };
+        let owner: Owner = stored.read()?;
+        let is_live = owner.epoch == self.settings.epoch && self.clock.now() < owner.lease_until;
+        Ok(owner.job == job.id && owner.busy && is_live)
+    }
+
     /// Ends an invocation's hold. A job that goes on keeps the release for `keep`; one that ended gives it up and
     /// the job that wants it is looked at.
     pub(super) async fn leave_lease(

@@ -78,6 +78,14 @@ impl<'a> Opening<'a> {
         let (cluster, target, uid) = match self.reach().await {
             Ok(reached) => reached,
             Err(error) => {
+                // A message that came twice may not reach the cluster that another invocation is changing: what
+                // becomes of the job, and when the release is free, is for that one to say.
+                if let Some(lease) = &self.work.lease
+                    && app.is_worked_on(session.as_mut(), &self.job, lease).await?
+                {
+                    session.settle().await?;
+                    return Ok(None);
+                }
                 self.wait_or_fail(session, error, &config).await?;
                 return Ok(None);
             }

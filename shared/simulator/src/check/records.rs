@@ -8,7 +8,7 @@ use slipway_model::{
 use slipway_ports::{Key, ReleaseStatus};
 
 use super::{Invariant, Kind, execution_of, kind};
-use crate::{store::Row, world::World};
+use crate::{cluster::Revision, store::Row, world::World};
 
 /// A record as it stands, if it is of that shape.
 pub(super) fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Option<T> {
@@ -349,7 +349,7 @@ impl World {
                 Some(newest) if newest.status != ReleaseStatus::Deployed => {
                     Some(format!("the release is {:?}", newest.status))
                 }
-                Some(newest) if newest.job() != job.id.to_string() => {
+                Some(newest) if newest.job() != job.id.to_string() && !is_kept(job, newest) => {
                     Some(format!("the release was deployed by job {}", newest.job()))
                 }
                 Some(newest) if wait => newest
@@ -460,4 +460,10 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a job kept what another job of its deployment made.
+fn is_kept(job: &Job, newest: &Revision) -> bool {
+    let deployment = job.deployment_id.map(|id| id.to_string());
+    job.kept && deployment.as_deref() == newest.labels.get("slipway-deployment").map(String::as_str)
 }

@@ -206,6 +206,9 @@ impl Cloud {
         let Some(object) = self.objects.get(reference) else {
             return Some((wait("NotFound"), false));
         };
+        if object.deleting.is_some() {
+            return Some((wait("Terminating"), false));
+        }
         if object.fails {
             return Some((wait("Failed"), true));
         }
