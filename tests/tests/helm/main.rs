@@ -5,6 +5,7 @@
 mod bare;
 mod charts;
 mod cluster;
+mod diagnosis;
 mod plain;
 mod plans;
 mod releases;

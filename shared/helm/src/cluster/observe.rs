@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
 use slipway_model::HealthCheck;
 use slipway_ports::{ObjectReference, Observation, Release, TargetError};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -106,6 +107,7 @@ impl ClusterTarget {
             .await?;
         let mut snapshot = Snapshot {
             objects,
+            release: release.name.clone(),
             ..Snapshot::default()
         };
         if judge(&snapshot).is_ready() {
@@ -128,15 +130,28 @@ impl ClusterTarget {
                     .list(&events, "fieldSelector=type%3DWarning")
                     .await?,
             );
-            let has_claims = snapshot.objects.iter().any(|(reference, _)| {
-                reference.kind == "PersistentVolumeClaim" && reference.namespace == namespace
-            });
+            if snapshot.pods.iter().any(waits_for_claim) {
+                let claims = format!("{core}/persistentvolumeclaims");
+                snapshot.claims.extend(self.kubernetes.list(&claims, "").await?);
+            }
+            let has_claims = !snapshot.claims.is_empty()
+                || snapshot.objects.iter().any(|(reference, _)| {
+                    reference.kind == "PersistentVolumeClaim" && reference.namespace == namespace
+                });
             if has_claims {
                 let of_claims = "fieldSelector=involvedObject.kind%3DPersistentVolumeClaim%2Ctype%3DNormal";
                 snapshot
                     .events
                     .extend(self.kubernetes.list(&events, of_claims).await?);
             }
+        }
+        if snapshot.pods.iter().any(lacks_resources) {
+            // Not everybody may read nodes, and the scheduler's own words are there without them.
+            snapshot.nodes = self
+                .kubernetes
+                .list("/api/v1/nodes", "")
+                .await
+                .unwrap_or_default();
         }
         Ok(snapshot)
     }
@@ -170,6 +185,28 @@ impl ClusterTarget {
         });
         Ok(stream::select_all(told))
     }
+}
+
+/// What the scheduler says of a pod that it finds no node for.
+fn scheduler_says(pod: &Value) -> &str {
+    pod.pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .find(|condition| {
+            text_at(condition, "/type") == "PodScheduled" && text_at(condition, "/status") == "False"
+        })
+        .map_or("", |condition| text_at(condition, "/message"))
+}
+
+fn waits_for_claim(pod: &Value) -> bool {
+    scheduler_says(pod)
+        .to_lowercase()
+        .contains("persistentvolumeclaim")
+}
+
+fn lacks_resources(pod: &Value) -> bool {
+    scheduler_says(pod).contains("Insufficient ")
 }
 
 /// Whether objects of a kind become ready some time after they were made.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Snapshot, find_condition, number, seen};
+use super::{Snapshot, concerns, find_condition, number, seen};
 use crate::manifest::text_at;
 
 /// Most bytes of a diagnosis.
@@ -28,7 +28,7 @@ pub(crate) struct LogRequest {
 pub(crate) fn log_requests(snapshot: &Snapshot) -> Vec<LogRequest> {
     let mut ended = Vec::new();
     let mut unready = Vec::new();
-    for pod in &snapshot.pods {
+    for pod in snapshot.pods.iter().filter(|pod| concerns(pod, snapshot)) {
         let is_ready = find_condition(pod, "Ready").is_some_and(|ready| text_at(ready, "/status") == "True");
         if is_ready || text_at(pod, "/status/phase") == "Succeeded" {
             continue;
@@ -111,9 +111,15 @@ fn concerns_unready(event: &Value, snapshot: &Snapshot) -> bool {
     let uid = text_at(event, "/involvedObject/uid");
     let has_uid = |object: &Value| text_at(object, "/metadata/uid") == uid;
     match snapshot.pods.iter().find(|pod| has_uid(pod)) {
-        Some(pod) => find_condition(pod, "Ready").is_none_or(|ready| text_at(ready, "/status") != "True"),
+        Some(pod) => {
+            concerns(pod, snapshot)
+                && find_condition(pod, "Ready").is_none_or(|ready| text_at(ready, "/status") != "True")
+        }
         None => {
-            snapshot.replica_sets.iter().any(has_uid)
+            snapshot
+                .replica_sets
+                .iter()
+                .any(|set| has_uid(set) && concerns(set, snapshot))
                 || snapshot
                     .objects
                     .iter()

@@ -3,6 +3,8 @@
 mod diagnosis;
 mod others;
 mod pods;
+mod refusal;
+mod scheduling;
 mod workloads;
 
 pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests, tail};
@@ -24,6 +26,12 @@ pub(crate) struct Snapshot {
     pub(crate) replica_sets: Vec<Value>,
     /// Warnings of the namespaces, and all events of volume claims.
     pub(crate) events: Vec<Value>,
+    /// All volume claims of the namespaces, where a pod waits for a node.
+    pub(crate) claims: Vec<Value>,
+    /// All nodes, where a pod waits for one and they may be read.
+    pub(crate) nodes: Vec<Value>,
+    /// The release that is looked at: its pods may have owners that are not among the objects.
+    pub(crate) release: String,
 }
 
 /// How one object stands.
@@ -70,9 +78,15 @@ const TELLING: &[&str] = &[
     "image pull",
     "crash loop",
     "container cannot start",
+    "quota exceeded",
+    "admission refused",
     "pod creation refused",
+    "evicted",
+    "node not ready",
     "unschedulable",
     "unbound claim",
+    "volume mount",
+    "pod sandbox",
     "failing probe",
     "container ended",
     "missing",
@@ -107,6 +121,18 @@ fn judge_object(reference: &ObjectReference, object: Option<&Value>, snapshot: &
     if object.pointer("/metadata/deletionTimestamp").is_some() {
         return waiting(reference, "being deleted", "someone deletes it");
     }
+    if let (Some(wanted), Some(seen)) = (
+        number(object, "/metadata/generation"),
+        number(object, "/status/observedGeneration"),
+    ) && wanted != seen
+    {
+        let message =
+            format!("its controller has seen generation {seen} of it and not yet {wanted}, the newest");
+        return waiting(reference, "not observed", message);
+    }
+    if let Some(state) = generic(reference, object) {
+        return state;
+    }
     let group = reference
         .api_version
         .split_once('/')
@@ -115,23 +141,38 @@ fn judge_object(reference: &ObjectReference, object: Option<&Value>, snapshot: &
         ("apps", "Deployment") => workloads::deployment(reference, object, snapshot),
         ("apps", "StatefulSet") => workloads::stateful_set(reference, object, snapshot),
         ("apps", "DaemonSet") => workloads::daemon_set(reference, object, snapshot),
-        ("apps", "ReplicaSet") | ("", "ReplicationController") => {
-            workloads::replica_set(reference, object, snapshot)
-        }
+        ("apps", "ReplicaSet") => workloads::replica_set(reference, object, snapshot),
+        ("", "ReplicationController") => workloads::replication_controller(reference, object, snapshot),
         ("batch", "Job") => workloads::job(reference, object, snapshot),
         ("", "Pod") => pods::pod(reference, object, snapshot),
         ("", "PersistentVolumeClaim") => others::claim(reference, object, snapshot),
-        ("", "Service") => others::service(reference, object),
+        ("", "Service") => others::service(reference, object, snapshot),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => others::definition(reference, object),
         ("apiregistration.k8s.io", "APIService") => others::condition(reference, object, "Available"),
-        _ if is_custom(group) => others::custom(reference, object),
-        _ => State::Ready,
+        ("", "ConfigMap" | "Secret") | ("batch", "CronJob") | ("policy", "PodDisruptionBudget") => {
+            State::Ready
+        }
+        _ => others::custom(reference, object),
     }
 }
 
-/// Whether objects of the group come from a custom resource definition.
-fn is_custom(group: &str) -> bool {
-    group.contains('.') && !group.ends_with(".k8s.io")
+/// What the conditions that any kind may have say: `Reconciling` and `Stalled`, whichever comes first.
+fn generic(reference: &ObjectReference, object: &Value) -> Option<State> {
+    conditions(object)
+        .filter(|condition| text_at(condition, "/status") == "True")
+        .find_map(|condition| match text_at(condition, "/type") {
+            "Reconciling" => Some(waiting(reference, "reconciling", others::said(condition))),
+            "Stalled" => Some(State::Failed(wait(reference, "stalled", others::said(condition)))),
+            _ => None,
+        })
+}
+
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn waiting(reference: &ObjectReference, reason: &str, message: impl Into<String>) -> State {
@@ -158,23 +199,17 @@ fn number(object: &Value, pointer: &str) -> Option<i64> {
 
 /// A condition of an object's status.
 fn find_condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    object
-        .pointer("/status/conditions")?
-        .as_array()?
-        .iter()
-        .find(|condition| text_at(condition, "/type") == name)
+    conditions(object).find(|condition| text_at(condition, "/type") == name)
 }
 
-/// Whether the controller has seen the newest specification.
+/// A condition that holds.
+fn holds<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    find_condition(object, name).filter(|condition| text_at(condition, "/status") == "True")
+}
+
+/// Whether the controller has said which specification it saw; that it is the newest is judged before.
 fn is_observed(object: &Value) -> bool {
-    match (
-        number(object, "/metadata/generation"),
-        number(object, "/status/observedGeneration"),
-    ) {
-        (Some(wanted), Some(seen)) => seen >= wanted,
-        (Some(_), None) => false,
-        _ => true,
-    }
+    number(object, "/status/observedGeneration").is_some()
 }
 
 /// The objects of a list that `uid` controls.
@@ -187,6 +222,40 @@ fn owned<'a>(list: &'a [Value], uid: &'a str) -> impl Iterator<Item = &'a Value>
             .flatten()
             .any(|owner| !uid.is_empty() && text_at(owner, "/uid") == uid)
     })
+}
+
+/// Whether a pod is of what is looked at: owned by one of the objects, directly or through a ReplicaSet, or labelled
+/// with the release, as pods are whose owner an operator has made.
+fn concerns(pod: &Value, snapshot: &Snapshot) -> bool {
+    let own = |uid: &str| {
+        snapshot.objects.iter().any(|(_, object)| {
+            object
+                .as_ref()
+                .is_some_and(|object| text_at(object, "/metadata/uid") == uid)
+        })
+    };
+    let owners = |object: &Value| -> Vec<String> {
+        object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|owner| text_at(owner, "/uid").to_owned())
+            .filter(|uid| !uid.is_empty())
+            .collect()
+    };
+    let uid = text_at(pod, "/metadata/uid");
+    (!uid.is_empty() && own(uid))
+        || owners(pod).iter().any(|owner| {
+            own(owner)
+                || snapshot
+                    .replica_sets
+                    .iter()
+                    .filter(|set| text_at(set, "/metadata/uid") == owner)
+                    .any(|set| owners(set).iter().any(|owner| own(owner)))
+        })
+        || (!snapshot.release.is_empty()
+            && text_at(pod, "/metadata/labels/app.kubernetes.io~1instance") == snapshot.release)
 }
 
 /// When an event was seen last, in a form that compares.
@@ -212,5 +281,7 @@ fn last_event<'a>(events: &'a [Value], uid: &str, reasons: &[&str]) -> Option<&'
         .max_by_key(|event| seen(event))
 }
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod tests;

@@ -59,14 +59,10 @@ fn with_pod(status: Value, events: Vec<Value>) -> State {
 
 #[test]
 fn a_deployment_is_ready_when_the_newest_revision_alone_is_available() {
-    let done = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
+    let done = json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2,
+        "readyReplicas": 2, "conditions": [{"type": "Available", "status": "True"}]});
     assert_eq!(alone("apps/v1", "Deployment", deployment(done.clone())), "ready");
-    for (field, value) in [
-        ("observedGeneration", 1),
-        ("replicas", 3),
-        ("updatedReplicas", 1),
-        ("availableReplicas", 1),
-    ] {
+    for (field, value) in [("replicas", 3), ("updatedReplicas", 1), ("availableReplicas", 1)] {
         let mut status = done.clone();
         status[field] = value.into();
         assert_eq!(
@@ -75,13 +71,17 @@ fn a_deployment_is_ready_when_the_newest_revision_alone_is_available() {
             "{field}"
         );
     }
+    let mut unseen = done.clone();
+    unseen["observedGeneration"] = 1.into();
+    assert_eq!(alone("apps/v1", "Deployment", deployment(unseen)), "not observed");
     let mut refused = done;
     refused["availableReplicas"] = 0.into();
     refused["conditions"] =
         json!([{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}]);
     let state = judge_one("apps/v1", "Deployment", deployment(refused), Snapshot::default());
     assert!(
-        matches!(&state, State::Waiting(wait) if wait.message == "exceeded quota: gpus"),
+        matches!(&state, State::Waiting(wait) if wait.reason == "quota exceeded"
+            && wait.message.contains("quota gpus; request less")),
         "{state:?}"
     );
 }
@@ -148,7 +148,7 @@ fn events_tell_what_the_status_does_not() {
     let State::Waiting(mount) = with_pod(creating, vec![event("FailedMount", "2026-01-01T00:00:02Z")]) else {
         panic!("not ready")
     };
-    assert_eq!(mount.reason, "container creating");
+    assert_eq!(mount.reason, "volume mount");
     assert!(mount.message.contains("FailedMount happened"));
 }
 
@@ -156,7 +156,7 @@ fn events_tell_what_the_status_does_not() {
 fn a_workload_without_pods_says_what_refuses_them() {
     let snapshot = Snapshot {
         events: vec![
-            json!({"reason": "FailedCreate", "message": "violates PodSecurity",
+            json!({"reason": "FailedCreate", "message": "violates PodSecurity \"restricted:latest\": privileged",
             "involvedObject": {"uid": "s"}}),
         ],
         ..Snapshot::default()
@@ -164,7 +164,7 @@ fn a_workload_without_pods_says_what_refuses_them() {
     let set = json!({"metadata": {"uid": "s", "generation": 1}, "status": {"observedGeneration": 1}});
     assert_eq!(
         reason(&judge_one("apps/v1", "StatefulSet", set, snapshot)),
-        "pod creation refused"
+        "admission refused"
     );
 }
 
@@ -172,7 +172,7 @@ fn a_workload_without_pods_says_what_refuses_them() {
 fn a_stateful_set_follows_its_partition_and_strategy() {
     let set = |strategy: Value, updated: u32, ready: u32| {
         json!({"metadata": {"generation": 1}, "spec": {"replicas": 3, "updateStrategy": strategy},
-            "status": {"observedGeneration": 1, "updatedReplicas": updated, "readyReplicas": ready,
+            "status": {"observedGeneration": 1, "replicas": 3, "updatedReplicas": updated, "readyReplicas": ready,
                 "currentRevision": "a", "updateRevision": "b"}})
     };
     let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}});
@@ -194,7 +194,8 @@ fn a_stateful_set_follows_its_partition_and_strategy() {
 fn a_daemon_set_counts_the_nodes_it_is_for() {
     let set = |updated: u32, available: u32| {
         json!({"metadata": {"generation": 1}, "status": {"observedGeneration": 1,
-            "desiredNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available}})
+            "desiredNumberScheduled": 2, "currentNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available,
+            "numberReady": available}})
     };
     assert_eq!(alone("apps/v1", "DaemonSet", set(2, 2)), "ready");
     assert_eq!(alone("apps/v1", "DaemonSet", set(1, 2)), "rollout");
@@ -312,7 +313,11 @@ fn a_diagnosis_has_warnings_and_logs_and_an_end() {
     let crashed = json!({"phase": "Running", "containerStatuses": [{"name": "c", "state": {"waiting": {}},
         "lastState": {"terminated": {"exitCode": 3}}}]});
     let snapshot = Snapshot {
-        pods: vec![pod("r", crashed)],
+        objects: vec![(
+            reference("apps/v1", "ReplicaSet"),
+            Some(json!({"metadata": {"uid": "r"}})),
+        )],
+        pods: vec![pod("r", crashed.clone()), pod("of another release", crashed)],
         events: vec![
             json!({"type": "Warning", "reason": "BackOff", "message": "x".repeat(3000), "count": 7,
                 "involvedObject": {"kind": "Pod", "name": "app-1", "uid": "p"}}),
