@@ -19,10 +19,12 @@ pub(super) fn explain(message: &str) -> (&'static str, String) {
         );
     }
     if let Some((_, rest)) = message.split_once("violates PodSecurity ") {
+        // The rules may be long, and what would help must not be cut off.
         return (
             "admission refused",
             format!(
-                "violates PodSecurity {rest}; set what it names in the chart's security contexts, or relax the namespace's pod-security.kubernetes.io/enforce label"
+                "set what is named here in the chart's security contexts, or relax the namespace's label \
+                 pod-security.kubernetes.io/enforce: it violates PodSecurity {rest}"
             ),
         );
     }

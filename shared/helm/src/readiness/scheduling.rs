@@ -16,9 +16,9 @@ pub(super) fn explain(pod: &Value, message: &str, snapshot: &Snapshot) -> (&'sta
     let Some((counts, reasons)) = message.split_once(" nodes are available: ") else {
         return ("unschedulable", message.to_owned());
     };
-    // What follows tells that preemption would not help either.
+    // What follows tells that taking claims or the place of other pods would not help either.
     let reasons = reasons
-        .split(". preemption: ")
+        .split(". ")
         .next()
         .unwrap_or_default()
         .trim_end_matches('.');
