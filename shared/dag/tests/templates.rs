@@ -489,3 +489,28 @@ fn limits_hold() {
     });
     only(&errors, "components", &["at least one"]);
 }
+
+#[test]
+fn health_checks_are_read_when_the_template_is_checked() {
+    let with = |check: Value| changed(|value| value["components"][2]["health_checks"] = json!([check]));
+    let right = json!({"api_version": "db.example.com/v1", "kind": "Database",
+        "current": "status.conditions.exists(c, c.type == 'Up' && c.status == 'True')"});
+    assert_eq!(print(&with(right.clone())), "");
+    let place = "components[2].health_checks[0].";
+    let mut broken = right.clone();
+    broken["failed"] = "status.phase ==".into();
+    only(
+        &with(broken),
+        &format!("{place}failed"),
+        &["not a CEL expression", "line 1, column"],
+    );
+    let mut unknown = right.clone();
+    unknown["current"] = "status.since < now()".into();
+    only(&with(unknown), &format!("{place}current"), &["no function now()"]);
+    let mut deep = right.clone();
+    deep["current"] = "(".repeat(2000).into();
+    only(&with(deep), &format!("{place}current"), &["not a CEL expression"]);
+    let mut nameless = right;
+    nameless["kind"] = "".into();
+    only(&with(nameless), &format!("{place}kind"), &["must not be empty"]);
+}

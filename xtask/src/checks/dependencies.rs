@@ -12,9 +12,10 @@ use crate::run::{cargo, output};
 /// a new crate gets its place on purpose.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("cel", &[]),
     ("expr", &["model"]),
     ("ports", &["model"]),
-    ("dag", &["expr", "policy", "model"]),
+    ("dag", &["cel", "expr", "policy", "model"]),
     ("engine", &["expr", "model"]),
     ("policy", &["expr", "model"]),
     ("actions", &["expr", "ports", "model"]),
@@ -28,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "app", "engine", "dag", "policy", "actions", "expr", "ports", "model",
         ],
     ),
-    ("helm", &["ports", "model"]),
+    ("helm", &["cel", "ports", "model"]),
     ("outside", &["ports", "model"]),
     ("embedded", &["ports", "model"]),
     ("aws", &["ports", "model"]),

@@ -4,6 +4,7 @@ mod chart;
 mod definitions;
 mod drift;
 mod expressions;
+mod health;
 mod names;
 mod order;
 mod schema;
@@ -80,6 +81,7 @@ pub fn check(mut value: Value, catalog: &Catalog) -> Result<Template, Vec<FieldE
         }
         chart::check(index, component, &mut faults);
         drift::check(index, component, &mut faults);
+        health::check(index, component, &mut faults);
     }
     let outputs = OutputsOf::candidates(&template, catalog);
     let reads = expressions::check(&template, &outputs, &mut faults);

@@ -1,6 +1,6 @@
 //! Looking at readiness, with a watch instead of a pause between looks.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::{CONCURRENCY, ClusterTarget};
 use crate::{
     client::encode,
     manifest::text_at,
-    readiness::{LogRequest, Snapshot, Verdict, diagnosis, judge, log_requests},
+    readiness::{Check, LogRequest, Snapshot, Verdict, diagnosis, judge, log_requests},
 };
 
 /// Changes come in swarms: after one, this much quiet is waited for, and no longer than the second figure.
@@ -28,18 +28,19 @@ impl ClusterTarget {
         &self,
         release: &Release,
         objects: &[ObjectReference],
-        _health_checks: &[HealthCheck],
+        health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
+        let checks: Arc<[Check]> = Check::read(health_checks)?.into();
         let end = Instant::now() + hold;
         if hold.is_zero() {
-            let snapshot = self.look(release, objects).await?;
+            let snapshot = self.look(release, objects, &checks).await?;
             let verdict = judge(&snapshot);
             return self.tell(&snapshot, verdict).await;
         }
         // The watches begin before the first look, so that no change falls between.
         let mut changes = self.watch(release, objects).await?;
-        let mut snapshot = self.look(release, objects).await?;
+        let mut snapshot = self.look(release, objects, &checks).await?;
         let first = judge(&snapshot);
         let mut verdict = judge(&snapshot);
         while !verdict.is_ready() && verdict.failed.is_none() && !verdict.differs(&first) {
@@ -49,7 +50,7 @@ impl ClusterTarget {
                 // A watch may be ended by the server at any time.
                 Ok(Some(Err(_)) | None) => changes = self.watch(release, objects).await?,
             }
-            snapshot = self.look(release, objects).await?;
+            snapshot = self.look(release, objects, &checks).await?;
             verdict = judge(&snapshot);
         }
         self.tell(&snapshot, verdict).await
@@ -93,7 +94,12 @@ impl ClusterTarget {
         self.kubernetes.text(&path).await.ok().flatten()
     }
 
-    async fn look(&self, release: &Release, objects: &[ObjectReference]) -> Result<Snapshot, TargetError> {
+    async fn look(
+        &self,
+        release: &Release,
+        objects: &[ObjectReference],
+        checks: &Arc<[Check]>,
+    ) -> Result<Snapshot, TargetError> {
         let objects = stream::iter(objects.iter().cloned())
             .map(|reference| async move {
                 let object = match self.kubernetes.path_of(&reference).await? {
@@ -108,6 +114,7 @@ impl ClusterTarget {
         let mut snapshot = Snapshot {
             objects,
             release: release.name.clone(),
+            checks: checks.clone(),
             ..Snapshot::default()
         };
         if judge(&snapshot).is_ready() {

@@ -1,5 +1,6 @@
 //! Whether objects are ready, and if not, what they wait for: pure functions over what the API server said.
 
+mod checks;
 mod diagnosis;
 mod others;
 mod pods;
@@ -7,7 +8,10 @@ mod refusal;
 mod scheduling;
 mod workloads;
 
+pub(crate) use checks::Check;
 pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests, tail};
+
+use std::sync::Arc;
 
 use serde_json::Value;
 use slipway_model::JobWait;
@@ -32,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: Vec<Value>,
     /// The release that is looked at: its pods may have owners that are not among the objects.
     pub(crate) release: String,
+    /// What judges kinds by expressions.
+    pub(crate) checks: Arc<[Check]>,
 }
 
 /// How one object stands.
@@ -129,6 +135,9 @@ fn judge_object(reference: &ObjectReference, object: Option<&Value>, snapshot: &
         let message =
             format!("its controller has seen generation {seen} of it and not yet {wanted}, the newest");
         return waiting(reference, "not observed", message);
+    }
+    if let Some(check) = snapshot.checks.iter().find(|check| check.is_about(reference)) {
+        return check.judge(reference, object);
     }
     if let Some(state) = generic(reference, object) {
         return state;
