@@ -1,5 +1,7 @@
 //! Slipway and cel-go about the same expressions. `verdicts.json` is written by cel-go itself (`dev/verdicts`).
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

@@ -1,5 +1,7 @@
 //! Expressions that would take for ever, fill the memory or overflow the stack.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
