@@ -30,7 +30,7 @@ impl World {
         let mut steps: Vec<Value> = Vec::new();
         for index in 0..size {
             let before = self.before(shape, index, size);
-            steps.push(self.step(serial, index, before, size > 32));
+            steps.push(self.step(serial, index, &before, size > 32));
         }
         let on_failure = self.choices.one_of(&["fail", "continue", "rollback"]);
         let timeout = self.choices.one_of(&[7200_u64, 7200, 1800, 300, 60]);
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, serial: u32, index: u32, before: Vec<u32>, is_large: bool) -> Value {
+    fn step(&mut self, serial: u32, index: u32, before: &[u32], is_large: bool) -> Value {
         let id = format!("s{index}");
         let before: Vec<String> = before.iter().map(|index| format!("s{index}")).collect();
         let kind = if is_large {

@@ -94,10 +94,6 @@ fn many(arguments: &Arguments) -> ExitCode {
     let stop = AtomicBool::new(false);
     let total = Mutex::new(Coverage::default());
     let broken: Mutex<Vec<(u64, Violation)>> = Mutex::default();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "measures how fast it is, outside of any run"
-    )]
     let began = std::time::Instant::now();
     thread::scope(|scope| {
         for _ in 0..threads {

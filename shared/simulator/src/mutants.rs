@@ -25,8 +25,6 @@ pub enum Mutant {
     DropEvents,
     /// The sweep never comes.
     SkipSweep,
-    /// Nobody is told that a message became a dead letter.
-    NeverGiveUp,
     /// Uninstalling deletes volume claims.
     DeleteClaims,
     /// Uninstalling says that all is gone while finalizers still keep objects.
@@ -41,7 +39,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::IgnoreGuards,
         Self::ForgetSends,
         Self::PublishBeforeCommit,
@@ -52,7 +50,6 @@ impl Mutant {
         Self::MarkFirstInstallFailed,
         Self::DropEvents,
         Self::SkipSweep,
-        Self::NeverGiveUp,
         Self::DeleteClaims,
         Self::UninstallLies,
         Self::ReadyTooEarly,

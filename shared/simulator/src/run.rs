@@ -311,10 +311,9 @@ impl Run {
             if world.goes_wrong(rate, fault) {
                 drop(world);
                 self.futures.insert(id, work);
-                if fault == Fault::Kill {
-                    self.kill();
-                } else {
-                    self.drop_task(id);
+                match (fault, self.victim(id)) {
+                    (Fault::Kill, _) => self.kill(),
+                    (_, victim) => self.drop_task(victim),
                 }
                 return;
             }
@@ -334,6 +333,16 @@ impl Run {
         world.current = None;
         if is_done {
             world.tasks.remove(&id);
+        }
+    }
+
+    /// Who dies: a process of Helm alone, or whoever waits for it, and Helm with it.
+    fn victim(&self, id: TaskId) -> TaskId {
+        let mut world = self.sim.world();
+        let parent = world.tasks.get(&id).and_then(|task| task.parent);
+        match parent.filter(|parent| world.tasks.contains_key(parent)) {
+            Some(parent) if world.shape == Shape::Aws && world.choices.below(2) == 1 => parent,
+            _ => id,
         }
     }
 
@@ -437,7 +446,7 @@ impl Run {
         if !self.sweeps || !(is_due || has_dead) {
             return false;
         }
-        let looks = has_dead && !world.has(Mutant::NeverGiveUp);
+        let looks = has_dead;
         let (sim, app, shape) = (self.sim.clone(), self.app.clone(), world.shape);
         let limit = if shape == Shape::Aws { 110_000 } else { 600_000 };
         world.spawn(
@@ -546,12 +555,10 @@ async fn handle(sim: Sim, app: App, received: Received) {
         "received {} times; the last time: {reason}",
         received.receive_count
     );
-    if !sim.world().has(Mutant::NeverGiveUp) {
-        let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
-        let told = app.give_up(&received.queue, &message, &reason);
-        let told = Until::new(&sim, limit, told).await;
-        sim.world().say(format_args!("  gave up: {told:?}"));
-    }
+    let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
+    let told = app.give_up(&received.queue, &message, &reason);
+    let told = Until::new(&sim, limit, told).await;
+    sim.world().say(format_args!("  gave up: {told:?}"));
     if sim.call("bury").await == crate::tasks::Fate::Refused {
         sim.world().release(received.id, pause);
         return;

@@ -44,12 +44,12 @@ struct Search {
 
 impl Search {
     /// Takes a candidate if the same invariant breaks.
-    fn takes(&mut self, candidate: Vec<u32>) -> bool {
+    fn takes(&mut self, candidate: &[u32]) -> bool {
         if self.tries == 0 {
             return false;
         }
         self.tries -= 1;
-        let outcome = play_choices(&candidate, &self.options);
+        let outcome = play_choices(candidate, &self.options);
         let is_it = outcome
             .violation
             .is_some_and(|violation| violation.invariant == self.invariant);
@@ -75,7 +75,7 @@ impl Search {
                     .chain(part)
                     .chain(self.best[end..].iter().copied())
                     .collect();
-                if candidate == self.best || !self.takes(candidate) {
+                if candidate == self.best || !self.takes(&candidate) {
                     start += size;
                 }
             }
@@ -93,7 +93,7 @@ impl Search {
             let value = self.best[at];
             let mut candidate = self.best.clone();
             candidate[at] = value / 2;
-            if value == 0 || !self.takes(candidate) {
+            if value == 0 || !self.takes(&candidate) {
                 at += 1;
             }
         }

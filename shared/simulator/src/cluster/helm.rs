@@ -50,14 +50,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts Helm on a release, for so many milliseconds at the longest.
-    pub(crate) fn start(sim: &Sim, release: String, operation: Operation, limit: i64) -> Self {
+    pub(crate) fn start(sim: &Sim, release: &str, operation: Operation, limit: i64) -> Self {
         let outcome = Arc::new(Mutex::new(None));
         let mut world = sim.world();
         let parent = world.current;
         let end = world.now + limit;
         let work = Run {
             sim: sim.clone(),
-            release: release.clone(),
+            release: release.to_owned(),
             end,
         };
         let answer = Arc::clone(&outcome);
@@ -75,7 +75,7 @@ impl Process {
                 }
             }),
         );
-        world.check_helm_starts(&release, id);
+        world.check_helm_starts(release, id);
         drop(world);
         Self {
             sim: sim.clone(),

@@ -204,7 +204,7 @@ impl Target for SimTarget {
             leftovers: request.leftovers.clone(),
         };
         let limit = millis(request.time_limit);
-        let revision = Process::start(&self.0, name_of(&request.release), operation, limit).await?;
+        let revision = Process::start(&self.0, &name_of(&request.release), operation, limit).await?;
         Ok(Self::applied(revision))
     }
 
@@ -372,7 +372,7 @@ impl Target for SimTarget {
             let operation = Operation::Uninstall {
                 keep_record: request.keep_record,
             };
-            Process::start(&self.0, name.clone(), operation, limit).await?;
+            Process::start(&self.0, &name, operation, limit).await?;
         }
         for object in &known {
             if self.0.world().now >= end {
@@ -601,7 +601,7 @@ impl Target for SimTarget {
             labels: labels.clone(),
         };
         let limit = millis(time_limit);
-        let revision = Process::start(&self.0, name_of(release), operation, limit).await?;
+        let revision = Process::start(&self.0, &name_of(release), operation, limit).await?;
         Ok(Self::applied(revision))
     }
 
