@@ -38,6 +38,7 @@ pub(super) struct Run<'a> {
     pub(super) version: u64,
     pub(super) config: HelmJobConfig,
     pub(super) work: JobWork,
+    pub(super) work_version: Option<u64>,
     pub(super) cluster: Cluster,
     pub(super) target: Arc<dyn Target>,
     pub(super) lease: HeldLease,
@@ -62,15 +63,16 @@ impl App {
             session.settle().await?;
             return Ok(());
         }
-        let work = match session.get(&keys::job_work(tenant, id)).await? {
-            Some(stored) => stored.read()?,
-            None => JobWork::default(),
+        let (work, work_version) = match session.get(&keys::job_work(tenant, id)).await? {
+            Some(stored) => (stored.read()?, Some(stored.version)),
+            None => (JobWork::default(), None),
         };
         let mut open = Opening {
             app: self,
             job,
             version: stored.version,
             work,
+            work_version,
             began,
         };
         match open.begin(session).await? {
@@ -249,7 +251,8 @@ impl Run<'_> {
             return Ok(Next::Later(self.work.backoff()));
         }
         if self.job.phase == JobPhase::CleanUp {
-            return Ok(self.give_up(&not_taken_away(&error.0.message)));
+            let left = self.work.left_behind();
+            return Ok(self.give_up(&format!("{}{left}", not_taken_away(&error.0.message))));
         }
         if error.class() == FailureClass::Permanent {
             self.job.failure_kind = Some(FailureKind::Permanent);
@@ -315,6 +318,7 @@ impl Run<'_> {
             &mut self.job,
             &mut self.version,
             &self.work,
+            &mut self.work_version,
             due_in,
         )
         .await
@@ -345,25 +349,21 @@ async fn write(
     job: &mut Job,
     version: &mut u64,
     work: &JobWork,
+    work_version: &mut Option<u64>,
     due_in: Duration,
 ) -> Result<bool, AppError> {
-    // An invocation that outlived its lease, as one does on a machine that slept, must not undo what came after it.
-    let mine = work.lease.as_ref().map(|lease| lease.fence);
+    // An invocation that read the record before somebody else went on, or that outlived its lease, as one does on a
+    // machine that slept, must not undo what came after it.
     let key = keys::job_work(&job.tenant, job.id);
-    loop {
-        let guard = match session.get(&key).await? {
-            None => Guard::Absent,
-            Some(stored) => {
-                let theirs: JobWork = stored.read()?;
-                if theirs.lease.map(|lease| lease.fence) > mine {
-                    tracing::warn!(job = %job.id, "stopped working on a job that somebody else works on now");
-                    return Ok(false);
-                }
-                Guard::Version(stored.version)
-            }
-        };
-        if let Put::Won(_) = session.put(&key, app.work_item(job, work), guard).await? {
-            break;
+    let item = app.work_item(job, work);
+    let guard = work_version.map_or(Guard::Absent, Guard::Version);
+    match session.put(&key, item.clone(), guard).await? {
+        Put::Won(next) => *work_version = Some(next),
+        // Its own, whose answer was lost.
+        Put::Lost(Some(stored)) if stored.body == item.body => *work_version = Some(stored.version),
+        Put::Lost(_) => {
+            tracing::warn!(job = %job.id, "stopped working on a job that somebody else works on now");
+            return Ok(false);
         }
     }
     let key = keys::job(&job.tenant, job.id);

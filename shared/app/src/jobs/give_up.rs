@@ -46,9 +46,10 @@ impl App {
             }
             let message = match &work.ending {
                 Some(ending) => format!(
-                    "{}; what it had installed could not be taken away: {}",
+                    "{}; what it had installed could not be taken away: {}{}",
                     ending.message,
-                    verdict.message()
+                    verdict.message(),
+                    work.left_behind()
                 ),
                 None => format!("{}{}", verdict.message(), work.left_behind()),
             };

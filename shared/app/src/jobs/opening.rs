@@ -30,6 +30,8 @@ pub(super) struct Opening<'a> {
     pub(super) job: Job,
     pub(super) version: u64,
     pub(super) work: JobWork,
+    /// The version of the working record; nothing if there is none.
+    pub(super) work_version: Option<u64>,
     pub(super) began: Timestamp,
 }
 
@@ -103,6 +105,7 @@ impl<'a> Opening<'a> {
                     version: self.version,
                     config,
                     work: self.work.clone(),
+                    work_version: self.work_version,
                     cluster,
                     target,
                     lease: lease.clone(),
@@ -204,13 +207,14 @@ impl<'a> Opening<'a> {
         }
         if error.class() == FailureClass::Permanent || is_late {
             let message = error.0.message;
+            let left = self.work.left_behind();
             return match self.work.ending.take() {
                 Some(ending) => {
-                    let message = format!("{}{}", ending.message, not_taken_away(&message));
+                    let message = format!("{}{}{left}", ending.message, not_taken_away(&message));
                     self.end(session, ending.status, message).await
                 }
                 None => {
-                    let message = format!("{message}{}", self.work.left_behind());
+                    let message = format!("{message}{left}");
                     self.end(session, JobStatus::Failed, message).await
                 }
             };

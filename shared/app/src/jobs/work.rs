@@ -8,6 +8,9 @@ use slipway_ports::{HookEvent, MadeHook, ObjectReference, Release};
 
 use crate::steps::RenderContext;
 
+/// Most objects that an error names.
+const MOST_NAMED: usize = 50;
+
 /// A job's working record. Written before the job itself moves to the next phase.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct JobWork {
@@ -93,10 +96,20 @@ impl JobWork {
     /// What a job has to say when it ends without taking away what an install left that never succeeded: its record was
     /// deleted, so that nothing else names these objects.
     pub(super) fn left_behind(&self) -> String {
-        if self.leftovers.is_empty() {
+        // While it cleans up, all that it installed may be there.
+        let own = if self.ending.is_some() {
+            self.objects.as_slice()
+        } else {
+            &[]
+        };
+        let left: BTreeSet<&ObjectReference> = own.iter().chain(&self.leftovers).collect();
+        if left.is_empty() {
             return String::new();
         }
-        let list: Vec<String> = self.leftovers.iter().map(ToString::to_string).collect();
+        let mut list: Vec<String> = left.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+        if left.len() > MOST_NAMED {
+            list.push(format!("{} more", left.len() - MOST_NAMED));
+        }
         format!(
             "; an install that did not succeed may have left {}",
             list.join(", ")
