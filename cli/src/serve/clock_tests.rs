@@ -129,9 +129,9 @@ async fn a_clock_that_went_back_while_it_was_down_holds_nothing_up() {
     let wall = Arc::new(Wall(AtomicI64::new(1_800_000_000_000)));
     let running = Running::start(data.path(), &wall).await;
     let execution = running.execute(waiting(2)).await;
+    let before = running.plane.embedded.clock().now();
     // The schedule records the time every minute.
     running.plane.embedded.sweep().await.unwrap();
-    let before = running.plane.embedded.clock().now();
     running.kill().await;
 
     wall.jump(-DAY);
