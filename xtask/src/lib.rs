@@ -11,6 +11,7 @@ pub mod bench;
 pub mod cache;
 pub mod checks;
 pub mod cluster;
+pub mod coverage;
 pub mod demo;
 pub mod image;
 pub mod infra;

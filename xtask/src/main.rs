@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::run::say;
-use xtask::{aws_local, bench, cluster, demo, infra, nightly, package, simulate, test_run};
+use xtask::{aws_local, bench, cluster, coverage, demo, infra, nightly, package, simulate, test_run};
 
 /// The chores of this repository.
 #[derive(Debug, Parser)]
@@ -61,6 +61,12 @@ enum Command {
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
+    },
+    /// How much of the engine and the use cases the simulator alone goes through.
+    Coverage {
+        /// How many seeds it plays.
+        #[arg(long, default_value_t = 20_000)]
+        seeds: u64,
     },
     /// The templates that deploy to AWS.
     Infra {
@@ -250,6 +256,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 ExitCode::FAILURE
             });
         }
+        Command::Coverage { seeds } => coverage::run(seeds, &mut io::stdout())?,
         Command::Nightly => {
             return Ok(if nightly::run()? {
                 ExitCode::SUCCESS

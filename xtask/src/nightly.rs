@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::bench;
+use crate::coverage;
 use crate::run::{say, shown};
 use crate::simulate::SEEDS_VARIABLE;
 use crate::test_run::LONG;
@@ -33,13 +34,17 @@ const KNOBS: &[(&str, &str, &str)] = &[
     ),
     (
         SEEDS_VARIABLE,
-        "200000",
+        "1000000",
         "runs of the control plane on simulated stores, queues and clusters",
     ),
 ];
 
-/// Runs everything that CI runs with its knobs turned up, then packages and measures every function. Returns whether
-/// everything passed and every function is within its targets.
+/// Seeds for the coverage of the simulator.
+const COVERAGE_SEEDS: u64 = 20_000;
+
+/// Runs everything that CI runs with its knobs turned up, then looks how much of the engine and the use cases the
+/// simulator goes through, and measures the engine and every function. Returns whether everything passed and every
+/// target was met.
 ///
 /// # Errors
 /// When the test run cannot be started.
@@ -53,11 +58,19 @@ pub fn run() -> Result<bool> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", shown(&command)))?;
-    let measured = bench::functions(false, &mut std::io::stdout());
-    if let Err(error) = &measured {
-        say(&format!("the functions are not as they should be: {error:#}"));
+    let mut all_well = status.success();
+    let out = &mut std::io::stdout();
+    for (what, measured) in [
+        ("the simulator's coverage", coverage::run(COVERAGE_SEEDS, out)),
+        ("the engine's figures", bench::engine(false, out)),
+        ("the functions' sizes and starts", bench::functions(false, out)),
+    ] {
+        if let Err(error) = measured {
+            say(&format!("{what}: {error:#}"));
+            all_well = false;
+        }
     }
-    Ok(status.success() && measured.is_ok())
+    Ok(all_well)
 }
 
 #[cfg(test)]

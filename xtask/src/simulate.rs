@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use crate::run::{cargo, shown, workspace};
 
 /// The package, and the program in it.
-const PACKAGE: &str = "slipway-simulator";
-const PROGRAM: &str = "slipway-simulate";
+pub(crate) const PACKAGE: &str = "slipway-simulator";
+pub(crate) const PROGRAM: &str = "slipway-simulate";
 
 /// Seeds that CI plays.
 const SEEDS: u64 = 10_000;

@@ -225,6 +225,29 @@ pub static CHECKOV: Part = Part {
     install: |into| python::environment(&CHECKOV, into),
 };
 
+/// LLVM's tools for coverage, of the version that Rust 1.95 is made with, and the libraries that Debian does not
+/// install everywhere.
+pub static LLVM: Part = Part {
+    name: "llvm",
+    version: "22",
+    needs: &[Prerequisite::Debian],
+    takes: "half a minute",
+    install: |into| {
+        let packages = [
+            "llvm-22",
+            "libllvm22",
+            "libz3-4",
+            "libedit2",
+            "libbsd0",
+            "libmd0",
+            "libffi8",
+            "libxml2",
+            "libicu72",
+        ];
+        debian::unpack(&packages, into)
+    },
+};
+
 /// What stands in for AWS in tests.
 pub static AWS: &[&Part] = &[&DYNAMODB, &ELASTICMQ, &MOTO];
 
