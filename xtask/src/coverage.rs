@@ -80,14 +80,7 @@ pub fn run(seeds: u64, out: &mut dyn Write) -> Result<()> {
     say("building the simulator with counters in it");
     output(
         cargo()
-            .args([
-                "build",
-                "--quiet",
-                "--profile",
-                "simulate",
-                "-p",
-                "slipway-simulator",
-            ])
+            .args(["build", "--quiet", "--profile", "simulate", "-p", PACKAGE])
             .args(["--target-dir", &target])
             .env("RUSTFLAGS", "-Cinstrument-coverage"),
     )?;
