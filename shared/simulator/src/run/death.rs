@@ -1,0 +1,81 @@
+//! Who dies, and what dies with it.
+
+use super::{Run, apps::apps};
+use crate::{
+    coverage::Fault,
+    tasks::TaskId,
+    world::{Happening, Shape, World},
+};
+
+impl Run {
+    /// Who dies: a process of Helm alone, or whoever waits for it, and Helm with it.
+    pub(super) fn victim(&self, id: TaskId) -> TaskId {
+        let mut world = self.sim.world();
+        let parent = world.tasks.get(&id).and_then(|task| task.parent);
+        match parent.filter(|parent| world.tasks.contains_key(parent)) {
+            Some(parent) if world.shape == Shape::Aws && world.choices.below(2) == 1 => parent,
+            _ => id,
+        }
+    }
+
+    /// Drops a task where it is, as its process ends. A request of its that is on its way may still land.
+    pub(super) fn drop_task(&mut self, id: TaskId) {
+        let work = self.futures.remove(&id);
+        {
+            let mut world = self.sim.world();
+            if let Some(task) = world.tasks.remove(&id) {
+                world.say(format_args!("  task {} ({}) is gone", id.0, task.name));
+                if let Some(parent) = task.parent {
+                    world.after(0, Happening::Wake(parent));
+                }
+                if let Some(request) = task.request
+                    && world.goes_wrong(300, Fault::LateRequest)
+                {
+                    let index = world.cloud.late.len();
+                    world.cloud.late.push(Some(request));
+                    let delay = i64::from(world.choices.below(5000));
+                    world.after(delay, Happening::Land(index));
+                }
+            }
+        }
+        drop(work);
+    }
+
+    /// The embedded control plane's process is killed, and starts again.
+    pub(super) fn kill(&mut self) {
+        {
+            let mut world = self.sim.world();
+            world.say(format_args!("the process is killed"));
+            world.dying = true;
+        }
+        let all: Vec<TaskId> = self.futures.keys().copied().collect();
+        for id in all {
+            self.drop_task(id);
+        }
+        {
+            let mut world = self.sim.world();
+            world.doomed.clear();
+            world.born.clear();
+            world.tasks.clear();
+            world.dying = false;
+            let undone = world.lose_uncommitted();
+            world.epoch += 1;
+            world.restart_queues(undone);
+        }
+        (self.app, self.helm_app) = apps(&self.sim);
+    }
+}
+
+impl World {
+    /// A request lands although who sent it is gone.
+    pub(super) fn land(&mut self, index: usize) {
+        let Some(request) = self.cloud.late.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        self.say(format_args!("a late request lands"));
+        if let Some(release) = request.release() {
+            self.checks.tainted.insert(release.to_owned());
+        }
+        let _ = self.perform(&request);
+    }
+}

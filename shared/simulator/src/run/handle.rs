@@ -1,0 +1,76 @@
+//! What a consumer does with a message.
+
+use slipway_app::App;
+use slipway_model::{Message, Queue};
+use slipway_ports::chain;
+
+use crate::{
+    coverage::Fault,
+    mutants::Mutant,
+    queue::Received,
+    tasks::Until,
+    world::{Shape, Sim},
+};
+
+/// Longest pause before a message that failed is received again, in milliseconds.
+const LONGEST_PAUSE: i64 = 60_000;
+
+/// Deals with a message as the consumers of both control planes do.
+pub(super) async fn handle(sim: Sim, app: App, received: Received) {
+    let message = match Message::from_body(&received.queue, &received.body) {
+        Ok(message) => message,
+        Err(error) => {
+            sim.world().bury(received.id, chain(&error));
+            return;
+        }
+    };
+    let shape = sim.shape();
+    if sim.world().has(Mutant::AcknowledgeBeforeHandling) {
+        sim.world().acknowledge(received.id);
+    }
+    let limit = match (shape, &received.queue) {
+        (Shape::Embedded, _) => i64::MAX / 4,
+        (Shape::Aws, Queue::DeployHelm) => 290_000,
+        (Shape::Aws, _) => 170_000,
+    };
+    let work = app.handle(&received.queue, message.clone());
+    let (reason, pause) = match Until::new(&sim, limit, work).await {
+        Some(Ok(())) => {
+            if shape == Shape::Aws && sim.call("acknowledge").await == crate::tasks::Fate::Refused {
+                return;
+            }
+            sim.world().acknowledge(received.id);
+            return;
+        }
+        Some(Err(error)) => {
+            let pause = (1000 << received.receive_count.min(6)).min(LONGEST_PAUSE);
+            (chain(&error), pause)
+        }
+        None => {
+            sim.world().coverage.fault(Fault::TimeUp);
+            let reason = "it was not finished before the function's end".to_owned();
+            (reason, 1000)
+        }
+    };
+    sim.world()
+        .say(format_args!("  message {} failed: {reason}", received.id));
+    if !received.is_last {
+        if sim.call("release").await == crate::tasks::Fate::Well {
+            sim.world().release(received.id, pause);
+        }
+        return;
+    }
+    let reason = format!(
+        "received {} times; the last time: {reason}",
+        received.receive_count
+    );
+    let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
+    let told = app.give_up(&received.queue, &message, &reason);
+    let told = Until::new(&sim, limit, told).await;
+    sim.world().say(format_args!("  gave up: {told:?}"));
+    if sim.call("bury").await == crate::tasks::Fate::Refused {
+        sim.world().release(received.id, pause);
+        return;
+    }
+    sim.world().bury(received.id, reason);
+}
