@@ -1,0 +1,141 @@
+//! Hooks, run by run.
+
+use std::time::Duration;
+
+use slipway_model::JobWait;
+use slipway_ports::{
+    Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, ObjectReference,
+    Release, TargetError,
+};
+
+use super::{
+    SimTarget,
+    charts::{hook_events, rendered},
+};
+use crate::{
+    cluster::{Request, name_of},
+    world::millis,
+};
+
+impl SimTarget {
+    pub(super) async fn hooks_of(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError> {
+        self.look("hooks").await?;
+        let name = name_of(release);
+        let manifest = match source {
+            HookSource::Rendered(request) => rendered(request),
+            HookSource::Revision(number) => {
+                let world = self.0.world();
+                let found = world
+                    .cloud
+                    .releases
+                    .get(&name)
+                    .and_then(|all| all.iter().find(|one| one.number == number))
+                    .map(|one| one.manifest.clone());
+                found.ok_or_else(|| TargetError::permanent("there is no such revision"))?
+            }
+        };
+        if !hook_events(&manifest).contains(&event) {
+            return Ok(HookSet::default());
+        }
+        if let HookSource::Rendered(request) = source
+            && request.create_namespace
+        {
+            let make = Request::MakeNamespace {
+                name: release.namespace.clone(),
+                deployment: request.deployment,
+            };
+            self.change("make namespace", make).await?;
+        }
+        let object = ObjectReference {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            namespace: release.namespace.clone(),
+            name: format!("{}-{event}", release.name),
+        };
+        let hook = Hook {
+            object,
+            policies: HookPolicies {
+                delete_before: true,
+                delete_succeeded: true,
+                ..HookPolicies::default()
+            },
+            manifest: String::new(),
+        };
+        Ok(HookSet {
+            hooks: vec![hook],
+            note: String::new(),
+        })
+    }
+
+    pub(super) async fn begin_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
+        self.look("create hook").await?;
+        let mut world = self.0.world();
+        let name = name_of(run.release);
+        world.check_helm_writes(&name);
+        let uid = format!("{} {} {}", run.job, run.event, run.number);
+        world.make_hook(&name, &hook.object, &uid);
+        Ok(MadeHook {
+            object: hook.object.clone(),
+            uid,
+            policies: hook.policies,
+        })
+    }
+
+    pub(super) async fn watch_hook(&self, hook: &MadeHook, hold: Duration) -> Result<HookState, TargetError> {
+        self.look("observe hook").await?;
+        let end = self.0.world().now + millis(hold);
+        loop {
+            let (now, found) = {
+                let world = self.0.world();
+                (world.now, world.cloud.hooks.get(&hook.object).cloned())
+            };
+            let Some(found) = found.filter(|found| found.uid == hook.uid) else {
+                return Ok(HookState::Failed {
+                    reason: "the hook is gone".to_owned(),
+                    log: String::new(),
+                });
+            };
+            let done = found.ends_at.is_some_and(|at| at <= now);
+            if done && found.fails {
+                return Ok(HookState::Failed {
+                    reason: "the hook failed with exit code 3".to_owned(),
+                    log: String::new(),
+                });
+            }
+            if done {
+                return Ok(HookState::Succeeded { log: String::new() });
+            }
+            if now >= end {
+                return Ok(HookState::Running {
+                    wait: JobWait {
+                        object: hook.object.to_string(),
+                        reason: "running".to_owned(),
+                        message: String::new(),
+                    },
+                    diagnosis: String::new(),
+                });
+            }
+            let until = found.ends_at.map_or(end, |at| at.min(end));
+            self.0.pause(until - now).await;
+        }
+    }
+
+    pub(super) async fn forget_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
+        self.look("delete hook").await?;
+        let mut world = self.0.world();
+        if world
+            .cloud
+            .hooks
+            .get(&hook.object)
+            .is_some_and(|found| found.uid == hook.uid)
+        {
+            world.cloud.hooks.remove(&hook.object);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The simulated cluster as the control plane reaches it.
+
+mod charts;
+mod hooks;
+mod looks;
+mod releases;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::json;
+use slipway_model::{Cluster, ClusterHealth, DriftedObject, HealthCheck, JsonMap, OutputSource, TenantId};
+use slipway_ports::{
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Connector, Hook, HookEvent, HookRun,
+    HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
+    ReleasePreview, ReleaseRecord, ReleaseRequest, SecretString, Target, TargetError, UninstallRequest,
+    Uninstalled,
+};
+
+use self::charts::{hook_events, objects, rendered};
+use super::Request;
+use crate::{coverage::Fault, world::Sim};
+
+/// Connects every registration to the one cluster.
+pub(crate) struct SimConnector(pub(crate) Sim);
+
+#[async_trait]
+impl Connector for SimConnector {
+    async fn connect(
+        &self,
+        _tenant: &TenantId,
+        _cluster: &Cluster,
+        _kubeconfig: Option<&SecretString>,
+    ) -> Result<Arc<dyn Target>, TargetError> {
+        Ok(Arc::new(SimTarget(self.0.clone())))
+    }
+}
+
+struct SimTarget(Sim);
+
+/// The longest that one request to the API server may take, in milliseconds.
+const REQUEST: i64 = 30_000;
+
+impl SimTarget {
+    /// The way of a call that changes nothing.
+    pub(super) async fn look(&self, name: &'static str) -> Result<(), TargetError> {
+        let latency = self.0.world().latency();
+        self.0.pause(latency.min(REQUEST)).await;
+        let mut world = self.0.world();
+        if latency > REQUEST {
+            return Err(TargetError::transient("the API server does not answer in time"));
+        }
+        if world.trace.is_some() {
+            let id = world.current.map_or(0, |task| task.0);
+            world.say(format_args!("  [{id}] {name}"));
+        }
+        let now = world.now;
+        world.cloud.settle(now);
+        let rate = world.rates.cluster;
+        if world.cloud.away_until > now || world.goes_wrong(rate, Fault::ClusterFails) {
+            return Err(TargetError::transient("the API server does not answer"));
+        }
+        Ok(())
+    }
+
+    /// A change that is one request.
+    pub(super) async fn change(&self, name: &'static str, request: Request) -> Result<(), TargetError> {
+        self.look(name).await?;
+        let mut world = self.0.world();
+        let release = match &request {
+            Request::Mark { release, .. }
+            | Request::Forget { release, .. }
+            | Request::Delete { release, .. } => Some(release.clone()),
+            _ => None,
+        };
+        if let Some(release) = release {
+            world.check_helm_writes(&release);
+        }
+        let _ = world.perform(&request);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Target for SimTarget {
+    async fn identity(&self) -> Result<String, TargetError> {
+        self.look("identity").await?;
+        Ok("uid".to_owned())
+    }
+
+    async fn health(&self) -> ClusterHealth {
+        let answers = self.look("health").await;
+        ClusterHealth {
+            healthy: answers.is_ok(),
+            message: answers.err().map(|error| error.0.message).unwrap_or_default(),
+            version: Some("v1.36.1".to_owned()),
+            uid: Some("uid".to_owned()),
+            ready_nodes: 1,
+            nodes: 1,
+            allocatable: None,
+            free: None,
+        }
+    }
+
+    async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        self.newest_record(release).await
+    }
+
+    async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        self.look("check").await?;
+        let manifest = rendered(request);
+        Ok(CheckedRelease {
+            objects: objects(&request.release, &manifest),
+            hooks: hook_events(&manifest),
+            manifest_digest: format!("sha256:{manifest}"),
+            manifest,
+        })
+    }
+
+    async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        self.deploy(request).await
+    }
+
+    async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
+        self.recover_record(release, revision).await
+    }
+
+    async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError> {
+        self.preview_release(request).await
+    }
+
+    async fn drift(&self, _applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+        self.look("drift").await?;
+        Ok(Vec::new())
+    }
+
+    async fn managed(&self, _after: Option<&str>) -> Result<Managed, TargetError> {
+        self.look("managed").await?;
+        Ok(Managed::default())
+    }
+
+    async fn observe(
+        &self,
+        _release: &Release,
+        objects: &[ObjectReference],
+        _health_checks: &[HealthCheck],
+        hold: Duration,
+    ) -> Result<Observation, TargetError> {
+        self.watch_objects(objects, hold).await
+    }
+
+    async fn collect(
+        &self,
+        release: &Release,
+        _objects: &[ObjectReference],
+        _outputs: &BTreeMap<String, OutputSource>,
+        _ingress_url: Option<&str>,
+    ) -> Result<CollectedRelease, TargetError> {
+        self.look("collect").await?;
+        Ok(CollectedRelease {
+            services: vec![release.name.clone()],
+            endpoint_url: format!("http://{}.{}:80", release.name, release.namespace),
+            outputs: JsonMap::from_iter([("made_by".to_owned(), json!(release.name))]),
+        })
+    }
+
+    async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        self.remove(request).await
+    }
+
+    async fn mark_failed(&self, release: &Release, revision: u32, _reason: &str) -> Result<(), TargetError> {
+        self.mark_newest_failed(release, revision).await
+    }
+
+    async fn hooks(
+        &self,
+        release: &Release,
+        event: HookEvent,
+        source: HookSource<'_>,
+    ) -> Result<HookSet, TargetError> {
+        self.hooks_of(release, event, source).await
+    }
+
+    async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
+        self.begin_hook(run, hook).await
+    }
+
+    async fn observe_hook(
+        &self,
+        _release: &Release,
+        hook: &MadeHook,
+        hold: Duration,
+    ) -> Result<HookState, TargetError> {
+        self.watch_hook(hook, hold).await
+    }
+
+    async fn delete_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
+        self.forget_hook(hook).await
+    }
+
+    async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
+        self.revision_before(release, wanted).await
+    }
+
+    async fn rollback(
+        &self,
+        release: &Release,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        self.go_back(release, revision, labels, time_limit).await
+    }
+
+    async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
+        self.look("logs").await?;
+        Ok(String::new())
+    }
+}

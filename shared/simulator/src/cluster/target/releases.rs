@@ -1,0 +1,263 @@
+//! Helm's operations on a release.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use slipway_model::JobWait;
+use slipway_ports::{
+    AppliedRelease, ObjectReference, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError,
+    UninstallRequest, Uninstalled,
+};
+
+use super::{
+    SimTarget,
+    charts::{hook_events, objects, rendered},
+};
+use crate::{
+    cluster::{Operation, Request, Revision, helm::Process, is_claim, name_of},
+    mutants::Mutant,
+    world::millis,
+};
+
+impl SimTarget {
+    fn applied(revision: Revision) -> AppliedRelease {
+        AppliedRelease {
+            revision: revision.number,
+            hooks: hook_events(&revision.manifest),
+            objects: revision.objects,
+            namespace_created: false,
+            removed: Vec::new(),
+        }
+    }
+    pub(super) async fn newest_record(
+        &self,
+        release: &Release,
+    ) -> Result<Option<ReleaseRecord>, TargetError> {
+        self.look("record").await?;
+        let world = self.0.world();
+        let name = name_of(release);
+        let ever = world
+            .cloud
+            .releases
+            .get(&name)
+            .is_some_and(|all| all.iter().any(|revision| revision.was_deployed));
+        Ok(world.cloud.newest(&name).map(|newest| ReleaseRecord {
+            revision: newest.number,
+            status: newest.status,
+            labels: newest.labels.clone(),
+            chart: newest.manifest.clone(),
+            objects: newest.objects.clone(),
+            hooks: hook_events(&newest.manifest),
+            ever_deployed: ever,
+        }))
+    }
+
+    pub(super) async fn deploy(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        let manifest = rendered(request);
+        let operation = Operation::Deploy {
+            objects: objects(&request.release, &manifest),
+            manifest,
+            labels: request.labels.clone(),
+            deployment: request.deployment,
+            create_namespace: request.create_namespace,
+            leftovers: request.leftovers.clone(),
+        };
+        let limit = millis(request.time_limit);
+        let revision = Process::start(&self.0, &name_of(&request.release), operation, limit).await?;
+        Ok(Self::applied(revision))
+    }
+
+    pub(super) async fn recover_record(
+        &self,
+        release: &Release,
+        revision: u32,
+    ) -> Result<String, TargetError> {
+        let name = name_of(release);
+        self.look("recover").await?;
+        let found = {
+            let world = self.0.world();
+            let all = world.cloud.releases.get(&name).cloned().unwrap_or_default();
+            let ever = all.iter().any(|one| one.was_deployed);
+            let status = all
+                .iter()
+                .find(|one| one.number == revision)
+                .map(|one| one.status);
+            status.map(|status| (status, ever, all))
+        };
+        let marks = self.0.world().has(Mutant::MarkFirstInstallFailed);
+        let Some((status, ever, all)) = found else {
+            return Ok("nothing was to be recovered".to_owned());
+        };
+        let is_open = status == ReleaseStatus::Failed || status == ReleaseStatus::PendingInstall;
+        if !ever && is_open && !marks {
+            for one in all {
+                let forget = Request::Forget {
+                    release: name.clone(),
+                    number: one.number,
+                };
+                self.change("recover", forget).await?;
+            }
+            return Ok(format!(
+                "the records of the first install up to {revision} were deleted"
+            ));
+        }
+        if !status.is_pending() || status == ReleaseStatus::Uninstalling {
+            return Ok("nothing was to be recovered".to_owned());
+        }
+        let mark = Request::Mark {
+            release: name,
+            number: revision,
+            status: ReleaseStatus::Failed,
+        };
+        self.change("recover", mark).await?;
+        Ok(format!("revision {revision} was marked failed"))
+    }
+
+    pub(super) async fn remove(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        let name = name_of(&request.release);
+        let end = self.0.world().now + millis(request.time_limit);
+        self.look("uninstall").await?;
+        let (known, is_there) = {
+            let world = self.0.world();
+            let mut known: Vec<ObjectReference> = world
+                .cloud
+                .releases
+                .get(&name)
+                .into_iter()
+                .flatten()
+                .flat_map(|revision| revision.objects.clone())
+                .collect();
+            known.extend(request.leftovers.iter().cloned());
+            known.extend(world.cloud.objects_of(&name).map(|(object, _)| object.clone()));
+            if !world.has(Mutant::DeleteClaims) {
+                known.retain(|object| !is_claim(object));
+            }
+            known.sort();
+            known.dedup();
+            let kept = world.cloud.newest(&name).map(|newest| newest.status);
+            let is_there = match kept {
+                None => false,
+                Some(ReleaseStatus::Uninstalled) => !request.keep_record,
+                Some(_) => true,
+            };
+            (known, is_there)
+        };
+        if is_there {
+            let limit = end - self.0.world().now;
+            let operation = Operation::Uninstall {
+                keep_record: request.keep_record,
+            };
+            Process::start(&self.0, &name, operation, limit).await?;
+        }
+        for object in &known {
+            if self.0.world().now >= end {
+                return Err(TargetError::transient(
+                    "the uninstall took too long and goes on later",
+                ));
+            }
+            let is_there = self.0.world().cloud.objects.contains_key(object);
+            if is_there {
+                let delete = Request::Delete {
+                    release: name.clone(),
+                    object: object.clone(),
+                };
+                self.change("delete", delete).await?;
+            }
+        }
+        let remaining: Vec<JobWait> = {
+            let mut world = self.0.world();
+            let now = world.now;
+            world.cloud.settle(now);
+            known
+                .iter()
+                .filter(|object| {
+                    world
+                        .cloud
+                        .objects
+                        .get(object)
+                        .is_some_and(|found| found.release == name)
+                })
+                .map(|object| JobWait {
+                    object: object.to_string(),
+                    reason: "finalizers".to_owned(),
+                    message: String::new(),
+                })
+                .collect()
+        };
+        if self.0.world().has(Mutant::UninstallLies) {
+            return Ok(Uninstalled::default());
+        }
+        if let Some(deployment) = request
+            .namespace_of
+            .filter(|_| remaining.is_empty() && !request.keep_record)
+        {
+            let request = Request::DeleteNamespace {
+                name: request.release.namespace.clone(),
+                deployment,
+            };
+            self.change("delete namespace", request).await?;
+        }
+        Ok(Uninstalled { remaining })
+    }
+
+    pub(super) async fn mark_newest_failed(
+        &self,
+        release: &Release,
+        revision: u32,
+    ) -> Result<(), TargetError> {
+        let name = name_of(release);
+        self.look("mark failed").await?;
+        let is_it = self
+            .0
+            .world()
+            .cloud
+            .newest(&name)
+            .is_some_and(|newest| newest.number == revision && newest.status == ReleaseStatus::Deployed);
+        if is_it {
+            let mark = Request::Mark {
+                release: name,
+                number: revision,
+                status: ReleaseStatus::Failed,
+            };
+            self.change("mark failed", mark).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn revision_before(
+        &self,
+        release: &Release,
+        wanted: Option<u32>,
+    ) -> Result<u32, TargetError> {
+        self.look("rollback target").await?;
+        let world = self.0.world();
+        let name = name_of(release);
+        let all = world.cloud.releases.get(&name).map_or(&[][..], Vec::as_slice);
+        let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
+        let found = match wanted {
+            Some(wanted) => all.iter().map(|one| one.number).find(|number| *number == wanted),
+            None => all
+                .iter()
+                .filter(|one| one.number < newest && one.was_deployed)
+                .map(|one| one.number)
+                .max(),
+        };
+        found
+            .ok_or_else(|| TargetError::permanent(format!("release {release} has no revision to go back to")))
+    }
+
+    pub(super) async fn go_back(
+        &self,
+        release: &Release,
+        revision: u32,
+        labels: &BTreeMap<String, String>,
+        time_limit: Duration,
+    ) -> Result<AppliedRelease, TargetError> {
+        let operation = Operation::Rollback {
+            to: revision,
+            labels: labels.clone(),
+        };
+        let limit = millis(time_limit);
+        let revision = Process::start(&self.0, &name_of(release), operation, limit).await?;
+        Ok(Self::applied(revision))
+    }
+}
