@@ -155,13 +155,21 @@ impl App {
         cluster_uid: &str,
         release: &Release,
     ) -> Result<Taken, AppError> {
+        let key = keys::release_owner(cluster_uid, &release.namespace, &release.name);
         if let Some(newer) = self
             .want_release(session, job, operation, cluster_uid, release)
             .await?
         {
-            return Ok(Taken::Superseded(newer));
+            // A newer job preempts what waits, never what changes the cluster: that one finds out when it is done.
+            let owner = match session.get(&key).await? {
+                Some(stored) => Some(stored.read::<Owner>()?),
+                None => None,
+            };
+            return Ok(match owner.filter(|owner| self.is_at_work(owner, job.id)) {
+                Some(_) => Taken::Busy(job.id),
+                None => Taken::Superseded(newer),
+            });
         }
-        let key = keys::release_owner(cluster_uid, &release.namespace, &release.name);
         loop {
             let now = self.clock.now();
             let (guard, current) = match session.get(&key).await? {
@@ -206,9 +214,12 @@ impl App {
         let Some(stored) = session.get(&key).await? else {
             return Ok(false);
         };
-        let owner: Owner = stored.read()?;
+        Ok(self.is_at_work(&stored.read()?, job.id))
+    }
+
+    fn is_at_work(&self, owner: &Owner, job: JobId) -> bool {
         let is_live = owner.epoch == self.settings.epoch && self.clock.now() < owner.lease_until;
-        Ok(owner.job == job.id && owner.busy && is_live)
+        owner.job == job && owner.busy && is_live
     }
 
     /// Ends an invocation's hold. A job that goes on keeps the release for `keep`; one that ended gives it up and

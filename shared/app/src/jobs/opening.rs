@@ -43,7 +43,11 @@ impl<'a> Opening<'a> {
         // Before its configuration is read: jobs of every type can be cancelled.
         if let (Some(cancel), false) = (&self.job.cancel, self.work.apply_began) {
             let message = cancel.reason.clone();
-            self.end(session, JobStatus::Cancelled, message).await?;
+            if self.is_worked_on(session.as_mut()).await? {
+                session.settle().await?;
+            } else {
+                self.end(session, JobStatus::Cancelled, message).await?;
+            }
             return Ok(None);
         }
         if self.job.status == JobStatus::Pending {
@@ -82,9 +86,7 @@ impl<'a> Opening<'a> {
             Err(error) => {
                 // A message that came twice may not reach the cluster that another invocation is changing: what
                 // becomes of the job, and when the release is free, is for that one to say.
-                if let Some(lease) = &self.work.lease
-                    && app.is_worked_on(session.as_mut(), &self.job, lease).await?
-                {
+                if self.is_worked_on(session.as_mut()).await? {
                     session.settle().await?;
                     return Ok(None);
                 }
@@ -142,9 +144,19 @@ impl<'a> Opening<'a> {
                 Ok(None)
             }
             Taken::Superseded(newer) => {
-                self.end(session, JobStatus::Cancelled, superseded(newer)).await?;
+                // The newer job knows what stands in a record, and nothing of what was left without one.
+                let message = format!("{}{}", superseded(newer), self.work.left_behind());
+                self.end(session, JobStatus::Cancelled, message).await?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Whether another invocation works for the job at this moment. It sees for itself what the job has to hear.
+    async fn is_worked_on(&self, session: &mut dyn Session) -> Result<bool, AppError> {
+        match &self.work.lease {
+            Some(lease) => self.app.is_worked_on(session, &self.job, lease).await,
+            None => Ok(false),
         }
     }
 

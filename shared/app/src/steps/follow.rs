@@ -74,6 +74,9 @@ impl Drive<'_> {
     }
 
     /// Has a step looked at later. What is further away than a message can wait is found by the sweep.
+    ///
+    /// Also one that somebody else holds a claim of, when that is over: it may be held under this very message, which
+    /// came twice. Whoever acknowledges it takes the other's away, who may yet end the step and die before telling it.
     pub(super) fn wake(&mut self, ordinal: u32, at: Timestamp) {
         let delay = at.since(self.app.clock.now());
         if delay <= LONGEST_DELAY {
@@ -183,10 +186,11 @@ impl Drive<'_> {
                 arrived: Some(arrived),
                 known: Known::Nothing,
             });
-        } else if !self.header.status.is_terminal() {
+        } else {
             self.later.push(Later {
                 ordinal: next.ordinal,
-                own: next.effect,
+                // What has ended with the execution is told by few.
+                own: next.effect && !self.header.status.is_terminal(),
                 arrived: Some(arrived),
                 known: Known::Nothing,
             });

@@ -3,7 +3,8 @@
 use slipway_actions::find;
 use slipway_engine::{Decision, StepEvent, decide};
 use slipway_model::{
-    EffectClass, ExecutionId, FailureKind, JobEnd, Node, NodeKind, Outcome, StepRecord, StepStatus, TenantId,
+    EffectClass, Execution, ExecutionId, FailureKind, JobEnd, Node, NodeKind, Outcome, StepRecord,
+    StepStatus, TenantId,
 };
 
 use super::drive::{Drive, History};
@@ -32,7 +33,7 @@ impl App {
             return Ok(());
         };
         if header.status.is_terminal() {
-            return Ok(());
+            return self.tell_ended_steps(&header, ordinals, verdict).await;
         }
         let mut drive = Drive::new(self, header, session, &[]);
         // Whatever became ready is for messages of its own: what made this message fail may be in it.
@@ -57,6 +58,27 @@ impl App {
                 self.force_end(tenant, id, &step, verdict, &error).await
             }
             settled => settled,
+        }
+    }
+
+    /// Repeats what the steps of an execution that has ended told: whoever ended them may have died before it was out.
+    async fn tell_ended_steps(
+        &self,
+        header: &Execution,
+        ordinals: &[u32],
+        verdict: &Verdict,
+    ) -> Result<(), AppError> {
+        if header.callback_topics.is_empty() || !verdict.is_fresh(self.clock.now()) {
+            return Ok(());
+        }
+        match self.drive(&header.tenant, header.id, ordinals).await {
+            Err(error) if is_unreadable(&error) => {
+                let mut drive = Drive::new(self, header.clone(), self.store.session(), &[]);
+                drive.publish_end();
+                drive.session.settle().await?;
+                Err(error)
+            }
+            driven => driven,
         }
     }
 }
@@ -122,8 +144,16 @@ impl Drive<'_> {
                 Some(record) if verdict.is_fresh(now) => self.after(&node, record, History::Repeated).await,
                 _ => Ok(()),
             },
-            // It waits, or somebody holds a claim: whoever holds it, or the sweep, goes on.
-            Ok(Decision::Stay(_) | Decision::CancelJob(_)) => Ok(()),
+            // It waits, or somebody holds a claim: whoever holds it, or the sweep, goes on. That one may hold it under
+            // the message that died, which would have come again had it not.
+            Ok(Decision::Stay(at)) => {
+                let is_held = record.is_some_and(|record| record.status == StepStatus::Running);
+                if let Some(at) = at.filter(|_| is_held && verdict.is_fresh(now)) {
+                    self.wake(node.ordinal, at);
+                }
+                Ok(())
+            }
+            Ok(Decision::CancelJob(_)) => Ok(()),
             Err(illegal) => {
                 tracing::warn!(execution = %self.header.id, error = %illegal, "a dead letter's step cannot be given up");
                 Ok(())

@@ -219,9 +219,7 @@ impl Drive<'_> {
         };
         match decision {
             Decision::Stay(at) => {
-                if let (Some(at), Some(record)) = (at, &record)
-                    && record.status != StepStatus::Running
-                {
+                if let Some(at) = at {
                     self.wake(node.ordinal, at);
                 }
                 Ok(())

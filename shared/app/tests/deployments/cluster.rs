@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -76,9 +77,13 @@ impl Cloud {
     }
 }
 
+/// What others do while somebody waits for the cluster.
+type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 #[derive(Clone)]
 pub(crate) struct FakeCluster {
     cloud: Arc<Mutex<Cloud>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     clock: Arc<ManualClock>,
 }
 
@@ -86,7 +91,20 @@ impl FakeCluster {
     pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
         Self {
             cloud: Arc::default(),
+            meanwhile: Arc::default(),
             clock,
+        }
+    }
+
+    /// Has that done once, while the next apply or the next question after its health is on its way.
+    pub(crate) fn meanwhile(&self, then: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::pin(then));
+    }
+
+    async fn on_the_way(&self) {
+        let then = self.meanwhile.lock().unwrap().take();
+        if let Some(then) = then {
+            then.await;
         }
     }
 
@@ -114,6 +132,7 @@ impl Target for FakeCluster {
     }
 
     async fn health(&self) -> ClusterHealth {
+        self.on_the_way().await;
         let away = self.cloud().out_of_reach.clone();
         ClusterHealth {
             healthy: away.is_none(),
@@ -212,6 +231,7 @@ impl Target for FakeCluster {
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
+        self.on_the_way().await;
         let mut cloud = self.cloud();
         let name = request.release.name.clone();
         cloud.log.push(format!("apply {name}"));

@@ -119,7 +119,11 @@ async fn a_step_whose_message_died_fails_with_the_reason_and_what_follows_happen
     let before = world.store.items();
     give_up(&world, &Queue::ExecuteStep, &messages).await;
     assert_eq!(world.store.items(), before, "what has ended stays as it is");
-    assert_eq!(world.store.next_message_at(), None);
+    assert_eq!(
+        take(&world, &Queue::ExecuteStep).await,
+        [],
+        "and is only told again"
+    );
 }
 
 #[tokio::test]

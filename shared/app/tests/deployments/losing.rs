@@ -269,3 +269,75 @@ async fn an_action_that_must_not_be_repeated_runs_although_its_beginning_could_n
     let said = step.error_message.as_deref().unwrap_or_default();
     assert!(said.contains("no network"), "it was tried: {said}");
 }
+
+/// What an execution of that DAG tells when nothing is lost.
+fn all_told() -> BTreeSet<String> {
+    [
+        "step_started a",
+        "step_completed a",
+        "step_completed b",
+        "workflow_completed -",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+/// A step that asks a cluster, and one after it.
+fn asking() -> Value {
+    json!({"name": "x", "callback_topics": [TOPIC], "steps": [
+        {"id": "a", "action": "cluster_health", "params": {"cluster_id": "dev"}},
+        {"id": "b", "action": "pass", "depends_on": ["a"]},
+    ]})
+}
+
+/// The first message of a new execution; nobody else receives it any more.
+async fn first_message(world: &World, dag: Value) -> Message {
+    world.app.create_execution(&admin(), dag).await.unwrap();
+    let (queue, hidden) = (Queue::ExecuteStep, Duration::from_secs(60));
+    let got = world
+        .store
+        .receive(&queue, 1, Duration::ZERO, hidden)
+        .await
+        .unwrap();
+    world.store.acknowledge(&queue, &got[0].receipt).await.unwrap();
+    Message::from_body(&queue, &got[0].body).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_first_of_two_equal_messages_ended_is_told_although_the_second_was_acknowledged() {
+    let world = world().await;
+    let message = first_message(&world, asking()).await;
+    let (app, flaky, again) = (world.app.clone(), world.flaky.clone(), message.clone());
+    world.cluster.meanwhile(async move {
+        // The second is handled, and acknowledged with the first, while the first asks.
+        app.handle(&Queue::ExecuteStep, again).await.unwrap();
+        flaky.lose_sends_after(0);
+    });
+    let first = world.app.handle(&Queue::ExecuteStep, message).await;
+    assert!(first.is_err(), "it died before it told anything");
+    let mut told = told(&world).await;
+    assert_eq!(told, BTreeSet::from(["step_started a".to_owned()]));
+    // Until the claim is over.
+    world.clock.advance(Duration::from_secs(300));
+    run(&world).await;
+    told.extend(self::told(&world).await);
+    assert_eq!(told, all_told());
+}
+
+#[tokio::test]
+async fn what_a_dead_letter_ended_is_told_although_its_execution_has_ended() {
+    let world = world().await;
+    let message = first_message(&world, asking()).await;
+    let flaky = world.flaky.clone();
+    world.cluster.meanwhile(async move { flaky.lose_sends_after(0) });
+    let last = world.app.handle(&Queue::ExecuteStep, message.clone()).await;
+    assert!(last.is_err(), "it died before it told anything");
+    let mut told = told(&world).await;
+    world
+        .app
+        .give_up(&Queue::ExecuteStep, &message, "received too often")
+        .await
+        .unwrap();
+    told.extend(self::told(&world).await);
+    assert_eq!(told, all_told());
+}

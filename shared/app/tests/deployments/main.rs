@@ -8,6 +8,7 @@ mod clusters;
 mod creating;
 mod dead_letters;
 mod deleting;
+mod doubled;
 mod drifting;
 mod economy;
 mod ending;

@@ -1,0 +1,113 @@
+//! Messages of a job that come again while an invocation works for it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use slipway_model::{Job, JobId, JobStatus, Message, Queue, TenantId};
+
+use crate::world::{World, admin};
+
+/// A DAG that deploys release `a`.
+fn dag() -> Value {
+    json!({"name": "x", "steps": [{"id": "a", "action": "helm_deploy", "params": {
+        "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a", "namespace": "shared",
+        "timeout": 60}}]})
+}
+
+/// Has an execution of it make its job, which nobody has begun.
+async fn job(app: &slipway_app::App) -> JobId {
+    let execution = app.create_execution(&admin(), dag()).await.unwrap();
+    let message = Message::Steps {
+        tenant: TenantId::local(),
+        execution: execution.id,
+        ordinals: vec![0],
+    };
+    app.handle(&Queue::ExecuteStep, message).await.unwrap();
+    JobId::of_step(execution.id, "a", 1)
+}
+
+async fn go_on(app: &slipway_app::App, job: JobId) {
+    let tenant = TenantId::local();
+    app.handle(&Queue::DeployHelm, Message::Job { tenant, job })
+        .await
+        .unwrap();
+}
+
+/// The item of a job with that sort key.
+fn body(world: &World, job: JobId, sort: &str) -> String {
+    let mut items = world.store.items().into_iter();
+    let part = format!("/j/{job}");
+    items
+        .find(|item| item.key.partition.ends_with(&part) && item.key.sort == sort)
+        .unwrap()
+        .body
+}
+
+fn record(world: &World, job: JobId) -> Job {
+    serde_json::from_str(&body(world, job, "j")).unwrap()
+}
+
+#[tokio::test]
+async fn a_newer_job_ends_none_that_helm_works_for() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let old = job(&world.app).await;
+    world.clock.advance(Duration::from_millis(1));
+    let (app, store) = (world.app.clone(), world.store.clone());
+    world.cluster.meanwhile(async move {
+        let newer = job(&app).await;
+        go_on(&app, newer).await;
+        go_on(&app, old).await;
+        let seen = store.items();
+        let owner = seen.iter().find(|item| item.key.sort == "owner").unwrap();
+        let owner: Value = owner.read().unwrap();
+        assert_eq!(owner["busy"], true, "Helm is at work: {owner}");
+        assert_eq!(owner["job"], json!(old));
+    });
+    go_on(&world.app, old).await;
+    let ended = record(&world, old);
+    assert_eq!(ended.status, JobStatus::Cancelled, "{ended:?}");
+    assert!(ended.error_message.unwrap().contains("superseded by job"));
+    assert_eq!(
+        ended.metadata_["revision"], 1,
+        "by the invocation that saw Helm end"
+    );
+}
+
+#[tokio::test]
+async fn a_second_message_that_cannot_reach_the_cluster_fails_no_job_that_helm_works_for() {
+    let world = World::new().await;
+    let id = job(&world.app).await;
+    let (app, cluster, clock) = (world.app.clone(), world.cluster.clone(), world.clock.clone());
+    world.cluster.meanwhile(async move {
+        // Later than the job waits for a cluster that was never reached, and sooner than the lease expires.
+        clock.advance(Duration::from_secs(61));
+        cluster.cloud().away = true;
+        go_on(&app, id).await;
+        cluster.cloud().away = false;
+    });
+    go_on(&world.app, id).await;
+    let ended = record(&world, id);
+    assert_eq!(ended.status, JobStatus::Succeeded, "{:?}", ended.error_message);
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
+
+#[tokio::test]
+async fn a_late_second_message_writes_no_older_working_record_back() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let id = job(&world.app).await;
+    // The second has read the job, and takes the lease when the first has applied and waits for readiness.
+    let app = world.app.clone();
+    world
+        .flaky
+        .before_put("owner", async move { go_on(&app, id).await });
+    go_on(&world.app, id).await;
+    let work: Value = serde_json::from_str(&body(&world, id, "work")).unwrap();
+    assert_eq!(work["revision"], 1, "what the first found out stays: {work}");
+    world.cluster.cloud().stuck.clear();
+    world.settle().await;
+    let ended = record(&world, id);
+    assert_eq!(ended.status, JobStatus::Succeeded, "{:?}", ended.error_message);
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
