@@ -170,8 +170,9 @@ async fn perform(sim: &Sim, app: &App, call: Call) -> Result<String, AppError> {
             format!("{approvals} decided")
         }
         Call::Look(id) => {
+            let before = sim.world().percent_of(&id);
             let progress = app.execution_progress(&caller, &id, true).await?;
-            sim.world().check_progress(&id, &progress);
+            sim.world().check_progress(&id, before, &progress);
             format!("{} %", progress.percent)
         }
         Call::Create(name, template) => {

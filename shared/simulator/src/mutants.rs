@@ -35,11 +35,13 @@ pub enum Mutant {
     HookAgain,
     /// Leases of releases look expired: a lease that is shorter than an invocation.
     ShortLease,
+    /// What a message was about that failed for the last time is left as it is.
+    NeverGiveUp,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::IgnoreGuards,
         Self::ForgetSends,
         Self::PublishBeforeCommit,
@@ -55,6 +57,7 @@ impl Mutant {
         Self::ReadyTooEarly,
         Self::HookAgain,
         Self::ShortLease,
+        Self::NeverGiveUp,
     ];
 
     /// The slot that an arrival counts for as well.

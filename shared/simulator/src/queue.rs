@@ -44,6 +44,10 @@ pub(crate) struct Queues {
     pub(crate) letters: BTreeMap<u64, Letter>,
     pub(crate) dead: BTreeMap<u64, (Queue, DeadLetter)>,
     last: u64,
+    /// Dead letters that there ever were.
+    pub(crate) buried: u64,
+    /// How many of these there were when somebody began to look at them, and came to the end.
+    pub(crate) looked_at: u64,
     /// Times that a message is received before it becomes a dead letter.
     pub(crate) max_receives: u32,
 }
@@ -173,7 +177,7 @@ impl World {
                 at: Timestamp::from_millis(self.now),
             };
             self.queues.dead.insert(id, (letter.queue, dead));
-            self.checks.dead_letters_changed = true;
+            self.queues.buried += 1;
         }
     }
 

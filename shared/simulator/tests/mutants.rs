@@ -11,6 +11,7 @@ fn first(mutant: Mutant) -> u64 {
         Mutant::MarkFirstInstallFailed => 3500,
         Mutant::HookAgain => 880,
         Mutant::HelmOutlivesParent => 1390,
+        Mutant::NeverGiveUp => 1030,
         _ => 1,
     }
 }

@@ -125,9 +125,13 @@ impl World {
 }
 
 impl World {
-    /// What a caller was told of an execution's progress.
-    pub(crate) fn check_progress(&mut self, id: &str, progress: &ExecutionProgress) {
-        let before = self.checks.percent.get(id).copied().unwrap_or_default();
+    /// The highest percentage of an execution that callers were told so far.
+    pub(crate) fn percent_of(&self, id: &str) -> f64 {
+        self.checks.percent.get(id).copied().unwrap_or_default()
+    }
+
+    /// What a caller was told of an execution's progress, of which somebody had been told `before` when it asked.
+    pub(crate) fn check_progress(&mut self, id: &str, before: f64, progress: &ExecutionProgress) {
         let percent = progress.percent;
         let is_wrong = !(0.0..=100.0).contains(&percent)
             || (percent < before && !progress.status.is_terminal())
@@ -139,6 +143,7 @@ impl World {
                 format_args!("execution {id} was at {before} % and says {progress:?}"),
             );
         }
-        self.checks.percent.insert(id.to_owned(), percent.max(before));
+        let highest = percent.max(self.percent_of(id));
+        self.checks.percent.insert(id.to_owned(), highest);
     }
 }

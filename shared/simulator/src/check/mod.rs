@@ -146,7 +146,6 @@ struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) tasks_started: u32,
-    pub(crate) dead_letters_changed: bool,
     /// `tenant/x/id` → the plan.
     plans: BTreeMap<String, Plan>,
     /// Step → who claimed it under which fence.
@@ -155,7 +154,7 @@ pub(crate) struct Checks {
     told: BTreeSet<(String, String, String)>,
     /// Release → the Helm process that works on it.
     writing: BTreeMap<String, TaskId>,
-    /// Releases on which a request landed after its sender was gone.
+    /// Releases on which a request landed after its sender was gone, until Helm starts on them again.
     pub(crate) tainted: BTreeSet<String>,
     /// Execution → the last percentage that was seen.
     percent: BTreeMap<String, f64>,

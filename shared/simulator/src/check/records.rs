@@ -392,7 +392,7 @@ impl World {
         let left = self
             .cloud
             .objects_of(release)
-            .find(|(object, _)| !crate::cluster::is_claim(object));
+            .find(|(object, _)| !crate::cluster::is_claim(object) && !self.cloud.strays.contains(object));
         if let Some((object, _)) = left {
             return Some(format!("{object} is still there"));
         }

@@ -9,16 +9,18 @@ use super::{
     Invariant, Kind, kind,
     records::{read, step_key},
 };
-use crate::{coverage::Fault, world::World};
+use crate::world::World;
 
 impl World {
     /// Nothing happens any more: everything must have ended, and everything that is left must be somebody's.
     pub(crate) fn check_rest(&mut self) {
+        // Finalizers have done their work.
+        let now = self.now;
+        self.cloud.settle(now);
         let keys: Vec<Key> = self.tables.rows().map(|(key, _)| key.clone()).collect();
         let mut deployments = Vec::new();
         let mut reported = String::new();
         let mut unlucky = BTreeSet::new();
-        let mut half_gone = BTreeSet::new();
         for key in &keys {
             let Some(row) = self.tables.settled(key).cloned() else {
                 continue;
@@ -37,9 +39,6 @@ impl World {
                         if job.error_message.is_some() {
                             let text = |name: &str| job.config[name].as_str().unwrap_or_default();
                             let release = format!("{}/{}", text("namespace"), text("release_name"));
-                            if text("operation") == "uninstall" {
-                                half_gone.insert(release.clone());
-                            }
                             unlucky.insert(release);
                         }
                         if !job.status.is_terminal() && job.step.is_some() {
@@ -59,7 +58,7 @@ impl World {
                 _ => {}
             }
         }
-        self.check_cluster_at_rest(&deployments, &reported, &unlucky, &half_gone);
+        self.check_cluster_at_rest(&deployments, &reported, &unlucky);
     }
 
     fn check_execution_at_rest(&mut self, key: &Key, header: &Execution) {
@@ -71,8 +70,6 @@ impl World {
             );
             return;
         }
-        let lost = [Fault::Duplicate, Fault::DeadLetter];
-        let is_doubled = lost.iter().any(|fault| self.coverage.faults.contains_key(fault));
         let is_told = header
             .callback_topics
             .iter()
@@ -97,10 +94,7 @@ impl World {
                 .contains(&(id.clone(), name.clone(), "step".to_owned()));
             // What an earlier execution completed was told then.
             let is_kept = record.ended_at.is_some_and(|ended| ended < header.created_at);
-            // A message that is received twice and acknowledged once takes the outbox of the other invocation with it,
-            // should that die, and so does a dead letter: the sweep finds what has to go on, but not what was to be told
-            // on the way.
-            if is_told && !was_told && !is_kept && !is_doubled {
+            if is_told && !was_told && !is_kept {
                 self.violated(
                     Invariant::EveryEndIsTold,
                     format_args!(
@@ -111,7 +105,6 @@ impl World {
             }
         }
         if is_told
-            && !is_doubled
             && !self
                 .checks
                 .told
@@ -145,7 +138,6 @@ impl World {
         deployments: &[Deployment],
         reported: &str,
         unlucky: &BTreeSet<String>,
-        half_gone: &BTreeSet<String>,
     ) {
         let releases: Vec<(String, ReleaseStatus, String)> = self
             .cloud
@@ -181,9 +173,7 @@ impl World {
             .objects
             .iter()
             .filter(|(object, _)| !crate::cluster::is_claim(object))
-            .filter(|(_, object)| !self.checks.tainted.contains(&object.release))
-            // An uninstall that failed says so.
-            .filter(|(_, object)| !half_gone.contains(&object.release))
+            .filter(|(object, _)| !self.cloud.strays.contains(object))
             .filter(|(object, found)| {
                 let of_release = self
                     .cloud

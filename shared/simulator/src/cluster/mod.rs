@@ -80,6 +80,10 @@ pub(crate) struct Cloud {
     pub(crate) refused: u32,
     /// Requests that land after their senders are gone.
     pub(crate) late: Vec<Option<Request>>,
+    /// Whether such a request lands right now.
+    pub(crate) lands_late: bool,
+    /// Objects that such requests applied: nobody could know of them.
+    pub(crate) strays: BTreeSet<ObjectReference>,
     /// Job → revisions that it ever deployed.
     pub(crate) deployed: BTreeMap<String, BTreeSet<(String, u32)>>,
     lots: BTreeMap<String, Lot>,
@@ -246,8 +250,7 @@ impl World {
         if is_there && !self.has(crate::mutants::Mutant::HookAgain) {
             return;
         }
-        // Hooks of an uninstall may be run again when it is begun again.
-        if !self.cloud.hook_runs.insert(uid.to_owned()) && !uid.contains("-delete") {
+        if !self.cloud.hook_runs.insert(uid.to_owned()) {
             self.violated(
                 crate::check::Invariant::AHookRunsOnce,
                 format_args!("{uid} of release {release}"),
@@ -371,7 +374,8 @@ impl World {
                 }
             }
             let made = self.cloud.deployed.entry(job.clone()).or_default();
-            if !was {
+            // What lands after another revision was made in its place is not the job's doing any more.
+            if !was && !self.cloud.lands_late {
                 made.insert((release.to_owned(), number));
             }
             if made.len() > 1 && !job.is_empty() {
@@ -406,6 +410,11 @@ impl World {
         };
         if is_claim(object) {
             self.cloud.claims.insert(object.clone());
+        }
+        if self.cloud.lands_late {
+            self.cloud.strays.insert(object.clone());
+        } else {
+            self.cloud.strays.remove(object);
         }
         let deleting = self.cloud.objects.get(object).and_then(|object| object.deleting);
         let now = self.now;

@@ -76,6 +76,8 @@ impl World {
         if let Some(release) = request.release() {
             self.checks.tainted.insert(release.to_owned());
         }
+        self.cloud.lands_late = true;
         let _ = self.perform(&request);
+        self.cloud.lands_late = false;
     }
 }

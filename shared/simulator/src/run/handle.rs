@@ -64,10 +64,12 @@ pub(super) async fn handle(sim: Sim, app: App, received: Received) {
         "received {} times; the last time: {reason}",
         received.receive_count
     );
-    let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
-    let told = app.give_up(&received.queue, &message, &reason);
-    let told = Until::new(&sim, limit, told).await;
-    sim.world().say(format_args!("  gave up: {told:?}"));
+    if !sim.world().has(Mutant::NeverGiveUp) {
+        let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
+        let told = app.give_up(&received.queue, &message, &reason);
+        let told = Until::new(&sim, limit, told).await;
+        sim.world().say(format_args!("  gave up: {told:?}"));
+    }
     if sim.call("bury").await == crate::tasks::Fate::Refused {
         sim.world().release(received.id, pause);
         return;

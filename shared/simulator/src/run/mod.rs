@@ -289,7 +289,9 @@ impl Run {
         if !self.sweeps || !(is_due || has_dead) {
             return false;
         }
-        let looks = has_dead;
+        let looks = has_dead && !world.has(Mutant::NeverGiveUp);
+        // What is buried from now on is for the next look.
+        let buried = world.queues.buried;
         let (sim, app, shape) = (self.sim.clone(), self.app.clone(), world.shape);
         let limit = if shape == Shape::Aws { 110_000 } else { 600_000 };
         world.spawn(
@@ -309,6 +311,9 @@ impl Run {
                 let done = Until::new(&sim, limit, work).await;
                 let mut world = sim.world();
                 world.say(format_args!("  swept: {done:?}"));
+                if let Some((_, Ok(()))) = done {
+                    world.queues.looked_at = buried;
+                }
             }),
         );
         false

@@ -33,6 +33,7 @@ impl World {
             && self.queues.letters.is_empty()
             && self.tables.next_due().is_none()
             && self.tables.is_clean()
+            && (self.queues.dead.is_empty() || self.queues.looked_at == self.queues.buried)
             && !self.heap.iter().any(|Reverse((time, _, what))| {
                 matches!(what, Happening::Call | Happening::Calm) && *time < hour
             })
