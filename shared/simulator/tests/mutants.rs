@@ -8,7 +8,7 @@ const SEEDS: u64 = 4000;
 /// Where the search begins, near a seed that finds the bug, because most seeds know nothing of rare ones.
 fn first(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::MarkFirstInstallFailed => 3500,
+        Mutant::MarkFirstInstallFailed => 5250,
         Mutant::HookAgain => 880,
         Mutant::HelmOutlivesParent => 1390,
         Mutant::NeverGiveUp => 1030,

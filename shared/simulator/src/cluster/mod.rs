@@ -374,8 +374,12 @@ impl World {
                 }
             }
             let made = self.cloud.deployed.entry(job.clone()).or_default();
-            // What lands after another revision was made in its place is not the job's doing any more.
-            if !was && !self.cloud.lands_late {
+            // A dead upgrade is marked failed, and one on its way may be marked deployed yet when the next is there. The
+            // record of a dead first install is gone.
+            let is_upgrade = revisions
+                .iter()
+                .any(|one| one.number < number && one.was_deployed);
+            if !was && !(self.cloud.lands_late && is_upgrade) {
                 made.insert((release.to_owned(), number));
             }
             if made.len() > 1 && !job.is_empty() {
