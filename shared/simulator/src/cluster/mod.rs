@@ -379,7 +379,8 @@ impl World {
             let is_upgrade = revisions
                 .iter()
                 .any(|one| one.number < number && one.was_deployed);
-            if !was && !(self.cloud.lands_late && is_upgrade) {
+            let is_nobodys = self.cloud.lands_late && is_upgrade;
+            if !was && !is_nobodys {
                 made.insert((release.to_owned(), number));
             }
             if made.len() > 1 && !job.is_empty() {
