@@ -27,6 +27,8 @@ use slipway_testkit::ManualClock;
 pub(crate) struct Cloud {
     /// Release → why Helm fails.
     pub(crate) broken: BTreeMap<String, String>,
+    /// Releases of which there is nothing but what an install left that did not succeed.
+    pub(crate) half_made: BTreeSet<String>,
     /// Releases that never become ready.
     pub(crate) stuck: BTreeSet<String>,
     /// Release → values, of what is installed.
@@ -77,8 +79,8 @@ impl Cloud {
     }
 }
 
-/// What others do while somebody waits for the cluster.
-type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What others do while somebody waits for the cluster's answer to a call of that name.
+type Meanwhile = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 
 #[derive(Clone)]
 pub(crate) struct FakeCluster {
@@ -96,14 +98,14 @@ impl FakeCluster {
         }
     }
 
-    /// Has that done once, while the next apply or the next question after its health is on its way.
-    pub(crate) fn meanwhile(&self, then: impl Future<Output = ()> + Send + 'static) {
-        *self.meanwhile.lock().unwrap() = Some(Box::pin(then));
+    /// Has that done once, while the next `apply`, `check` or question after its `health` is on its way.
+    pub(crate) fn meanwhile(&self, call: &'static str, then: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some((call, Box::pin(then)));
     }
 
-    async fn on_the_way(&self) {
-        let then = self.meanwhile.lock().unwrap().take();
-        if let Some(then) = then {
+    async fn on_the_way(&self, call: &str) {
+        let then = self.meanwhile.lock().unwrap().take_if(|(of, _)| *of == call);
+        if let Some((_, then)) = then {
             then.await;
         }
     }
@@ -132,7 +134,7 @@ impl Target for FakeCluster {
     }
 
     async fn health(&self) -> ClusterHealth {
-        self.on_the_way().await;
+        self.on_the_way("health").await;
         let away = self.cloud().out_of_reach.clone();
         ClusterHealth {
             healthy: away.is_none(),
@@ -148,6 +150,20 @@ impl Target for FakeCluster {
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
         let cloud = self.cloud();
+        if cloud.half_made.contains(&release.name) {
+            return Ok(Some(ReleaseRecord {
+                revision: 1,
+                status: ReleaseStatus::Failed,
+                labels: BTreeMap::from([
+                    ("slipway-job".to_owned(), "another".to_owned()),
+                    ("slipway-deployment".to_owned(), "none".to_owned()),
+                ]),
+                chart: "chart-1.0.0".to_owned(),
+                objects: vec![object(release)],
+                hooks: BTreeSet::new(),
+                ever_deployed: false,
+            }));
+        }
         Ok(cloud
             .installed
             .get(&release.name)
@@ -164,6 +180,7 @@ impl Target for FakeCluster {
     }
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
+        self.on_the_way("check").await;
         let taken = {
             let mut cloud = self.cloud();
             cloud.limits.push(("check", request.time_limit));
@@ -231,7 +248,7 @@ impl Target for FakeCluster {
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
-        self.on_the_way().await;
+        self.on_the_way("apply").await;
         let mut cloud = self.cloud();
         let name = request.release.name.clone();
         cloud.log.push(format!("apply {name}"));
@@ -258,7 +275,8 @@ impl Target for FakeCluster {
         })
     }
 
-    async fn recover(&self, _release: &Release, _revision: u32) -> Result<String, TargetError> {
+    async fn recover(&self, release: &Release, _revision: u32) -> Result<String, TargetError> {
+        self.cloud().half_made.remove(&release.name);
         Ok("nothing".to_owned())
     }
 

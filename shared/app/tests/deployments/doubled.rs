@@ -54,7 +54,7 @@ async fn a_newer_job_ends_none_that_helm_works_for() {
     let old = job(&world.app).await;
     world.clock.advance(Duration::from_millis(1));
     let (app, store) = (world.app.clone(), world.store.clone());
-    world.cluster.meanwhile(async move {
+    world.cluster.meanwhile("apply", async move {
         let newer = job(&app).await;
         go_on(&app, newer).await;
         go_on(&app, old).await;
@@ -79,7 +79,7 @@ async fn a_second_message_that_cannot_reach_the_cluster_fails_no_job_that_helm_w
     let world = World::new().await;
     let id = job(&world.app).await;
     let (app, cluster, clock) = (world.app.clone(), world.cluster.clone(), world.clock.clone());
-    world.cluster.meanwhile(async move {
+    world.cluster.meanwhile("apply", async move {
         // Later than the job waits for a cluster that was never reached, and sooner than the lease expires.
         clock.advance(Duration::from_secs(61));
         cluster.cloud().away = true;
@@ -110,4 +110,40 @@ async fn a_late_second_message_writes_no_older_working_record_back() {
     let ended = record(&world, id);
     assert_eq!(ended.status, JobStatus::Succeeded, "{:?}", ended.error_message);
     assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
+
+#[tokio::test]
+async fn a_cancellation_is_left_to_the_invocation_that_works_for_the_job() {
+    let world = World::new().await;
+    let id = job(&world.app).await;
+    let (app, store) = (world.app.clone(), world.store.clone());
+    world.cluster.meanwhile("check", async move {
+        app.cancel_job(&admin(), &id.to_string()).await.unwrap();
+        go_on(&app, id).await;
+        let seen = store.items();
+        let owner = seen.iter().find(|item| item.key.sort == "owner").unwrap();
+        let owner: Value = owner.read().unwrap();
+        assert_eq!(owner["busy"], true, "it is at work: {owner}");
+    });
+    go_on(&world.app, id).await;
+    assert_eq!(record(&world, id).status, JobStatus::Cancelled);
+    assert_eq!(world.cluster.cloud().log, [] as [&str; 0], "nothing was applied");
+}
+
+#[tokio::test]
+async fn a_job_that_a_newer_one_replaces_names_what_was_left_without_a_record() {
+    let world = World::new().await;
+    let old = job(&world.app).await;
+    world.clock.advance(Duration::from_millis(1));
+    world.cluster.cloud().half_made.insert("a".to_owned());
+    world.cluster.cloud().flaky.insert("a".to_owned(), 1);
+    go_on(&world.app, old).await;
+    assert_eq!(record(&world, old).status, JobStatus::Running, "it tries again");
+    let newer = job(&world.app).await;
+    go_on(&world.app, newer).await;
+    go_on(&world.app, old).await;
+    let ended = record(&world, old);
+    assert_eq!(ended.status, JobStatus::Cancelled);
+    let told = ended.error_message.unwrap();
+    assert!(told.contains("may have left Deployment/a"), "{told}");
 }

@@ -308,7 +308,7 @@ async fn what_the_first_of_two_equal_messages_ended_is_told_although_the_second_
     let world = world().await;
     let message = first_message(&world, asking()).await;
     let (app, flaky, again) = (world.app.clone(), world.flaky.clone(), message.clone());
-    world.cluster.meanwhile(async move {
+    world.cluster.meanwhile("health", async move {
         // The second is handled, and acknowledged with the first, while the first asks.
         app.handle(&Queue::ExecuteStep, again).await.unwrap();
         flaky.lose_sends_after(0);
@@ -329,7 +329,9 @@ async fn what_a_dead_letter_ended_is_told_although_its_execution_has_ended() {
     let world = world().await;
     let message = first_message(&world, asking()).await;
     let flaky = world.flaky.clone();
-    world.cluster.meanwhile(async move { flaky.lose_sends_after(0) });
+    world
+        .cluster
+        .meanwhile("health", async move { flaky.lose_sends_after(0) });
     let last = world.app.handle(&Queue::ExecuteStep, message.clone()).await;
     assert!(last.is_err(), "it died before it told anything");
     let mut told = told(&world).await;
