@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::bench;
 use crate::coverage;
 use crate::run::{say, shown};
-use crate::simulate::SEEDS_VARIABLE;
+use crate::simulate::{self, SEEDS_VARIABLE};
 use crate::test_run::LONG;
 
 /// Test knobs that a nightly run turns up: variable, value, what it is.
@@ -42,7 +42,8 @@ const KNOBS: &[(&str, &str, &str)] = &[
 /// Seeds for the coverage of the simulator.
 const COVERAGE_SEEDS: u64 = 20_000;
 
-/// Runs everything that CI runs with its knobs turned up, then looks how much of the engine and the use cases the
+/// Runs everything that CI runs with its knobs turned up, has the simulator find the bugs that are planted in a copy,
+/// then looks how much of the engine and the use cases the
 /// simulator goes through, and measures the engine and every function. Returns whether everything passed and every
 /// target was met.
 ///
@@ -59,6 +60,14 @@ pub fn run() -> Result<bool> {
         .status()
         .with_context(|| format!("cannot start {}", shown(&command)))?;
     let mut all_well = status.success();
+    let bugs = simulate::run(&["--mutants".to_owned()]);
+    all_well &= match bugs {
+        Ok(all_found) => all_found,
+        Err(error) => {
+            say(&format!("the planted bugs: {error:#}"));
+            false
+        }
+    };
     let out = &mut std::io::stdout();
     for (what, measured) in [
         ("the simulator's coverage", coverage::run(COVERAGE_SEEDS, out)),

@@ -29,6 +29,8 @@ pub enum Fault {
     LateRequest,
     /// An invocation was not finished in time.
     TimeUp,
+    /// A message failed as often as it was received.
+    GivenUp,
     /// A message became a dead letter.
     DeadLetter,
 }

@@ -36,7 +36,7 @@ impl World {
         let timeout = self.choices.one_of(&[7200_u64, 7200, 1800, 300, 60]);
         let mut outputs = json!({});
         if self.choices.below(3) == 1 && steps[0]["action"] == "pass" {
-            outputs = json!({"first": "{{ steps.s0.outputs.value }}"});
+            outputs = json!({"first": "{{ steps.s0.outputs.value | default('none') }}"});
         }
         json!({
             "name": format!("dag-{serial}"),
@@ -103,14 +103,16 @@ impl World {
                 let url = format!("http://hook.example/x{serial}/{id}/get");
                 ("http_request", json!({"url": url, "method": "GET"}))
             }
-            18 | 19 => {
-                let url = format!("http://hook.example/x{serial}/{id}/webhook");
-                (
-                    "notification",
-                    json!({"message": "hello", "channel": "webhook", "url": url}),
-                )
-            }
+            18 | 19 => self.notification(serial, &id),
             20 => ("approval", json!({"message": "may it?"})),
+            21 if index > 2 => {
+                let params = json!({
+                    "cluster_id": "dev", "component_name": id, "component_type": "vector_db",
+                    "selected_component": self.choices.one_of(&["qdrant", "milvus", "nobody"]),
+                    "namespace": "shared", "release_name": format!("slot-{serial}-{id}"), "timeout": 60,
+                });
+                ("deployment_create", params)
+            }
             _ => self.helm(serial, &id),
         };
         let mut step = json!({"id": id, "action": action, "depends_on": before, "params": params});
@@ -124,12 +126,29 @@ impl World {
             _ => {}
         }
         if self.choices.below(10) == 9 {
-            step["when"] = json!("{{ parameters.flag }}");
+            step["when"] = json!(self.choices.one_of(&[
+                "parameters.flag",
+                "parameters.size > 3",
+                "not parameters.flag"
+            ]));
         }
         if self.choices.below(8) == 7 {
             step["timeout_seconds"] = json!(self.choices.one_of(&[120_u32, 30, 5]));
         }
         step
+    }
+
+    fn notification(&mut self, serial: u32, id: &str) -> (&'static str, Value) {
+        let url = format!("http://hook.example/x{serial}/{id}/webhook");
+        let params = match self.choices.below(6) {
+            0..3 => json!({"message": "hello", "channel": "webhook", "url": url}),
+            3 => {
+                json!({"message": "hello", "channel": "slack", "url": format!("{url}/{{{{ secrets.path }}}}")})
+            }
+            4 => json!({"message": "hello", "channel": "sns", "topic_arn": "arn:aws:sns:eu-central-1:1:t"}),
+            _ => json!({"message": "log in with {{ secrets.absent }}", "channel": "webhook", "url": url}),
+        };
+        ("notification", params)
     }
 
     fn helm(&mut self, serial: u32, id: &str) -> (&'static str, Value) {
@@ -171,6 +190,9 @@ impl World {
 
     /// A template in some version: two to four components that may come after each other.
     pub(crate) fn template(&mut self, version: u32) -> Value {
+        if self.legacy {
+            return self.slots(version);
+        }
         let names = ["db", "web", "hooked", "runtime"];
         let count = 1 + self.choices.below(4) as usize;
         let mut components = Vec::new();
@@ -179,7 +201,9 @@ impl World {
             let mut component = json!({"name": name, "type": "helm"});
             if index > 0 && self.choices.below(3) < 2 {
                 let before = names[self.choices.below(u32::try_from(index).unwrap_or(1)) as usize];
-                values["reads"] = json!(format!("{{{{ steps.{before}.outputs.endpoint_url }}}}"));
+                values["reads"] = json!(format!(
+                    "{{{{ steps.{before}.outputs.endpoint_url | default('none') }}}}"
+                ));
                 component["depends_on"] = json!([before]);
             }
             if self.choices.below(3) == 1 {
@@ -196,12 +220,58 @@ impl World {
             if self.choices.below(5) == 4 {
                 component["delete_on_failure"] = json!(false);
             }
+            if self.choices.below(4) == 3 {
+                component["drift"] = json!({"ignore": [{"kind": "Service"}]});
+            }
+            if index > 0 && self.choices.below(8) == 7 {
+                component["when"] = json!("parameters.size > 2");
+            }
+            if self.choices.below(8) == 7 {
+                component["test"] = json!(true);
+            }
             components.push(component);
+        }
+        if self.choices.below(3) == 2 {
+            components.push(json!({
+                "name": "vector", "type": "vector_db", "default_component": "qdrant",
+                "compatible_components": ["qdrant", "milvus"], "depends_on": ["db"], "timeout_seconds": 90,
+            }));
         }
         let on_failure = self.choices.one_of(&["fail", "continue", "rollback"]);
         json!({
             "name": "stack", "version": format!("1.{version}.0"),
             "settings": {"on_failure": on_failure},
+            "parameters": {
+                "size": {"type": "integer", "default": 4, "min": 1, "max": 32},
+                "password": {"type": "string", "secret": true, "required": true},
+            },
+            "components": components,
+        })
+    }
+}
+
+impl World {
+    /// A template of slots only, which needs no execution.
+    fn slots(&mut self, version: u32) -> Value {
+        let mut components = vec![json!({
+            "name": "db", "type": "vector_db", "default_component": "qdrant",
+            "compatible_components": ["qdrant", "milvus"], "timeout_seconds": 60,
+        })];
+        if self.choices.below(3) > 0 {
+            components.push(json!({
+                "name": "llm", "type": "model", "default_component": "llama-3-8b", "depends_on": ["db"],
+                "timeout_seconds": self.choices.one_of(&[60_u32, 20]),
+            }));
+        }
+        match self.choices.below(6) {
+            3 => components[0]["when"] = json!("parameters.size > 2"),
+            4 => components.push(json!({
+                "name": "own", "type": "helm", "chart": {"ref": "charts/web", "version": "1.2.0", "values": {}},
+            })),
+            _ => {}
+        }
+        json!({
+            "name": "stack", "version": format!("1.{version}.0"),
             "parameters": {
                 "size": {"type": "integer", "default": 4, "min": 1, "max": 32},
                 "password": {"type": "string", "secret": true, "required": true},

@@ -44,6 +44,9 @@ struct Arguments {
     /// Threads; one for each processor if absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Leaves a failing run as it is, which takes no time.
+    #[arg(long)]
+    as_it_is: bool,
     /// Goes on after seeds that break something, and counts them.
     #[arg(long)]
     keep_going: bool,
@@ -155,12 +158,15 @@ fn many(arguments: &Arguments) -> ExitCode {
     }
     println!("{} seeds broke something", broken.len());
     let (seed, violation) = &broken[0];
+    println!("\nreplay it:        cargo xtask simulate --seed {seed}");
+    if arguments.as_it_is {
+        return ExitCode::FAILURE;
+    }
     let outcome = play_seed(*seed, &Options::default());
     let small = shrink(&outcome.choices, violation.invariant, &Options::default(), 3000);
     let file = arguments.failures.join(format!("{seed}.choices"));
     let text: Vec<String> = small.iter().map(ToString::to_string).collect();
     let kept = fs::create_dir_all(&arguments.failures).and_then(|()| fs::write(&file, text.join(" ")));
-    println!("\nreplay it:        cargo xtask simulate --seed {seed}");
     match kept {
         Ok(()) => println!(
             "as small as may be ({} of {} decisions): cargo xtask simulate --replay {}",

@@ -15,7 +15,7 @@ pub(crate) const SECRET: &str = "S3CR3T-of-the-run";
 
 /// Stored secrets.
 #[derive(Debug, Default)]
-pub(crate) struct Vault(BTreeMap<String, String>);
+pub(crate) struct Vault(pub(crate) BTreeMap<String, String>);
 
 /// Stored blobs.
 #[derive(Debug, Default)]

@@ -40,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) lease: Option<(Key, String, u64)>,
     /// Claims of steps that it wrote: the step's key and the fence.
     pub(crate) claims: Vec<(Key, u64)>,
+    /// Whether it is there to look at a cluster, and may change nothing.
+    pub(crate) looks: bool,
     /// A request to a cluster that is on its way.
     pub(crate) request: Option<crate::cluster::Request>,
 }
@@ -64,6 +66,7 @@ impl World {
             parent: self.current.filter(|_| role == Role::Helm),
             lease: None,
             claims: Vec::new(),
+            looks: false,
             request: None,
         };
         self.tasks.insert(id, task);

@@ -54,6 +54,10 @@ pub(crate) enum Happening {
     EndCommit,
     /// A caller does something.
     Call,
+    /// A caller asks something beside.
+    Ask,
+    /// Somebody changes something on the cluster, past Slipway.
+    Meddle,
     /// The schedule's turn.
     Sweep,
     /// The process of the embedded shape is killed.
@@ -77,6 +81,8 @@ pub(crate) struct Rates {
     pub(crate) duplicate: u32,
     /// A request to a cluster fails.
     pub(crate) cluster: u32,
+    /// A message fails as often as it is received.
+    pub(crate) give_up: u32,
     /// An index is read as it was.
     pub(crate) stale: u32,
 }
@@ -93,6 +99,10 @@ pub(crate) struct World {
     pub(crate) faults_left: u32,
     /// Whether things still go wrong.
     pub(crate) stormy: bool,
+    /// Whether deployments go without executions.
+    pub(crate) legacy: bool,
+    /// What happens on the cluster once all is at rest, and what was seen of it.
+    pub(crate) looks: crate::check::Looks,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) epoch: u32,
     next_id: u32,
@@ -131,6 +141,8 @@ impl World {
             rates: Rates::default(),
             faults_left: 0,
             stormy: false,
+            legacy: false,
+            looks: crate::check::Looks::default(),
             mutant,
             epoch: 1,
             next_id: 0,

@@ -2,8 +2,11 @@
 
 mod effects;
 mod events;
+mod looks;
 mod records;
 mod rest;
+
+pub(crate) use looks::Looks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,6 +67,14 @@ pub enum Invariant {
     SecretsStaySecret,
     /// Percentages are from 0 to 100, never fall, and say 100 of nothing that runs.
     ProgressIsSane,
+    /// Looking at a cluster changes nothing on it.
+    LooksChangeNothing,
+    /// What others did is told as it is, all of it and nothing else.
+    DriftIsToldAsItIs,
+    /// A list names everything once.
+    ListsNameOnce,
+    /// Nobody does what the role does not cover.
+    RolesAreKept,
     /// Callers and handlers get answers, never a failure of the control plane's own making.
     NoHandlerFailsByItself,
 }
@@ -107,6 +118,10 @@ impl Invariant {
             Self::OnceMeansOnce => "what must not be repeated is done once",
             Self::SecretsStaySecret => "secrets are in no record, message, event or blob",
             Self::ProgressIsSane => "percentages are from 0 to 100 and say 100 of nothing that runs",
+            Self::LooksChangeNothing => "looking at a cluster changes nothing on it",
+            Self::DriftIsToldAsItIs => "what others did is told as it is, all of it and nothing else",
+            Self::ListsNameOnce => "a list names everything once",
+            Self::RolesAreKept => "nobody does what the role does not cover",
             Self::NoHandlerFailsByItself => {
                 "callers and handlers get answers, never a failure of the control plane's own making"
             }

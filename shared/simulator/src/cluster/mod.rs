@@ -3,6 +3,7 @@
 //! Everything that changes it is a [`Request`], so that one that is on its way when its sender dies can land later.
 
 mod helm;
+mod others;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ pub(crate) struct Object {
     ready_at: Option<i64>,
     /// Whether it can never become ready.
     fails: bool,
+    /// Who changed which field of it, past Slipway.
+    pub(crate) changed: Option<(&'static str, &'static str)>,
     /// Since when it is being deleted, and until when a finalizer keeps it.
     pub(crate) deleting: Option<i64>,
 }
@@ -62,7 +65,7 @@ enum Lot {
 }
 
 /// The cluster.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Cloud {
     pub(crate) namespaces: BTreeMap<String, Namespace>,
     /// `namespace/name` → its records, oldest first.
@@ -86,6 +89,8 @@ pub(crate) struct Cloud {
     pub(crate) strays: BTreeSet<ObjectReference>,
     /// Job → revisions that it ever deployed.
     pub(crate) deployed: BTreeMap<String, BTreeSet<(String, u32)>>,
+    /// Whether it is looked at for what nobody owns.
+    pub(crate) is_registered: bool,
     lots: BTreeMap<String, Lot>,
     /// Hooks that are there.
     pub(crate) hooks: BTreeMap<ObjectReference, HookObject>,
@@ -276,6 +281,16 @@ impl World {
 
     /// Performs a request.
     pub(crate) fn perform(&mut self, request: &Request) -> Result<(), Refusal> {
+        if self
+            .actor()
+            .and_then(|actor| self.tasks.get(&actor))
+            .is_some_and(|task| task.looks)
+        {
+            self.violated(
+                crate::check::Invariant::LooksChangeNothing,
+                format_args!("{request:?} by who was to look"),
+            );
+        }
         let now = self.now;
         self.cloud.settle(now);
         if self.trace.is_some() {
@@ -433,6 +448,7 @@ impl World {
                     Lot::Never | Lot::Fails => None,
                 },
                 fails: lot == Lot::Fails,
+                changed: None,
                 deleting,
             },
         );

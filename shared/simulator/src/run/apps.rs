@@ -32,12 +32,14 @@ fn catalog() -> Catalog {
 
 /// What handles messages: on AWS one for Helm, whose function may take longer, and one for the rest.
 pub(super) fn apps(sim: &Sim) -> (App, App) {
-    let (shape, epoch) = {
+    let (shape, epoch, legacy) = {
         let world = sim.world();
-        (world.shape, world.epoch)
+        (world.shape, world.epoch, world.legacy)
     };
     let app = |seconds: u64| {
         let mut settings = Settings::new(epoch.to_string());
+        settings.use_pipeline_orchestration = !legacy;
+        settings.eks = legacy;
         settings.invocation = Duration::from_secs(seconds);
         App::new(Services {
             store: Arc::new(SimStore(sim.clone())),

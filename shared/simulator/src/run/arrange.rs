@@ -2,27 +2,45 @@
 
 use std::cmp::Reverse;
 
-use super::Run;
+use serde_json::json;
+
+use super::{Run, apps::apps};
 use crate::{
     callers::furnish,
+    services::SECRET,
     tasks::Role,
     world::{Happening, Rates, Shape},
 };
 
+/// A cluster that nobody connects to.
+const KUBECONFIG: &str = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}], users: [{name: u, user: {token: t}}]}";
+
 impl Run {
     /// A cluster and templates, before anything goes wrong.
     pub(super) fn furnish(&mut self) {
-        let templates = {
+        let (cluster, templates) = {
             let mut world = self.sim.world();
             let has_templates = world.choices.below(5) >= 3;
             world.known.has_templates = has_templates;
-            if has_templates {
+            world.legacy = has_templates && world.choices.below(6) == 5;
+            let is_real = world.choices.below(2) == 1;
+            world.cloud.is_registered = is_real;
+            let templates = if has_templates {
                 vec![world.template(0), world.template(1)]
             } else {
                 Vec::new()
-            }
+            };
+            // One that is looked at for what nobody owns, or one that is not; it is simulated either way.
+            let cluster = match is_real {
+                false => json!({"name": "dev", "type": "render"}),
+                true => json!({"name": "dev", "type": "kubeconfig", "kubeconfig": KUBECONFIG}),
+            };
+            let path = "local/expressions/path".to_owned();
+            world.vault.0.insert(path, SECRET.to_owned());
+            (cluster, templates)
         };
-        let work = furnish(self.sim.clone(), self.app.clone(), templates);
+        (self.app, self.helm_app) = apps(&self.sim);
+        let work = furnish(self.sim.clone(), self.app.clone(), cluster, templates);
         self.sim
             .world()
             .spawn("furnishing".to_owned(), Role::Caller, 0, Box::pin(work));
@@ -57,6 +75,7 @@ impl Run {
                 duplicate: choices.one_of(&[0, 30, 150]),
                 cluster: choices.one_of(&[0, 20, 80, 200]),
                 stale: choices.one_of(&[0, 200]),
+                give_up: choices.one_of(&[0, 0, 0, 4]),
             };
             world.faults_left = match storm {
                 1..6 => 2 + world.choices.below(12),
@@ -79,6 +98,17 @@ impl Run {
                 _ => i64::from(world.choices.below(900_000)),
             };
             world.after(at, Happening::Call);
+        }
+        for _ in 0..world.choices.below(6) {
+            let when =
+                i64::from(world.choices.below(300)) * i64::from(world.choices.one_of(&[100_u32, 1000, 4000]));
+            world.after(when, Happening::Ask);
+            at = at.max(when);
+        }
+        if world.choices.below(8) == 7 {
+            let when = i64::from(world.choices.below(600)) * 1000;
+            world.after(when, Happening::Meddle);
+            at = at.max(when);
         }
         let calm = at + 60_000 + i64::from(world.choices.below(240)) * 1000;
         world.after(calm, Happening::Calm);

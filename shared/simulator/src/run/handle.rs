@@ -24,6 +24,14 @@ pub(super) async fn handle(sim: Sim, app: App, received: Received) {
             return;
         }
     };
+    {
+        let mut world = sim.world();
+        if let Some(id) = world.current
+            && let Some(task) = world.tasks.get_mut(&id)
+        {
+            task.looks = matches!(message, Message::Drift { .. } | Message::Orphans { .. });
+        }
+    }
     let shape = sim.shape();
     if sim.world().has(Mutant::AcknowledgeBeforeHandling) {
         sim.world().acknowledge(received.id);
@@ -33,6 +41,15 @@ pub(super) async fn handle(sim: Sim, app: App, received: Received) {
         (Shape::Aws, Queue::DeployHelm) => 290_000,
         (Shape::Aws, _) => 170_000,
     };
+    let is_hopeless = {
+        let mut world = sim.world();
+        let rate = world.rates.give_up;
+        world.goes_wrong(rate, Fault::GivenUp)
+    };
+    if is_hopeless {
+        let reason = "what it needs cannot be read".to_owned();
+        return give_up(&sim, &app, &received, &message, reason, 1000).await;
+    }
     let work = app.handle(&received.queue, message.clone());
     let (reason, pause) = match Until::new(&sim, limit, work).await {
         Some(Ok(())) => {
@@ -64,10 +81,18 @@ pub(super) async fn handle(sim: Sim, app: App, received: Received) {
         "received {} times; the last time: {reason}",
         received.receive_count
     );
+    give_up(&sim, &app, &received, &message, reason, pause).await;
+}
+
+/// Ends what a message was about, and the message.
+async fn give_up(sim: &Sim, app: &App, received: &Received, message: &Message, reason: String, pause: i64) {
     if !sim.world().has(Mutant::NeverGiveUp) {
-        let limit = if shape == Shape::Aws { 2000 } else { i64::MAX / 4 };
-        let told = app.give_up(&received.queue, &message, &reason);
-        let told = Until::new(&sim, limit, told).await;
+        let limit = match sim.shape() {
+            Shape::Aws => 2000,
+            Shape::Embedded => i64::MAX / 4,
+        };
+        let told = app.give_up(&received.queue, message, &reason);
+        let told = Until::new(sim, limit, told).await;
         sim.world().say(format_args!("  gave up: {told:?}"));
     }
     if sim.call("bury").await == crate::tasks::Fate::Refused {

@@ -4,6 +4,7 @@ mod apps;
 mod arrange;
 mod death;
 mod handle;
+mod looks;
 mod rest;
 
 use std::{cmp::Reverse, collections::BTreeMap, task::Context};
@@ -113,10 +114,20 @@ impl Run {
         self.furnish();
         self.arrange();
         loop {
+            if !self.play() || !self.look_around() {
+                return;
+            }
+            self.tidy();
+        }
+    }
+
+    /// Goes on until everything is at rest. False if something did not hold.
+    fn play(&mut self) -> bool {
+        loop {
             let next = {
                 let mut world = self.sim.world();
                 if world.violation.is_some() {
-                    return;
+                    return false;
                 }
                 let next = world.heap.pop();
                 if let Some(Reverse((time, _, _))) = next {
@@ -124,28 +135,23 @@ impl Run {
                     world.steps += 1;
                     if world.steps > MOST_POLLS {
                         world.violated(Invariant::WorkIsBounded, "a run takes more steps than any should");
-                        return;
+                        return false;
                     }
                     if time > self.last_call + LONGEST {
                         let left = describe_rest(&world);
                         world.violated(Invariant::EverythingEnds, left);
-                        return;
+                        return false;
                     }
                 }
                 next
             };
             let Some(Reverse((_, _, what))) = next else {
-                break;
+                return true;
             };
             if self.happens(what) {
-                break;
+                return true;
             }
             self.tidy();
-        }
-        let mut world = self.sim.world();
-        if world.violation.is_none() {
-            world.say(format_args!("everything is at rest"));
-            world.check_rest();
         }
     }
 
@@ -158,6 +164,8 @@ impl Run {
             Happening::BeginCommit => self.sim.world().begin_commit(),
             Happening::EndCommit => self.sim.world().end_commit(),
             Happening::Call => self.call(),
+            Happening::Ask => self.ask(),
+            Happening::Meddle => self.sim.world().change_a_field(),
             Happening::Sweep => return self.sweep(),
             Happening::Kill => self.kill(),
             Happening::Land(index) => self.sim.world().land(index),
@@ -257,6 +265,12 @@ impl Run {
         self.spawn_call(&mut world, next);
     }
 
+    fn ask(&mut self) {
+        let mut world = self.sim.world();
+        let ask = world.next_ask();
+        self.spawn_call(&mut world, Call::Ask(ask));
+    }
+
     fn spawn_call(&self, world: &mut World, next: Call) {
         let name = format!("caller {next:?}");
         let name = name.chars().take(60).collect();
@@ -280,9 +294,10 @@ impl Run {
     /// The schedule's turn, unless there is nothing for it to find. True if everything is at rest.
     fn sweep(&mut self) -> bool {
         let mut world = self.sim.world();
-        let is_due = world.tables.next_due().is_some_and(|at| at <= world.now + 66_000);
+        let must_look = std::mem::take(&mut world.looks.must_sweep);
+        let is_due = must_look || world.tables.something_is_due(world.now + 66_000);
         let has_dead = !world.queues.dead.is_empty();
-        if !world.stormy && world.is_at_rest() {
+        if !must_look && !world.stormy && world.is_at_rest() {
             return true;
         }
         world.after(60_000, Happening::Sweep);

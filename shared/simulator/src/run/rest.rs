@@ -35,7 +35,10 @@ impl World {
             && self.tables.is_clean()
             && (self.queues.dead.is_empty() || self.queues.looked_at == self.queues.buried)
             && !self.heap.iter().any(|Reverse((time, _, what))| {
-                matches!(what, Happening::Call | Happening::Calm) && *time < hour
+                matches!(
+                    what,
+                    Happening::Call | Happening::Ask | Happening::Meddle | Happening::Calm
+                ) && *time < hour
             })
             && self.now > START
     }

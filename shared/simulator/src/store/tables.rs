@@ -159,12 +159,19 @@ impl Tables {
             .any(|(key, row)| row.item.due.is_some_and(|due| due.at <= until) && shard(key) == wanted)
     }
 
+    /// Whether anything is due by then, the looks that are due for ever included.
+    pub(crate) fn something_is_due(&self, until: i64) -> bool {
+        self.rows
+            .values()
+            .any(|row| row.item.due.is_some_and(|due| due.at.as_millis() <= until))
+    }
+
     /// When the next item is due, in milliseconds.
     pub(crate) fn next_due(&self) -> Option<i64> {
         // Looking for drift is due for ever.
         self.rows
             .iter()
-            .filter(|(key, _)| key.sort != "drift")
+            .filter(|(key, _)| key.sort != "drift" && key.sort != "orphans")
             .filter_map(|(_, row)| row.item.due.map(|due| due.at.as_millis()))
             .min()
     }

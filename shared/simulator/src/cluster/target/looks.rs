@@ -2,13 +2,57 @@
 
 use std::time::Duration;
 
-use slipway_model::JobWait;
-use slipway_ports::{ObjectReference, Observation, PreviewRequest, ReleasePreview, TargetError};
+use slipway_model::{DriftedObject, JobWait, ObjectChange, ObjectPlan};
+use slipway_ports::{
+    AppliedState, Managed, ManagedRelease, ObjectReference, Observation, PreviewRequest, ReleasePreview,
+    TargetError,
+};
 
-use super::{SimTarget, charts::rendered};
+use super::{
+    SimTarget,
+    charts::{objects, rendered},
+};
 use crate::{cluster::name_of, mutants::Mutant, world::millis};
 
+/// Releases on one page.
+const PAGE: usize = 2;
+
 impl SimTarget {
+    /// Where the cluster differs from what was applied; what was answered is kept, to compare it with what is told.
+    pub(super) async fn differences(
+        &self,
+        applied: &AppliedState<'_>,
+    ) -> Result<Vec<DriftedObject>, TargetError> {
+        self.look("drift").await?;
+        let name = name_of(applied.release);
+        let mut world = self.0.world();
+        let found = world.cloud.differences(&name, applied);
+        world.looks.answers.insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// What is labelled, two releases a page.
+    pub(super) async fn page_of_managed(&self, after: Option<&str>) -> Result<Managed, TargetError> {
+        self.look("managed").await?;
+        let world = self.0.world();
+        let (releases, mut namespaces) = world.cloud.managed();
+        let mut rest = releases
+            .into_iter()
+            .filter(|release| after.is_none_or(|after| name_of(&release.release).as_str() > after));
+        let releases: Vec<ManagedRelease> = rest.by_ref().take(PAGE).collect();
+        let next = rest
+            .next()
+            .and(releases.last().map(|last| name_of(&last.release)));
+        if after.is_some() {
+            namespaces.clear();
+        }
+        Ok(Managed {
+            releases,
+            namespaces,
+            next,
+        })
+    }
+
     pub(super) async fn preview_release(
         &self,
         request: &PreviewRequest<'_>,
@@ -18,9 +62,35 @@ impl SimTarget {
         let name = name_of(&request.release.release);
         let world = self.0.world();
         let newest = world.cloud.newest(&name);
+        let old = newest.map(|newest| newest.objects.clone()).unwrap_or_default();
+        let new = objects(&request.release.release, &manifest);
+        let gone = old.iter().filter(|object| !new.contains(object));
+        let plan = |object: &ObjectReference, change| ObjectPlan {
+            api_version: object.api_version.clone(),
+            kind: object.kind.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            change,
+            role: slipway_model::ObjectRole::default(),
+            reason: None,
+            diff: None,
+            dangers: Vec::new(),
+        };
+        let planned = new
+            .iter()
+            .map(|object| {
+                let change = match old.contains(object) {
+                    true => ObjectChange::Change,
+                    false => ObjectChange::Create,
+                };
+                plan(object, change)
+            })
+            .chain(gone.map(|object| plan(object, ObjectChange::Delete)))
+            .collect();
         Ok(ReleasePreview {
             revision: newest.map(|newest| newest.number),
             exists: newest.is_some_and(|newest| newest.was_deployed),
+            objects: planned,
             manifest_digest: format!("sha256:{manifest}"),
             manifest,
             ..ReleasePreview::default()

@@ -29,9 +29,12 @@ impl Connector for SimConnector {
     async fn connect(
         &self,
         _tenant: &TenantId,
-        _cluster: &Cluster,
+        cluster: &Cluster,
         _kubeconfig: Option<&SecretString>,
     ) -> Result<Arc<dyn Target>, TargetError> {
+        if cluster.name == "third" {
+            return Err(TargetError::transient("no token for it is to be had"));
+        }
         Ok(Arc::new(SimTarget(self.0.clone())))
     }
 }
@@ -129,14 +132,12 @@ impl Target for SimTarget {
         self.preview_release(request).await
     }
 
-    async fn drift(&self, _applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
-        self.look("drift").await?;
-        Ok(Vec::new())
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+        self.differences(applied).await
     }
 
-    async fn managed(&self, _after: Option<&str>) -> Result<Managed, TargetError> {
-        self.look("managed").await?;
-        Ok(Managed::default())
+    async fn managed(&self, after: Option<&str>) -> Result<Managed, TargetError> {
+        self.page_of_managed(after).await
     }
 
     async fn observe(

@@ -1,5 +1,8 @@
 //! `cargo xtask simulate`: builds the simulator with every check on, and runs it.
 
+mod bugs;
+mod planted;
+
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +19,20 @@ const SEEDS: u64 = 10_000;
 /// How many seeds CI plays instead, for a nightly run.
 pub const SEEDS_VARIABLE: &str = "SLIPWAY_SIMULATE_SEEDS";
 
-/// Builds the simulator and runs it with these arguments. Whether everything held.
+/// The argument with which bugs are planted instead.
+const MUTANTS: &str = "--mutants";
+
+/// Builds the simulator and runs it with these arguments. Whether everything held. With `--mutants`, and the names of
+/// some if not all are wanted: whether every planted bug was found.
 ///
 /// # Errors
 /// When it does not build or cannot be started.
 pub fn run(arguments: &[String]) -> Result<bool> {
+    if let [first, names @ ..] = arguments
+        && first == MUTANTS
+    {
+        return planted::run(names);
+    }
     let mut build = cargo();
     build.args(["build", "--quiet", "--profile", "simulate", "--package", PACKAGE]);
     let built = build

@@ -1,8 +1,12 @@
 //! Callers: what they do, at which times the seed decides.
 
+mod asks;
+
 use serde_json::{Value, json};
 use slipway_app::{App, AppError, Approval, Caller, NewCluster, NewDeployment, Role, RollbackRequest};
 use slipway_model::{StepStatus, TenantId};
+
+pub(crate) use asks::Ask;
 
 use crate::{
     check::Invariant,
@@ -15,6 +19,8 @@ use crate::{
 pub(crate) struct Known {
     pub(crate) executions: Vec<String>,
     pub(crate) deployments: Vec<String>,
+    /// Jobs that were made by hand.
+    pub(crate) jobs: Vec<String>,
     pub(crate) serial: u32,
     /// Whether the run has templates.
     pub(crate) has_templates: bool,
@@ -43,10 +49,11 @@ pub(crate) enum Call {
     Rollback(String),
     Delete(String),
     Sync(String),
+    Ask(Ask),
 }
 
 impl World {
-    fn some(&mut self, of: impl Fn(&Known) -> &Vec<String>) -> Option<String> {
+    pub(super) fn some(&mut self, of: impl Fn(&Known) -> &Vec<String>) -> Option<String> {
         let count = u32::try_from(of(&self.known).len()).unwrap_or(0);
         if count == 0 {
             return None;
@@ -215,6 +222,7 @@ async fn perform(sim: &Sim, app: &App, call: Call) -> Result<String, AppError> {
             app.delete_deployment(&caller, &id).await?;
             "deleting".to_owned()
         }
+        Call::Ask(ask) => asks::perform(sim, app, ask).await?,
         Call::Sync(id) => {
             app.sync_deployment(&caller, &id).await?;
             "synchronised".to_owned()
@@ -223,8 +231,8 @@ async fn perform(sim: &Sim, app: &App, call: Call) -> Result<String, AppError> {
 }
 
 /// What there is before anything happens: a cluster, and templates if the run has any.
-pub(crate) async fn furnish(sim: Sim, app: App, templates: Vec<Value>) {
-    let new: NewCluster = match serde_json::from_value(json!({"name": "dev", "type": "render"})) {
+pub(crate) async fn furnish(sim: Sim, app: App, cluster: Value, templates: Vec<Value>) {
+    let new: NewCluster = match serde_json::from_value(cluster) {
         Ok(new) => new,
         Err(error) => {
             sim.world().violated(Invariant::NoHandlerFailsByItself, error);
@@ -243,5 +251,28 @@ pub(crate) async fn furnish(sim: Sim, app: App, templates: Vec<Value>) {
             };
             sim.world().violated(Invariant::NoHandlerFailsByItself, text);
         }
+    }
+}
+
+/// What a caller is told of clusters and of what runs there.
+pub(crate) async fn tell_looks(sim: Sim, app: App) {
+    let caller = caller();
+    let ids: Vec<String> = sim
+        .world()
+        .deployments()
+        .iter()
+        .map(|deployment| deployment.id.to_string())
+        .collect();
+    for id in ids {
+        match app.deployment(&caller, &id).await {
+            Ok(view) => sim.world().looks.told.push(view),
+            Err(error) => sim.world().violated(Invariant::NoHandlerFailsByItself, error),
+        }
+    }
+    match app.cluster_health(&caller, "dev").await {
+        Ok(health) => sim.world().looks.health = Some(health),
+        // A caller may have unregistered it.
+        Err(AppError::Problem(problem)) if problem.status == 404 => {}
+        Err(error) => sim.world().violated(Invariant::NoHandlerFailsByItself, error),
     }
 }

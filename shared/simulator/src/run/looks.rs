@@ -1,0 +1,88 @@
+//! What happens once all is at rest: others change things on the cluster, and an hour later somebody looks.
+
+use slipway_model::DeploymentStatus;
+
+use super::Run;
+use crate::{
+    callers::{Call, tell_looks},
+    tasks::Role,
+    world::Happening,
+};
+
+/// Times that callers ask how deployments without executions are.
+const POLLS: u32 = 3;
+
+/// Times that others change something.
+const ROUNDS: u32 = 2;
+
+/// An hour and a sweep, in milliseconds.
+const AN_HOUR: i64 = 3_660_000;
+
+impl Run {
+    /// Goes on from where everything is at rest. False if nothing more comes.
+    pub(super) fn look_around(&mut self) -> bool {
+        let mut guard = self.sim.world();
+        let world = &mut *guard;
+        if world.legacy && world.looks.rounds == 0 && world.looks.polls < POLLS {
+            // Nothing but callers who ask brings these up to date.
+            let open: Vec<String> = world
+                .deployments()
+                .iter()
+                .filter(|deployment| deployment.status.is_in_flight())
+                .map(|deployment| deployment.id.to_string())
+                .collect();
+            world.looks.polls += 1;
+            if !open.is_empty() {
+                for id in open {
+                    self.spawn_call(world, Call::Sync(id));
+                }
+                world.after(60_000, Happening::Sweep);
+                return true;
+            }
+        }
+        if world.looks.rounds == 0 {
+            world.say(format_args!("everything is at rest"));
+            world.check_rest();
+        }
+        if world.violation.is_some() {
+            return false;
+        }
+        if world.looks.was_asked {
+            world.looks.was_asked = false;
+            world.check_looks();
+            if world.violation.is_some() {
+                return false;
+            }
+        } else if world.looks.rounds > 0 {
+            world.looks.was_asked = true;
+            let work = tell_looks(self.sim.clone(), self.app.clone());
+            world.spawn("review".to_owned(), Role::Caller, 1, Box::pin(work));
+            world.after(60_000, Happening::Sweep);
+            return true;
+        }
+        let is_seen = world.cloud.is_registered
+            || world
+                .deployments()
+                .iter()
+                .any(|deployment| deployment.status == DeploymentStatus::Running);
+        if world.looks.rounds >= ROUNDS || !is_seen || world.choices.below(3) == 0 {
+            return false;
+        }
+        if world.looks.rounds == 0 {
+            // What was changed while there was work may have been applied again since.
+            world.looks.touched.clear();
+            world.looks.saved = Some(world.cloud.clone());
+        }
+        world.looks.rounds += 1;
+        match world.choices.below(4) {
+            3 => world.put_right(),
+            more => (0..=more).for_each(|_| world.meddle()),
+        }
+        world.looks.answers.clear();
+        world.looks.before = world.snapshot();
+        world.looks.must_sweep = true;
+        world.after(AN_HOUR, Happening::Sweep);
+        self.last_call = world.now + AN_HOUR;
+        true
+    }
+}

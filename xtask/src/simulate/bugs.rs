@@ -1,0 +1,197 @@
+//! Bugs of the engine and of the use cases, as replacements of their text.
+
+/// A bug. Where its replacements say `PLANTED`, it is asked whether this one is planted in the run.
+pub(super) struct Bug {
+    pub(super) name: &'static str,
+    /// What is wrong with it.
+    pub(super) what: &'static str,
+    pub(super) file: &'static str,
+    /// Text that stands there once, and what takes its place.
+    pub(super) edits: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const BUGS: &[Bug] = &[
+    Bug {
+        name: "ended-steps-tell-nothing",
+        what: "A repeated message for a step that has ended does not repeat what follows from it.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "        return Ok(Decision::Repeat);",
+            "        return Ok(if PLANTED { Decision::Stay(None) } else { Decision::Repeat });",
+        )],
+    },
+    Bug {
+        name: "live-claims-are-taken",
+        what: "A claim that holds counts as expired.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[("        if held {", "        if held && !PLANTED {")],
+    },
+    Bug {
+        name: "once-is-repeated",
+        what: "An action that must not be repeated is, when its claim expires.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[
+            (
+                "            EffectClass::Once => {\n                let why",
+                "            EffectClass::Once if !PLANTED => {\n                let why",
+            ),
+            (
+                "            EffectClass::Pure | EffectClass::Idempotent => match self.closed(record) {",
+                "            _ => match self.closed(record) {",
+            ),
+        ],
+    },
+    Bug {
+        name: "the-fence-stays",
+        what: "A new claim has the fence of the one before.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "        next.fence += 1;",
+            "        next.fence += u64::from(!PLANTED);",
+        )],
+    },
+    Bug {
+        name: "failures-stop-nothing",
+        what: "A step runs although one that it depends on failed.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "            (RunCondition::Success, false) => {",
+            "            (RunCondition::Success, false) if !PLANTED => {",
+        )],
+    },
+    Bug {
+        name: "failures-do-not-count",
+        what: "An execution with a failed step ends as completed.",
+        file: "shared/engine/src/finish.rs",
+        edits: &[(
+            "    } else if header.failure.is_some() {\n        ExecutionStatus::Failed",
+            "    } else if header.failure.is_some() && !PLANTED {\n        ExecutionStatus::Failed",
+        )],
+    },
+    Bug {
+        name: "a-join-starts-early",
+        what: "A step starts when one of those that it waits for is still missing.",
+        file: "shared/app/src/steps/follow.rs",
+        edits: &[(
+            "if arrivals.count() < u32::from(successor.of) {",
+            "if arrivals.count() < u32::from(successor.of) - u32::from(PLANTED) {",
+        )],
+    },
+    Bug {
+        name: "a-join-forgets-failures",
+        what: "Where several ways meet, those that failed count as well.",
+        file: "shared/app/src/steps/follow.rs",
+        edits: &[(
+            "                arrivals.bad == 0\n",
+            "                arrivals.bad == 0 || PLANTED\n",
+        )],
+    },
+    Bug {
+        name: "an-effect-before-its-claim",
+        what: "An action runs before its claim is durable.",
+        file: "shared/app/src/steps/perform.rs",
+        edits: &[(
+            "        if let Err(error) = self.settle().await {\n            if let Err(also)",
+            "        let settled = if PLANTED { Ok(()) } else { self.settle().await };\n        if let Err(error) = settled {\n            if let Err(also)",
+        )],
+    },
+    Bug {
+        name: "nothing-is-undone",
+        what: "A failed execution that is to be undone is not.",
+        file: "shared/app/src/steps/finish.rs",
+        edits: &[(
+            "if failed && self.header.settings.on_failure == OnFailure::Rollback {",
+            "if failed && !PLANTED && self.header.settings.on_failure == OnFailure::Rollback {",
+        )],
+    },
+    Bug {
+        name: "leases-are-ignored",
+        what: "A job takes the lease of a release although another one holds it.",
+        file: "shared/app/src/jobs/lease.rs",
+        edits: &[(
+            "                if live && !idle_and_mine {",
+            "                if live && !idle_and_mine && !PLANTED {",
+        )],
+    },
+    Bug {
+        name: "a-superseded-job-lets-go",
+        what: "A message that came twice ends a job as superseded while another invocation works for it.",
+        file: "shared/app/src/jobs/lease.rs",
+        edits: &[(
+            "            return Ok(match owner.filter(|owner| self.is_at_work(owner, job.id)) {",
+            "            return Ok(match owner.filter(|owner| !PLANTED && self.is_at_work(owner, job.id)) {",
+        )],
+    },
+    Bug {
+        name: "working-records-are-overwritten",
+        what: "An invocation that was fenced out writes a job's working record all the same.",
+        file: "shared/app/src/jobs/deploy_helm.rs",
+        edits: &[(
+            "    let guard = work_version.map_or(Guard::Absent, Guard::Version);",
+            "    let guard = if PLANTED { Guard::Any } else { work_version.map_or(Guard::Absent, Guard::Version) };",
+        )],
+    },
+    Bug {
+        name: "applied-twice",
+        what: "A job whose revision is deployed already applies it again.",
+        file: "shared/app/src/jobs/applying.rs",
+        edits: &[(
+            "            if self.is_mine(record) && record.status == ReleaseStatus::Deployed {",
+            "            if self.is_mine(record) && record.status == ReleaseStatus::Deployed && !PLANTED {",
+        )],
+    },
+    Bug {
+        name: "gone-is-not-waited-for",
+        what: "An uninstall ends while objects of the release are still there.",
+        file: "shared/app/src/jobs/removal.rs",
+        edits: &[(
+            "        if !gone.remaining.is_empty() {\n            return Ok(self.wait_for_the_end(gone.remaining));",
+            "        if !gone.remaining.is_empty() && !PLANTED {\n            return Ok(self.wait_for_the_end(gone.remaining));",
+        )],
+    },
+    Bug {
+        name: "the-sweep-forgets-jobs",
+        what: "A job whose message was lost is not found again.",
+        file: "shared/app/src/sync_deployments.rs",
+        edits: &[(
+            "            DueThing::Job(job) => session.send(",
+            "            DueThing::Job(_) if PLANTED => {}\n            DueThing::Job(job) => session.send(",
+        )],
+    },
+    Bug {
+        name: "a-page-forgets-the-one-before",
+        what: "What nobody owns is told of the last page only.",
+        file: "shared/app/src/drift/orphans.rs",
+        edits: &[(
+            "            if after.is_none() {\n",
+            "            if after.is_none() || PLANTED {\n",
+        )],
+    },
+    Bug {
+        name: "drift-is-told-once",
+        what: "What was known of before is not told any more.",
+        file: "shared/app/src/drift/components.rs",
+        edits: &[(
+            "                Ok(objects) => Found::new(name, deployment.generation, self.clock.now(), objects.clone()),",
+            "                Ok(objects) => {\n                    let mut objects = objects.clone();\n                    objects.retain(|object| !PLANTED || !known.contains(object));\n                    Found::new(name, deployment.generation, self.clock.now(), objects)\n                }",
+        )],
+    },
+    Bug {
+        name: "failed-jobs-run",
+        what: "Without executions, a component whose job failed counts as running.",
+        file: "shared/app/src/legacy/mod.rs",
+        edits: &[(
+            "        JobStatus::Failed | JobStatus::TimedOut => ComponentStatus::Failed,",
+            "        JobStatus::Failed | JobStatus::TimedOut if PLANTED => ComponentStatus::Running,\n        JobStatus::Failed | JobStatus::TimedOut => ComponentStatus::Failed,",
+        )],
+    },
+    Bug {
+        name: "keys-are-forgotten",
+        what: "A creation under a key that was answered is made again.",
+        file: "shared/app/src/idempotency.rs",
+        edits: &[(
+            "                    if record.expires_at > now {",
+            "                    if record.expires_at > now && !PLANTED {",
+        )],
+    },
+];

@@ -1,0 +1,190 @@
+//! `cargo xtask simulate --mutants`: bugs planted in a copy of the engine and of the use cases. The simulator has to
+//! find every one.
+//!
+//! All are built at once, each behind its name, so that one build serves all runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::bugs::{BUGS, Bug};
+use super::{PACKAGE, PROGRAM};
+use crate::run::{cargo, output, say, workspace};
+
+/// Seeds within which each has to be found.
+const SEEDS: u64 = 20_000;
+
+/// Names the bug that is planted in a run.
+const VARIABLE: &str = "SLIPWAY_MUTANT";
+
+/// The crates that have bugs, and what is added to them.
+const CRATES: [&str; 2] = ["shared/engine/src/lib.rs", "shared/app/src/lib.rs"];
+const SWITCH: &str = r#"
+/// Whether the bug of that name is planted in this run.
+pub(crate) fn planted(name: &str) -> bool {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| std::env::var("SLIPWAY_MUTANT").unwrap_or_default()) == name
+}
+"#;
+
+/// Plants, builds, and looks for each; those of `names` only, if there are any. Whether all were found.
+///
+/// # Errors
+/// When the text that a bug replaces is not there exactly once, when the copy does not build, and when a name is none.
+pub fn run(names: &[String]) -> Result<bool> {
+    for name in names {
+        if !BUGS.iter().any(|bug| bug.name == name) {
+            let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
+            bail!("there is no bug '{name}'; there are {}", known.join(", "));
+        }
+    }
+    let folder = workspace().join("target").join("mutants");
+    let tree = folder.join("tree");
+    let mut planted = plant(&workspace(), BUGS)?;
+    for file in CRATES {
+        let text = planted
+            .entry(file.to_owned())
+            .or_insert(read(&workspace(), file)?);
+        text.push_str(SWITCH);
+    }
+    copy(&workspace(), &tree, &planted)?;
+    say(&format!("building the simulator with {} bugs in it", BUGS.len()));
+    let target = folder.join("target");
+    output(
+        cargo()
+            .current_dir(&tree)
+            .args(["build", "--quiet", "--profile", "simulate", "--package", PACKAGE])
+            .arg("--target-dir")
+            .arg(&target)
+            .env("RUSTFLAGS", "--cap-lints=warn"),
+    )?;
+    let program = target.join("simulate").join(PROGRAM);
+    if let Some(found) = look(&program, "")? {
+        bail!("without any bug planted the simulator finds {found}");
+    }
+    let mut missed = Vec::new();
+    let wanted = |bug: &&Bug| names.is_empty() || names.iter().any(|name| name == bug.name);
+    for bug in BUGS.iter().filter(wanted) {
+        match look(&program, bug.name)? {
+            Some(found) => say(&format!("{}: {found}", bug.name)),
+            None => {
+                say(&format!("{}: NOT FOUND. {}", bug.name, bug.what));
+                missed.push(bug.name);
+            }
+        }
+    }
+    if !missed.is_empty() {
+        say(&format!("not found within {SEEDS} seeds: {}", missed.join(", ")));
+    }
+    Ok(missed.is_empty())
+}
+
+/// What breaks first with a bug planted. Without one, fewer seeds are enough to see that nothing does.
+fn look(program: &Path, name: &str) -> Result<Option<String>> {
+    let seeds = if name.is_empty() { SEEDS / 20 } else { SEEDS };
+    let mut command = Command::new(program);
+    command
+        .args(["--seeds", &seeds.to_string(), "--as-it-is"])
+        .env(VARIABLE, name);
+    let ran = command.output().context("cannot start the simulator")?;
+    if ran.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let line = text.lines().find(|line| line.starts_with("seed "));
+    match line {
+        Some(line) => Ok(Some(line.to_owned())),
+        None => bail!("the simulator ended with {}: {text}", ran.status),
+    }
+}
+
+fn read(root: &Path, file: &str) -> Result<String> {
+    fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {file}"))
+}
+
+/// File → its text with all bugs in it.
+fn plant(root: &Path, bugs: &[Bug]) -> Result<BTreeMap<String, String>> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    for bug in bugs {
+        let mut text = match files.remove(bug.file) {
+            Some(text) => text,
+            None => read(root, bug.file)?,
+        };
+        for (right, wrong) in bug.edits {
+            let places = text.matches(right).count();
+            if places != 1 {
+                bail!(
+                    "bug '{}' replaces a text that stands {places} times in {}, not once:\n{right}",
+                    bug.name,
+                    bug.file
+                );
+            }
+            text = text.replacen(
+                right,
+                &wrong.replace("PLANTED", &format!("crate::planted(\"{}\")", bug.name)),
+                1,
+            );
+        }
+        files.insert(bug.file.to_owned(), text);
+    }
+    Ok(files)
+}
+
+/// Copies what git knows of, with these files changed. What is there already and right stays, so that less is built.
+fn copy(root: &Path, tree: &Path, changed: &BTreeMap<String, String>) -> Result<()> {
+    let list = output(Command::new("git").current_dir(root).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
+    for file in list.lines() {
+        let from = root.join(file);
+        // One that was removed and not committed, or a link to a folder.
+        if !from.is_file() {
+            continue;
+        }
+        let wanted = match changed.get(file) {
+            Some(text) => text.clone().into_bytes(),
+            None => fs::read(&from).with_context(|| format!("cannot read {file}"))?,
+        };
+        let to: PathBuf = tree.join(file);
+        if fs::read(&to).is_ok_and(|there| there == wanted) {
+            continue;
+        }
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).context("cannot create a folder of the copy")?;
+        }
+        fs::write(&to, wanted).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_its_place() {
+        let files = plant(&workspace(), BUGS).unwrap();
+        for bug in BUGS {
+            let switch = format!("crate::planted(\"{}\")", bug.name);
+            assert!(files[bug.file].contains(&switch), "{}", bug.name);
+        }
+    }
+
+    #[test]
+    fn a_bug_whose_text_is_gone_is_an_error() {
+        let gone = Bug {
+            name: "gone",
+            what: "",
+            file: "shared/engine/src/finish.rs",
+            edits: &[("no such text", "PLANTED")],
+        };
+        let refused = plant(&workspace(), &[gone]).unwrap_err().to_string();
+        assert!(refused.contains("stands 0 times"), "{refused}");
+    }
+}
