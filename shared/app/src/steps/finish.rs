@@ -48,6 +48,8 @@ impl Drive<'_> {
                 ExecutionStatus::Failed | ExecutionStatus::TimedOut
             );
             if failed && self.header.settings.on_failure == OnFailure::Rollback {
+                // What this invocation completed itself is to be undone, too, and is read as everything else is.
+                self.settle().await?;
                 self.header.compensated_by = self.compensate().await?;
             }
             let put = self
