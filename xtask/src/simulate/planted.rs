@@ -34,7 +34,7 @@ pub(crate) fn planted(name: &str) -> bool {
 ///
 /// # Errors
 /// When the text that a bug replaces is not there exactly once, when the copy does not build, and when a name is none.
-pub fn run(names: &[String]) -> Result<bool> {
+pub(super) fn run(names: &[String]) -> Result<bool> {
     for name in names {
         if !BUGS.iter().any(|bug| bug.name == name) {
             let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
@@ -43,14 +43,12 @@ pub fn run(names: &[String]) -> Result<bool> {
     }
     let folder = workspace().join("target").join("mutants");
     let tree = folder.join("tree");
-    let mut planted = plant(&workspace(), BUGS)?;
+    let mut planted = plant(workspace(), BUGS)?;
     for file in CRATES {
-        let text = planted
-            .entry(file.to_owned())
-            .or_insert(read(&workspace(), file)?);
+        let text = planted.entry(file.to_owned()).or_insert(read(workspace(), file)?);
         text.push_str(SWITCH);
     }
-    copy(&workspace(), &tree, &planted)?;
+    copy(workspace(), &tree, &planted)?;
     say(&format!("building the simulator with {} bugs in it", BUGS.len()));
     let target = folder.join("target");
     output(
@@ -58,8 +56,7 @@ pub fn run(names: &[String]) -> Result<bool> {
             .current_dir(&tree)
             .args(["build", "--quiet", "--profile", "simulate", "--package", PACKAGE])
             .arg("--target-dir")
-            .arg(&target)
-            .env("RUSTFLAGS", "--cap-lints=warn"),
+            .arg(&target),
     )?;
     let program = target.join("simulate").join(PROGRAM);
     if let Some(found) = look(&program, "")? {
@@ -169,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_bug_has_its_place() {
-        let files = plant(&workspace(), BUGS).unwrap();
+        let files = plant(workspace(), BUGS).unwrap();
         for bug in BUGS {
             let switch = format!("crate::planted(\"{}\")", bug.name);
             assert!(files[bug.file].contains(&switch), "{}", bug.name);
@@ -184,7 +181,7 @@ mod tests {
             file: "shared/engine/src/finish.rs",
             edits: &[("no such text", "PLANTED")],
         };
-        let refused = plant(&workspace(), &[gone]).unwrap_err().to_string();
+        let refused = plant(workspace(), &[gone]).unwrap_err().to_string();
         assert!(refused.contains("stands 0 times"), "{refused}");
     }
 }
