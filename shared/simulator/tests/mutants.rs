@@ -8,10 +8,10 @@ const SEEDS: u64 = 4000;
 /// Where the search begins, near a seed that finds the bug, because most seeds know nothing of rare ones.
 fn first(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::MarkFirstInstallFailed => 5250,
-        Mutant::HookAgain => 880,
-        Mutant::HelmOutlivesParent => 1390,
-        Mutant::NeverGiveUp => 1030,
+        Mutant::MarkFirstInstallFailed => 6840,
+        Mutant::HookAgain => 1430,
+        Mutant::HelmOutlivesParent => 2770,
+        Mutant::NeverGiveUp => 2660,
         _ => 1,
     }
 }
