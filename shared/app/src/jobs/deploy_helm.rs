@@ -13,7 +13,7 @@ use super::{
     opening::Opening,
     work::{Ending, HeldLease, JobWork},
 };
-use crate::{App, AppError, keys};
+use crate::{App, AppError, keys, steps::Resolved};
 
 /// Failures in a row, worth repeating each, after which a job gives up.
 const FAILURES: u32 = 4;
@@ -46,6 +46,8 @@ pub(super) struct Run<'a> {
     pub(super) began: Timestamp,
     /// The hooks of the event that is gone through. They may hold secrets, so they live no longer than the invocation.
     pub(super) hook_set: Option<HookSet>,
+    /// What must not be told, once it was needed. Lives no longer than the invocation, too.
+    pub(super) secrets: Option<Resolved>,
 }
 
 impl App {
@@ -228,14 +230,15 @@ impl Run<'_> {
             JobPhase::PostHooks => self.post_hooks().await,
             JobPhase::Apply => self.apply().await,
             JobPhase::Watch => self.watch().await,
-            JobPhase::Collect => Ok(self.collect().await),
+            JobPhase::Collect => self.collect().await,
             JobPhase::CleanUp => self.clean_up().await,
             JobPhase::Done => Ok(Ok(Next::Ended)),
         }
     }
 
     /// What an operation's failure does to the job.
-    async fn failed(&mut self, error: TargetError) -> Result<Next, AppError> {
+    async fn failed(&mut self, mut error: TargetError) -> Result<Next, AppError> {
+        error.0.message = self.masked(&error.0.message).await?;
         self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
         let is_late = match self.work.patience(&self.job, &self.config) {
             Some(until) => self.app.clock.now() >= until,

@@ -150,7 +150,7 @@ impl Run<'_> {
                 .map(|()| Hooked::Failed(failure)));
         }
         if hooks.running.is_some() {
-            return Ok(self.look_at_hook(hooks).await);
+            return self.look_at_hook(hooks).await;
         }
         if self.hook_set.is_none() {
             self.hook_set = match self.find_hooks(hooks.event, revision).await? {
@@ -207,9 +207,9 @@ impl Run<'_> {
         Ok(found.map_err(|error| super::phases::without_secrets(error, &resolved)))
     }
 
-    async fn look_at_hook(&mut self, hooks: &mut HookWork) -> Result<Hooked, TargetError> {
+    async fn look_at_hook(&mut self, hooks: &mut HookWork) -> Step {
         let Some(running) = hooks.running.clone() else {
-            return Ok(Hooked::On(Next::Go));
+            return Ok(Ok(Hooked::On(Next::Go)));
         };
         let now = self.app.clock.now();
         let deadline = self.deadline().unwrap_or(now);
@@ -217,9 +217,13 @@ impl Run<'_> {
         let seen = self
             .target
             .observe_hook(&self.lease.release, &running, hold)
-            .await?;
+            .await;
+        let seen = match seen {
+            Ok(seen) => self.mask_hook(seen).await?,
+            Err(error) => return Ok(Err(error)),
+        };
         let event = hooks.event;
-        Ok(match seen {
+        Ok(Ok(match seen {
             HookState::Succeeded { log } => {
                 if running.policies.log_succeeded {
                     keep(&mut hooks.log, &format!("{}: Succeeded\n{log}", running.object));
@@ -251,7 +255,7 @@ impl Run<'_> {
                 self.work.diagnosis = diagnosis;
                 Hooked::On(Next::Later(Duration::ZERO))
             }
-        })
+        }))
     }
 
     /// As Helm does, from the last to the first.

@@ -6,6 +6,7 @@ mod give_up;
 mod hooks;
 mod kept;
 mod lease;
+mod masking;
 mod opening;
 mod phases;
 mod record;

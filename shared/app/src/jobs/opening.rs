@@ -113,6 +113,7 @@ impl<'a> Opening<'a> {
                     lease: lease.clone(),
                     began: self.began,
                     hook_set: None,
+                    secrets: None,
                 };
                 run.work.lease = Some(lease);
                 let saved = match run.save(session.as_mut()).await {

@@ -223,6 +223,7 @@ impl Run<'_> {
             Ok(seen) => seen,
             Err(error) => return Ok(Err(error)),
         };
+        let seen = self.mask_observation(seen).await?;
         Ok(Ok(self.judge(seen, deadline)))
     }
 
@@ -259,7 +260,7 @@ impl Run<'_> {
     }
 
     /// Reads services, endpoint and outputs.
-    pub(super) async fn collect(&mut self) -> Result<Next, TargetError> {
+    pub(super) async fn collect(&mut self) -> Phase {
         let ingress = self.cluster.ingress_url.as_deref();
         let collected = self
             .target
@@ -269,13 +270,20 @@ impl Run<'_> {
                 &self.config.outputs,
                 ingress,
             )
-            .await?;
+            .await;
+        let mut collected = match collected {
+            Ok(collected) => collected,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.mask_outputs(&mut collected.outputs).await?;
         let mut result = self.result("running");
         result.insert("endpoint_url".to_owned(), json!(collected.endpoint_url));
         result.insert("services".to_owned(), json!(collected.services));
         result.extend(collected.outputs);
-        fits("its services and outputs", &json!(result))?;
+        if let Err(error) = fits("its services and outputs", &json!(result)) {
+            return Ok(Err(error));
+        }
         self.job.result = result;
-        Ok(self.ended(JobStatus::Succeeded, None))
+        Ok(Ok(self.ended(JobStatus::Succeeded, None)))
     }
 }

@@ -10,6 +10,7 @@ use slipway_model::{
 use slipway_policy::ConfigCheck;
 use slipway_ports::{Filter, Guard, Put, Release};
 
+use super::work::JobWork;
 use crate::{App, AppError, Caller, ListQuery, Page, Role, keys};
 
 /// A job that a caller wants.
@@ -254,7 +255,7 @@ impl App {
         self.job(caller, id).await
     }
 
-    /// The last lines of the pods of a job's release.
+    /// The last lines of the pods of a job's release, without the secrets that it was given.
     ///
     /// # Errors
     /// 404; 409 when the job has no release; 503 when the cluster does not answer.
@@ -272,10 +273,19 @@ impl App {
             .connect(&caller.tenant, job.cluster_id)
             .await
             .map_err(|error| unavailable(error.to_string()))?;
-        target
+        let logs = target
             .logs(&Release { namespace, name })
             .await
-            .map_err(|error| unavailable(error.to_string()))
+            .map_err(|error| unavailable(error.to_string()))?;
+        let work: JobWork = match self.store.get(&keys::job_work(&job.tenant, job.id)).await? {
+            Some(stored) => stored.read()?,
+            None => JobWork::default(),
+        };
+        let values = job.config.get("values").and_then(Value::as_object).cloned();
+        let secrets = self
+            .secrets_of_job(&job, work.context.as_ref(), &values.unwrap_or_default())
+            .await?;
+        Ok(secrets.hide(&logs))
     }
 }
 

@@ -8,7 +8,7 @@ use slipway_expr::{
     Context, Expression, Limits, Path, Reference, Scope, collect_references, render_value,
     render_value_partial,
 };
-use slipway_model::{Execution, JsonMap, TenantId};
+use slipway_model::{Execution, JobWait, JsonMap, TenantId};
 use slipway_ports::{ExposeSecret, SecretString};
 
 use crate::{App, AppError};
@@ -118,6 +118,12 @@ impl Resolved {
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"))
     }
 
+    /// Takes the secrets out of what something waits for.
+    pub(crate) fn hide_in_wait(&self, wait: &mut JobWait) {
+        wait.reason = self.hide(&wait.reason);
+        wait.message = self.hide(&wait.message);
+    }
+
     /// Takes the secrets out of every text of an object.
     pub(crate) fn hide_in(&self, map: &mut JsonMap) {
         if !self.0.is_empty() {
@@ -202,6 +208,32 @@ impl App {
             }),
             Err(error) => Err(resolved.hide(&error.to_string())),
         })
+    }
+
+    /// The secrets that whatever was deployed with these parameters and values may repeat: secret parameters, and what
+    /// the values' expressions name. One that is gone is nobody's secret any more.
+    pub(crate) async fn secrets_of(
+        &self,
+        tenant: &TenantId,
+        secret_parameters: &BTreeMap<String, String>,
+        values: &JsonMap,
+    ) -> Result<Resolved, AppError> {
+        let mut stored: BTreeSet<String> = secret_parameters.values().cloned().collect();
+        let values = Value::Object(values.clone());
+        for (_, read) in collect_references(&values, &at_values(), Scope::VALUES).references {
+            if let Reference::Secret { name } = read.reference
+                && !secret_parameters.contains_key(&name)
+            {
+                stored.insert(expression_secret(&name));
+            }
+        }
+        let mut resolved = Resolved::default();
+        for reference in stored {
+            if let Some(secret) = self.secrets.get(tenant, &reference).await? {
+                resolved.learn(secret.expose_secret());
+            }
+        }
+        Ok(resolved)
     }
 }
 

@@ -64,11 +64,21 @@ pub(crate) struct Cloud {
     pub(crate) limits: Vec<(&'static str, Duration)>,
     /// Revisions that were marked failed, and why.
     pub(crate) marked: Vec<String>,
+    /// Whether pods print the values that they were given, into logs, events and what is read of them.
+    pub(crate) chatty: bool,
     /// Why it does not answer.
     pub(crate) out_of_reach: Option<String>,
 }
 
 impl Cloud {
+    /// What pods of a release print.
+    fn printed(&self, release: &str) -> String {
+        match self.installed.get(release) {
+            Some(values) if self.chatty => serde_json::to_string(values).unwrap(),
+            _ => String::new(),
+        }
+    }
+
     /// The events for which a release has hooks.
     fn events(&self, release: &str) -> BTreeSet<HookEvent> {
         let of_it = |key: &String| {
@@ -244,7 +254,11 @@ impl Target for FakeCluster {
     }
 
     async fn managed(&self, _after: Option<&str>) -> Result<Managed, TargetError> {
-        Ok(self.cloud().managed.clone())
+        let cloud = self.cloud();
+        match cloud.away {
+            true => Err(TargetError::transient("no route to host")),
+            false => Ok(cloud.managed.clone()),
+        }
     }
 
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
@@ -291,9 +305,22 @@ impl Target for FakeCluster {
         if !ready {
             self.clock.advance(hold);
         }
+        let printed = self.cloud().printed(&release.name);
+        let waits = JobWait {
+            object: object(release).to_string(),
+            reason: "crash loop".to_owned(),
+            message: printed.clone(),
+        };
+        let waiting = if ready || printed.is_empty() {
+            Vec::new()
+        } else {
+            vec![waits]
+        };
         Ok(Observation {
             ready,
-            ..Observation::default()
+            waiting,
+            failed: None,
+            diagnosis: printed,
         })
     }
 
@@ -309,7 +336,10 @@ impl Target for FakeCluster {
         Ok(CollectedRelease {
             services: vec![release.name.clone()],
             endpoint_url: elsewhere.unwrap_or_else(by_name),
-            outputs: JsonMap::new(),
+            outputs: match self.cloud().printed(&release.name) {
+                printed if printed.is_empty() => JsonMap::new(),
+                printed => JsonMap::from_iter([("printed".to_owned(), printed.into())]),
+            },
         })
     }
 
@@ -388,7 +418,7 @@ impl Target for FakeCluster {
 
     async fn observe_hook(
         &self,
-        _release: &Release,
+        release: &Release,
         hook: &MadeHook,
         hold: Duration,
     ) -> Result<HookState, TargetError> {
@@ -404,7 +434,7 @@ impl Target for FakeCluster {
                 diagnosis: String::new(),
             });
         }
-        let log = format!("{name} said so");
+        let log = format!("{name} said so{}", self.cloud().printed(&release.name));
         Ok(match self.cloud().failing.contains(name) {
             true => HookState::Failed {
                 reason: "the job failed (container main ended with exit code 3)".to_owned(),
@@ -458,8 +488,8 @@ impl Target for FakeCluster {
         })
     }
 
-    async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
-        Ok(String::new())
+    async fn logs(&self, release: &Release) -> Result<String, TargetError> {
+        Ok(self.cloud().printed(&release.name))
     }
 }
 

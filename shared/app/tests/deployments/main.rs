@@ -21,6 +21,7 @@ mod legacy;
 mod letters;
 mod lists;
 mod losing;
+mod masking;
 mod planning;
 mod previews;
 mod retention;

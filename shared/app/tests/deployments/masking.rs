@@ -1,0 +1,96 @@
+//! Pods that print the secrets that they were given.
+
+use serde_json::json;
+use slipway_model::{ComponentStatus, DeploymentStatus};
+use slipway_ports::{ExposeSecret, Secrets as _};
+
+use crate::world::{World, admin, new_deployment};
+
+const SECRET: &str = "correct-horse-41";
+const NAMED: &str = "battery-staple-42";
+
+/// Where a secret stands among all that is stored and answered.
+async fn leaks(world: &World, id: &str) -> Vec<String> {
+    let mut told = vec![
+        ("view".to_owned(), json!(world.view(id).await).to_string()),
+        (
+            "progress".to_owned(),
+            json!(world.app.deployment_progress(&admin(), id).await.unwrap()).to_string(),
+        ),
+    ];
+    for stored in world.store.items() {
+        told.push((stored.key.to_string(), stored.body));
+    }
+    told.retain(|(_, text)| text.contains(SECRET) || text.contains(NAMED));
+    told.into_iter()
+        .map(|(place, text)| format!("{place}: {text}"))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_pods_print_is_kept_and_answered_without_secrets() {
+    let world = World::new().await;
+    let tenant = admin().tenant;
+    world
+        .secrets
+        .put(&tenant, "expressions/license", NAMED.to_owned().into())
+        .await
+        .unwrap();
+    let values =
+        json!({"token": "{{ parameters.token }}", "license": "{{ secrets.license }}", "shown": "plain"});
+    let component =
+        |name: &str| json!({"name": name, "type": "helm", "chart": {"ref": "charts/web", "values": values}});
+    let mut tested = component("tested");
+    tested["test"] = json!(true);
+    let template = json!({
+        "name": "chatty", "version": "1.0.0",
+        "parameters": {"token": {"type": "string", "secret": true, "required": true}},
+        "settings": {"on_failure": "continue"},
+        "components": [component("stuck"), tested, component("hooked")],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = new_deployment("chatty", "chatty");
+    new.parameters.insert("token".to_owned(), json!(SECRET));
+    let created = world.app.create_deployment(&admin(), new).await.unwrap();
+    let id = created.deployment.id.to_string();
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.chatty = true;
+        cloud.stuck.insert("chatty-stuck".to_owned());
+        cloud.failing.insert("seed".to_owned());
+        for (event, hook) in [("tested test", "check"), ("hooked post-install", "seed")] {
+            cloud
+                .hooks
+                .insert(format!("chatty-{event}"), vec![hook.to_owned()]);
+        }
+    }
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    for (name, status) in [
+        ("stuck", ComponentStatus::Failed),
+        ("tested", ComponentStatus::Running),
+        ("hooked", ComponentStatus::Failed),
+    ] {
+        assert_eq!(world.component(&id, name).await.status, status, "{name}");
+    }
+    // They are told what was printed, but for the secrets in it.
+    for name in ["stuck", "hooked"] {
+        let said = world.component(&id, name).await.error_message.unwrap();
+        assert!(said.contains("\"token\":\"(hidden)\""), "{name}: {said}");
+        assert!(said.contains("\"license\":\"(hidden)\""), "{name}: {said}");
+        assert!(said.contains("\"shown\":\"plain\""), "{name}: {said}");
+    }
+    let job = world.component(&id, "tested").await.job_id.unwrap();
+    let logs = world.app.job_logs(&admin(), &job.to_string()).await.unwrap();
+    assert!(logs.contains("plain") && logs.contains("(hidden)"), "{logs}");
+    assert!(!logs.contains(SECRET) && !logs.contains(NAMED), "{logs}");
+    assert_eq!(leaks(&world, &id).await, [""; 0]);
+    let kept = &world.deployment(&id).await.secret_parameters["token"];
+    let kept = world.secrets.get(&tenant, kept).await.unwrap().unwrap();
+    assert_eq!(
+        kept.expose_secret(),
+        SECRET,
+        "it is known to nobody but the secrets store"
+    );
+}
