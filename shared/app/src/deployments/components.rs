@@ -97,14 +97,19 @@ impl StepNews {
     /// What a step's record says; nothing for one that has not begun.
     pub(crate) fn of_step(step: &StepProgress) -> Option<Self> {
         let (outputs, error) = (&step.outputs, step.error_message.clone());
-        Some(match step.status {
+        let mut news = match step.status {
             StepStatus::Pending => return None,
             StepStatus::Running | StepStatus::AwaitingEvent | StepStatus::Retrying => Self::Started,
             StepStatus::Completed => Self::completed("COMPLETED", outputs, step.kept),
             StepStatus::Skipped => Self::failed("SKIPPED", outputs, error),
             StepStatus::Cancelled => Self::failed("CANCELLED", outputs, error),
             StepStatus::Failed | StepStatus::TimedOut => Self::failed("FAILED", outputs, error),
-        })
+        };
+        if let Self::Ended { job_id, .. } = &mut news {
+            // A step that failed has no outputs, and its job is where its log is.
+            *job_id = job_id.or(step.job_id);
+        }
+        Some(news)
     }
 }
 
@@ -300,5 +305,26 @@ impl App {
             .await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_step_names_its_job_although_it_has_no_outputs() {
+        let job = "6c079ba2-30bd-493e-b097-d56fee884a6d";
+        let step: StepProgress = serde_json::from_value(json!({
+            "step_id": "llm", "action": "helm_deploy", "status": "FAILED", "attempt": 1, "depends_on": [],
+            "job_id": job, "error_message": "not ready",
+        }))
+        .unwrap();
+        let Some(StepNews::Ended { job_id, .. }) = StepNews::of_step(&step) else {
+            panic!("a step that failed has ended");
+        };
+        assert_eq!(job_id, Some(job.parse().unwrap()));
     }
 }
