@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use serde_json::Value;
-use slipway_model::Timestamp;
+use slipway_model::{ComponentDeployment, Timestamp};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -131,6 +131,15 @@ pub(crate) fn word(value: &impl serde::Serialize) -> String {
         Ok(Value::String(word)) => word,
         Ok(other) => other.to_string(),
         Err(_) => String::new(),
+    }
+}
+
+/// How a component stands, and whether its release was kept as it was.
+pub(crate) fn standing(component: &ComponentDeployment) -> String {
+    let status = word(&component.status);
+    match component.kept {
+        true => format!("{status}, kept"),
+        false => status,
     }
 }
 

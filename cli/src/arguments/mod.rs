@@ -80,6 +80,11 @@ pub(crate) enum Command {
     /// Show a deployment and its components, or all deployments
     #[command(after_help = "Examples:\n  slipway status\n  slipway status my-agent --output json")]
     Status(StatusArguments),
+    /// Compare what runs with what was applied, now; nothing is corrected
+    #[command(
+        after_help = "Example:\n  slipway drift my-agent\n\nExit status: 0 as it was applied, 1 something differs or could not be looked at, 2 misuse."
+    )]
+    Drift(DeploymentArguments),
     /// Watch a deployment until it is no longer in flight
     #[command(
         after_help = "Example:\n  slipway watch my-agent\n\nExit status: 0 running, 1 failed, 2 misuse."

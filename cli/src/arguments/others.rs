@@ -100,6 +100,14 @@ pub(crate) enum ClusterCommand {
         /// Name or id
         cluster: String,
     },
+    /// Look now for what Slipway made on a cluster and nobody owns; nothing is removed
+    #[command(
+        after_help = "Example:\n  slipway cluster orphans dev\n\nExit status: 0 nothing, 1 something is owned by nobody or could not be looked at, 2 misuse."
+    )]
+    Orphans {
+        /// Name or id
+        cluster: String,
+    },
     /// Forget a cluster; nothing on it is touched
     #[command(after_help = "Example:\n  slipway cluster remove dev")]
     Remove {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway_app::ClusterHealthView;
 use slipway_model::{Capacity, Cluster, ClusterHealth, Orphans};
 
-use super::Session;
+use super::{Session, looks};
 use crate::{
     arguments::ClusterCommand,
     client::{encode, read},
@@ -75,6 +75,7 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
             let health: ClusterHealth = read(&answer)?;
             return Ok(if health.healthy { Exit::Done } else { Exit::Failed });
         }
+        ClusterCommand::Orphans { cluster } => return looks::orphans(session, &cluster),
         ClusterCommand::Remove { cluster } => {
             session
                 .client
@@ -130,16 +131,22 @@ fn health(health: &ClusterHealth) -> String {
 
 /// What nobody owns, a line each; nothing before the first look.
 fn orphans(found: Option<&Orphans>) -> String {
-    let Some(found) = found else {
-        return String::new();
+    found.map_or_else(String::new, |found| format!("\n{}", orphans_text(found)))
+}
+
+/// What nobody owns, a line each.
+pub(super) fn orphans_text(found: &Orphans) -> String {
+    let at = time(found.checked_at);
+    let mut text = match (&found.error, found.items.is_empty()) {
+        (None, true) => format!("orphans:     none, looked at {at}"),
+        (None, false) => {
+            format!("orphans:     made by Slipway and owned by nobody, looked at {at}; nothing was removed")
+        }
+        (Some(error), true) => format!("orphans:     could not be looked for at {at}: {error}"),
+        (Some(error), false) => {
+            format!("orphans:     could not be looked for at {at}: {error}; the look before found")
+        }
     };
-    if found.items.is_empty() {
-        return format!("\norphans:     none, looked at {}", time(found.checked_at));
-    }
-    let mut text = format!(
-        "\norphans:     made by Slipway and owned by nobody, looked at {}; nothing was removed",
-        time(found.checked_at)
-    );
     for orphan in &found.items {
         let what = match &orphan.release {
             Some(release) => format!("release {}/{release}", orphan.namespace),

@@ -10,7 +10,7 @@ use crate::{
     client::{encode, read},
     document,
     failure::{Exit, Failure},
-    output::{Table, or_dash, time, word},
+    output::{Table, or_dash, standing, time},
     watch::{self, Aim},
 };
 
@@ -148,7 +148,7 @@ pub(crate) fn details(view: &DeploymentView, cluster: Option<&Cluster>) -> Strin
     for component in &view.components {
         table.row([
             component.component_name.clone(),
-            word(&component.status),
+            standing(component),
             component
                 .selected_component
                 .clone()

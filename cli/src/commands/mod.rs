@@ -7,6 +7,7 @@ mod deploy;
 mod deployments;
 mod history;
 mod lists;
+mod looks;
 mod plan;
 mod run;
 mod templates;
@@ -93,6 +94,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Run(run) => run::run(&session, &run),
         Command::Plan(arguments) => plan::run(&session, &arguments),
         Command::Status(which) => deployments::status(&session, which.deployment.as_deref()),
+        Command::Drift(which) => looks::drift(&session, &which.deployment),
         Command::Watch(which) => crate::watch::deployment(&session, &which.deployment, Aim::Settled),
         Command::Events(events) => history::events(&session, &events),
         Command::Logs(logs) => history::logs(&session, &logs),

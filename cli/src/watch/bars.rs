@@ -10,7 +10,7 @@ use slipway_app::{ComponentProgress, DeploymentProgress};
 use slipway_model::{ComponentStatus, ExecutionProgress, StepProgress};
 
 use super::{Display, share};
-use crate::output::{duration, word};
+use crate::output::{duration, standing, word};
 
 /// How often the spinners turn.
 const TURN: Duration = Duration::from_millis(120);
@@ -98,7 +98,7 @@ impl Line {
             (None, None, None) => String::new(),
         };
         let name = &component.component_name;
-        let text = format!("{name:<width$}  {:<9}{elapsed}{detail}", word(&status)).replace('\n', " ");
+        let text = format!("{name:<width$}  {:<9}{elapsed}{detail}", standing(component)).replace('\n', " ");
         if status.is_terminal() {
             let mark = if status == ComponentStatus::Running {
                 "✓"

@@ -6,7 +6,7 @@ use slipway_app::DeploymentProgress;
 use slipway_model::{DeploymentStatus, ExecutionProgress, ExecutionStatus};
 
 use super::{Display, share};
-use crate::output::{self, duration, word};
+use crate::output::{self, duration, standing, word};
 
 /// A line whenever a component, or the deployment, changes.
 pub(super) struct DeploymentLines {
@@ -28,7 +28,7 @@ impl DeploymentLines {
         let mut changes = Vec::new();
         for line in &progress.components {
             let name = &line.component.component_name;
-            let mut text = word(&line.component.status);
+            let mut text = standing(&line.component);
             if let Some(wait) = &line.waiting_for {
                 text.push_str(&format!(", waits for {wait}"));
             }

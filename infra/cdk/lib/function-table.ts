@@ -125,7 +125,11 @@ export function table(parameters: Parameters): FunctionRow[] {
       permissions: {
         indexes: ['list'],
         sends: ['deploy-helm', 'budpipelineEvents'],
-        secrets: { actions: ['secretsmanager:GetSecretValue'], names: ['*/cluster/*'] },
+        // What pods print is masked where it is read.
+        secrets: {
+          actions: ['secretsmanager:GetSecretValue'],
+          names: ['*/cluster/*', '*/deployment/*', '*/expressions/*'],
+        },
         blobs: { actions: ['s3:GetObject', 's3:PutObject'], paths: ['*/idempotency/*', 'renders/*'] },
         connects: true,
       },
@@ -140,6 +144,7 @@ export function table(parameters: Parameters): FunctionRow[] {
       routes: [...resource('clusters')],
       permissions: {
         indexes: ['list'],
+        sends: ['execute-step'],
         secrets: {
           actions: [
             'secretsmanager:CreateSecret',

@@ -32,7 +32,7 @@ pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
     NewDeployment, PlanSummary, RollbackRequest, Started, UpgradeRequest,
 };
-pub use drift::{ComponentDrift, DeploymentDrift};
+pub use drift::{ComponentDrift, DeploymentDrift, LookRequested};
 pub use error::AppError;
 pub use executions::Approval;
 pub use idempotency::IdempotentRequest;

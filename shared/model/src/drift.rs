@@ -115,11 +115,14 @@ pub struct Orphan {
 /// What the last look at a cluster found that nobody owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Orphans {
-    /// When the look ended.
+    /// When the look ended, or failed.
     pub checked_at: Timestamp,
     /// At most 100.
     pub items: Vec<Orphan>,
     /// How many more there are.
     #[serde(default)]
     pub more: u32,
+    /// Why the last look failed; then the others are those of the look before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

@@ -4,12 +4,13 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
     http::StatusCode,
+    response::IntoResponse,
 };
-use slipway_app::{Caller, ClusterHealthView, NewCluster, Page};
-use slipway_model::Cluster;
+use slipway_app::{Caller, ClusterHealthView, LookRequested, NewCluster, Page};
+use slipway_model::{Cluster, Orphans};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Created, created};
+use super::{Created, accepted, created};
 use crate::{Api, body::Sent, lists::Paging, problem::Failed};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -17,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(create, list))
         .routes(routes!(show, delete))
         .routes(routes!(health))
+        .routes(routes!(request_orphans, orphans))
 }
 
 /// Register a cluster
@@ -82,6 +84,39 @@ async fn health(
     Path(id): Path<String>,
 ) -> Result<Json<ClusterHealthView>, Failed> {
     Ok(Json(api.app.cluster_health(&caller, &id).await?))
+}
+
+/// Have a cluster looked at now for what Slipway made there and nobody owns, instead of within the hour; nothing is
+/// removed
+#[utoipa::path(
+    post,
+    path = "/clusters/{id}/orphans",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((status = 202, description = "It is being looked at; read it with GET", body = LookRequested))
+)]
+async fn request_orphans(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Failed> {
+    Ok(accepted(api.app.request_orphans(&caller, &id).await?))
+}
+
+/// What the last look at a cluster found that Slipway made and nobody owns
+#[utoipa::path(
+    get,
+    path = "/clusters/{id}/orphans",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Orphans))
+)]
+async fn orphans(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Orphans>, Failed> {
+    Ok(Json(api.app.orphans(&caller, &id).await?))
 }
 
 /// Forget a cluster; nothing on it is touched

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use slipway_app::{Caller, DeploymentPlan, DeploymentProgress, Page, UpgradeRequest};
+use slipway_app::{Caller, DeploymentPlan, DeploymentProgress, LookRequested, Page, UpgradeRequest};
 use slipway_model::{HistoryEntry, Problem, ProblemType};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -19,6 +19,7 @@ const LONGEST_ID: usize = 256;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(request_plan, plan))
+        .routes(routes!(request_drift))
         .routes(routes!(progress))
         .routes(routes!(events))
 }
@@ -57,6 +58,26 @@ async fn plan(
     Path(id): Path<String>,
 ) -> Result<Json<DeploymentPlan>, Failed> {
     Ok(Json(api.app.plan(&caller, &id).await?))
+}
+
+/// Have what runs compared with what was applied now, instead of within the hour; nothing is corrected
+#[utoipa::path(
+    post,
+    path = "/deployments/{id}/drift",
+    tag = "deployments",
+    params(("id" = String, Path, description = "Name or id")),
+    responses((
+        status = 202,
+        description = "It is being looked at; what was found stands in the deployment's `drift`",
+        body = LookRequested
+    ))
+)]
+async fn request_drift(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Failed> {
+    Ok(accepted(api.app.request_drift(&caller, &id).await?))
 }
 
 /// How far a deployment is, and what its components wait for

@@ -15,7 +15,7 @@ pub struct DeploymentView {
     /// Its components, in the template's order.
     pub components: Vec<ComponentDeployment>,
     /// Where it differs from what was applied, as the last look at its present generation found; absent before the
-    /// first, which comes an hour after it was brought up.
+    /// first, which comes an hour after it was brought up, or when somebody asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DeploymentDrift>,
 }
@@ -64,7 +64,7 @@ impl App {
     pub(crate) async fn view(&self, deployment: Deployment) -> Result<DeploymentView, AppError> {
         let components = self.components_of(&deployment).await?;
         let drift = match deployment.status {
-            DeploymentStatus::Running => self.drift_of(&deployment).await?,
+            DeploymentStatus::Running => self.drift_of(&deployment, &components).await?,
             _ => None,
         };
         Ok(DeploymentView {

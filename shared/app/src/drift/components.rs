@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use slipway_model::{
-    ComponentDeployment, ComponentStatus, Deployment, DeploymentId, DeploymentStatus, DriftedObject, Message,
-    Queue, TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, DriftedObject, Message, Queue, TenantId,
 };
 use slipway_ports::{AppliedState, Guard, Item, Put, Release, Session, TargetError};
 
-use super::{PERIOD, records::Found};
+use super::{
+    PERIOD,
+    records::{Found, is_looked_at},
+};
 use crate::{App, AppError, clusters::ConnectError, deployments::Line, keys};
 
 /// Most objects that a line of the history names.
@@ -58,9 +60,7 @@ impl App {
             return Ok(session.settle().await?);
         };
         let components = self.components_of(&deployment).await?;
-        let mut running = components
-            .into_iter()
-            .filter(|one| !one.removed && one.status == ComponentStatus::Running);
+        let mut running = components.into_iter().filter(is_looked_at);
         match component {
             None => {
                 let mut session = self.store.session();

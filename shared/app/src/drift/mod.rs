@@ -1,10 +1,13 @@
-//! Looking at what others have done to what Slipway deployed: once an hour, a message per component and per cluster.
+//! Looking at what others have done to what Slipway deployed: once an hour and whenever somebody asks, a message per
+//! component and per cluster.
 //! What is found is written down and told; a cluster is never changed for it.
 
+mod asking;
 mod components;
 mod orphans;
 mod records;
 
+pub use asking::LookRequested;
 pub use records::{ComponentDrift, DeploymentDrift};
 
 use std::time::Duration;

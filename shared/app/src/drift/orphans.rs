@@ -7,7 +7,7 @@ use slipway_model::{
     Cluster, ClusterId, ClusterTarget, DeploymentId, DeploymentStatus, Message, Orphan, OrphanKind, Orphans,
     Queue, TenantId,
 };
-use slipway_ports::{Guard, Item, Managed, ManagedRelease, Put, Session};
+use slipway_ports::{Guard, Item, Key, Managed, ManagedRelease, Put, Session};
 
 use super::PERIOD;
 use crate::{App, AppError, clusters::ConnectError, keys};
@@ -103,7 +103,7 @@ impl App {
             Err(ConnectError::App(error)) => return Err(error),
             Err(ConnectError::Target(error)) => {
                 tracing::info!(%cluster, %error, "a cluster could not be looked at for what nobody owns");
-                return Ok(());
+                return self.keep_failed_look(&key, error.to_string()).await;
             }
         };
         let found = self.orphans_in(tenant, &page.0, &page.1).await?;
@@ -131,6 +131,7 @@ impl App {
                     checked_at: self.clock.now(),
                     items: std::mem::take(&mut looks.so_far),
                     more: std::mem::take(&mut looks.more),
+                    error: None,
                 });
             }
             let item = Item::of(&looks).due_at(Some(self.clock.now().plus(PERIOD)));
@@ -141,6 +142,28 @@ impl App {
                 send(session.as_mut(), tenant, cluster, Some(next));
             }
             return Ok(session.settle().await?);
+        }
+    }
+
+    /// Writes down that a look failed, and keeps what the look before found.
+    async fn keep_failed_look(&self, key: &Key, error: String) -> Result<(), AppError> {
+        let mut session = self.store.session();
+        loop {
+            let Some(stored) = session.get(key).await? else {
+                return Ok(());
+            };
+            let mut looks: Looks = stored.read()?;
+            let before = looks.last.take();
+            looks.last = Some(Orphans {
+                checked_at: self.clock.now(),
+                items: before.as_ref().map(|last| last.items.clone()).unwrap_or_default(),
+                more: before.map(|last| last.more).unwrap_or_default(),
+                error: Some(error.clone()),
+            });
+            let item = Item::of(&looks).due_at(Some(self.clock.now().plus(PERIOD)));
+            if let Put::Won(_) = session.put(key, item, Guard::Version(stored.version)).await? {
+                return Ok(session.settle().await?);
+            }
         }
     }
 
@@ -246,7 +269,7 @@ impl App {
     }
 }
 
-fn send(session: &mut dyn Session, tenant: &TenantId, cluster: ClusterId, after: Option<String>) {
+pub(super) fn send(session: &mut dyn Session, tenant: &TenantId, cluster: ClusterId, after: Option<String>) {
     let message = Message::Orphans {
         tenant: tenant.clone(),
         cluster,

@@ -1,7 +1,7 @@
 //! What was found, as it is stored and as it is shown.
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{Deployment, DriftedObject, Timestamp};
+use slipway_model::{ComponentDeployment, ComponentStatus, Deployment, DriftedObject, Timestamp};
 use slipway_ports::{Guard, Item, Session};
 use utoipa::ToSchema;
 
@@ -21,6 +21,9 @@ pub struct DeploymentDrift {
     /// Components that could not be looked at, and why, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// Components that run and have not been looked at yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
 }
 
 /// An object that differs from what was applied.
@@ -31,6 +34,11 @@ pub struct ComponentDrift {
     /// What differs.
     #[serde(flatten)]
     pub object: DriftedObject,
+}
+
+/// Whether a component has a release that is compared with what was applied.
+pub(super) fn is_looked_at(component: &ComponentDeployment) -> bool {
+    !component.removed && component.status == ComponentStatus::Running
 }
 
 /// What the last look at a component found.
@@ -81,11 +89,17 @@ impl App {
         Ok(())
     }
 
-    /// What the last looks found at the present generation; nothing before the first.
+    /// What the last looks at these components found at the present generation; nothing before the first.
     pub(crate) async fn drift_of(
         &self,
         deployment: &Deployment,
+        components: &[ComponentDeployment],
     ) -> Result<Option<DeploymentDrift>, AppError> {
+        let mut unseen: Vec<String> = components
+            .iter()
+            .filter(|one| is_looked_at(one))
+            .map(|one| one.component_name.clone())
+            .collect();
         let partition = keys::deployment(&deployment.tenant, deployment.id).partition;
         let mut drift: Option<DeploymentDrift> = None;
         let mut after = None;
@@ -99,10 +113,15 @@ impl App {
                 if found.generation != deployment.generation {
                     continue;
                 }
+                let Some(at) = unseen.iter().position(|name| *name == found.component) else {
+                    continue;
+                };
+                unseen.remove(at);
                 let all = drift.get_or_insert_with(|| DeploymentDrift {
                     checked_at: found.checked_at,
                     objects: Vec::new(),
                     errors: Vec::new(),
+                    unseen: Vec::new(),
                 });
                 all.checked_at = all.checked_at.min(found.checked_at);
                 if let Some(error) = found.error {
@@ -117,7 +136,7 @@ impl App {
             }
             after = page.next;
             if after.is_none() {
-                return Ok(drift);
+                return Ok(drift.map(|drift| DeploymentDrift { unseen, ..drift }));
             }
         }
     }

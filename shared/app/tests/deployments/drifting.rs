@@ -9,7 +9,7 @@ use slipway_model::{
 };
 use slipway_ports::{ManagedNamespace, ManagedRelease, Release, ReleaseStatus};
 
-use crate::world::{World, admin};
+use crate::world::{World, admin, problem};
 
 fn scaled() -> DriftedObject {
     DriftedObject {
@@ -247,4 +247,57 @@ async fn what_nobody_owns_on_a_cluster_is_reported_and_left_alone() {
     );
     let clusters = world.app.clusters(&admin(), &ListQuery::default()).await.unwrap();
     assert_eq!(clusters.items.len(), 2);
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_says_what_it_saw_and_what_it_did_not() {
+    let world = World::new().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    let refused = problem(world.app.request_drift(&admin(), &id).await);
+    assert!(refused.detail.contains("PENDING"), "{refused:?}");
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let asked = world.app.request_drift(&admin(), &id).await.unwrap();
+    let deployment = world.deployment(&id).await;
+    let of_one = Message::Drift {
+        tenant: deployment.tenant,
+        deployment: deployment.id,
+        component: Some("llm".to_owned()),
+    };
+    world.app.handle(&Queue::ExecuteStep, of_one).await.unwrap();
+    let half = world.view(&id).await.drift.unwrap();
+    assert_eq!(half.unseen, ["vector_db"], "one of two components was looked at");
+    world.settle().await;
+    let whole = world.view(&id).await.drift.unwrap();
+    assert!(
+        whole.unseen.is_empty() && whole.checked_at >= asked.requested_at,
+        "{whole:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_is_looked_at_when_somebody_asks_and_a_failed_look_forgets_nothing() {
+    let world = World::new().await;
+    let refused = problem(world.app.request_orphans(&admin(), "dev").await);
+    assert!(refused.detail.contains("render"), "{refused:?}");
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}]\nusers: [{name: u, user: {token: t}}]\n";
+    let new = serde_json::from_value(json!({"name": "real", "type": "kubeconfig", "kubeconfig": kubeconfig}))
+        .unwrap();
+    world.app.create_cluster(&admin(), new).await.unwrap();
+    world.cluster.cloud().managed.namespaces = vec![ManagedNamespace {
+        name: "uc-dead".to_owned(),
+        deployment: "00000000-0000-4000-8000-00000000dead".to_owned(),
+    }];
+    assert_eq!(problem(world.app.orphans(&admin(), "real").await).status, 404);
+    world.app.request_orphans(&admin(), "real").await.unwrap();
+    world.settle().await;
+    let found = world.app.orphans(&admin(), "real").await.unwrap();
+    assert_eq!((found.items.len(), &found.error), (1, &None));
+
+    world.cluster.cloud().away = true;
+    world.app.request_orphans(&admin(), "real").await.unwrap();
+    world.settle().await;
+    let again = world.app.orphans(&admin(), "real").await.unwrap();
+    assert_eq!(again.items, found.items);
+    assert!(again.error.unwrap().contains("no route to host"));
 }

@@ -208,6 +208,7 @@ impl App {
             checked_at: self.clock.now(),
             objects: Vec::new(),
             errors: Vec::new(),
+            unseen: Vec::new(),
         };
         let running = components
             .iter()

@@ -1,0 +1,81 @@
+//! `slipway drift` and `slipway cluster orphans`: looks at clusters, now.
+
+use serde_json::{Value, json};
+use slipway_app::{DeploymentView, LookRequested};
+use slipway_model::{DeploymentStatus, Orphans};
+
+use super::{
+    Session,
+    clusters::orphans_text,
+    deployments::{drifted, path},
+};
+use crate::{
+    client::{encode, read},
+    failure::{Exit, Failure},
+    watch,
+};
+
+/// Times that it is asked whether a look has ended before the control plane counts as lost, at three a second.
+const LOOKS: u32 = 600;
+
+/// Has a deployment compared with its clusters, and waits for what is found.
+pub(super) fn drift(session: &Session, deployment: &str) -> Result<Exit, Failure> {
+    let path = path(deployment);
+    let requested: LookRequested = read(&session.client.post(&format!("{path}/drift"), &json!({}))?)?;
+    for _ in 0..LOOKS {
+        let view: DeploymentView = read(&session.client.get(&path)?)?;
+        if let Some(drift) = &view.drift
+            && drift.checked_at >= requested.requested_at
+            && drift.unseen.is_empty()
+        {
+            session.show(&json!(drift), |_| Ok(drifted(drift)))?;
+            let as_applied = drift.objects.is_empty() && drift.errors.is_empty();
+            return Ok(if as_applied { Exit::Done } else { Exit::Failed });
+        }
+        if view.deployment.status != DeploymentStatus::Running {
+            return Err(Failure::failed(format!(
+                "deployment {} is {} now, and what changes is not looked at",
+                view.deployment.name,
+                view.deployment.status.as_str()
+            ))
+            .next("ask again when it is RUNNING"));
+        }
+        watch::pause();
+    }
+    Err(lost())
+}
+
+/// Has a cluster looked at for what nobody owns, and waits for what is found.
+pub(super) fn orphans(session: &Session, cluster: &str) -> Result<Exit, Failure> {
+    let path = format!("/clusters/{}/orphans", encode(cluster));
+    let requested: LookRequested = read(&session.client.post(&path, &json!({}))?)?;
+    for _ in 0..LOOKS {
+        // Not there before the first look has ended.
+        if let Some((answer, found)) = present(session.client.get(&path))?
+            && found.checked_at >= requested.requested_at
+        {
+            session.show(&answer, |_| Ok(orphans_text(&found)))?;
+            let is_clean = found.items.is_empty() && found.error.is_none();
+            return Ok(if is_clean { Exit::Done } else { Exit::Failed });
+        }
+        watch::pause();
+    }
+    Err(lost())
+}
+
+fn present(answer: Result<Value, Failure>) -> Result<Option<(Value, Orphans)>, Failure> {
+    match answer {
+        Ok(answer) => {
+            let found = read(&answer)?;
+            Ok(Some((answer, found)))
+        }
+        Err(failure) if failure.exit == Exit::Misuse => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn lost() -> Failure {
+    Failure::failed("a look was asked for and has not ended").next(
+        "look at the log of `slipway serve`, and whether the cluster answers with `slipway cluster health`",
+    )
+}
