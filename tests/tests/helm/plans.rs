@@ -7,7 +7,7 @@ use slipway_model::{DangerKind, DriftIgnore, DriftKind, ImmutablePolicy, ObjectC
 use slipway_ports::{AppliedState, PreviewRequest, ReleasePreview, ReleaseRequest, SecretString, Target};
 
 use crate::{
-    cluster::{kubectl, read, target},
+    cluster::{kubectl, read, target, until_gone},
     support::{Chart, deployment, kubeconfig, release, remove, request},
 };
 
@@ -91,6 +91,15 @@ async fn plan(target: &dyn Target, request: &ReleaseRequest, token: &str) -> Rel
         assert!(!all.contains(secret), "{secret}: {all}");
     }
     preview
+}
+
+/// Uninstalls; the claim, which no uninstall deletes, and with it the namespace go when somebody asks for them by name.
+async fn remove_with_claim(target: &dyn Target, number: u32) {
+    remove(target, number).await;
+    let namespace = release(number).namespace;
+    kubectl(&["-n", &namespace, "delete", "persistentvolumeclaim/data"]);
+    remove(target, number).await;
+    until_gone(&release(number));
 }
 
 fn changes(preview: &ReleasePreview) -> Vec<String> {
@@ -229,7 +238,7 @@ async fn a_plan_says_what_an_apply_would_do_and_does_nothing() {
     );
 
     assert_eq!(versions(70), before, "a plan changes nothing");
-    remove(&*target, 70).await;
+    remove_with_claim(&*target, 70).await;
 }
 
 async fn drift(target: &dyn Target, number: u32, revision: u32, ignore: &[DriftIgnore]) -> Vec<String> {
@@ -411,7 +420,7 @@ async fn what_people_change_is_drift_and_what_controllers_do_is_not() {
             .iter()
             .any(|found| found.name == namespace && found.deployment == own)
     );
-    remove(&*target, 71).await;
+    remove_with_claim(&*target, 71).await;
     assert_eq!(
         drift(&*target, 71, 1, &[]).await,
         ["record Release/app "],

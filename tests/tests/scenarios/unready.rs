@@ -62,6 +62,10 @@ fn what_is_waited_for_is_said_while_waiting_and_again_at_the_end() {
             said.contains(&format!("unready-{name}")) && said.contains(words),
             "{name}: {said}"
         );
+        let job = server
+            .get(&format!("/jobs/{}", text(component, "job_id")))
+            .expect(200);
+        assert_eq!(job["error_message"], component["error_message"], "{job:#}");
     }
     let pull = text(component(&failed, "pull"), "error_message");
     assert!(pull.contains("example.org/tiny:1"), "the image is named: {pull}");

@@ -1,0 +1,147 @@
+//! Deployments that something holds up which only people or other controllers can let go: they say what it is, and go on
+//! when it is gone.
+
+use serde_json::{Value, json};
+use slipway_tests::{Chart, Kubernetes, Options, Registry, Run, Server, Template, component, statuses, text};
+
+/// The chart's own kind; its plural is unique on a cluster that many share.
+fn definition(plural: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {plural}.blocked.test.slipway.dev}}
+spec:
+  group: blocked.test.slipway.dev
+  scope: Namespaced
+  names: {{kind: Database, plural: {plural}, singular: {plural}}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      subresources: {{status: {{}}}}
+      schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"
+    )
+}
+
+const OBJECTS: &str = "apiVersion: blocked.test.slipway.dev/v1
+kind: Database
+metadata: {name: main}
+spec: {size: 1}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: held, finalizers: [test.slipway.dev/hold]}
+";
+
+/// A kind on a cluster, which goes with this value.
+struct Definition<'a> {
+    kubernetes: &'a Kubernetes,
+    plural: String,
+}
+
+impl Definition<'_> {
+    fn report(&self, namespace: &str, status: &Value) {
+        let _ = self.kubernetes.kubectl(&[
+            "patch",
+            &self.plural,
+            "main",
+            "--namespace",
+            namespace,
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &json!({"status": status}).to_string(),
+        ]);
+    }
+}
+
+impl Drop for Definition<'_> {
+    fn drop(&mut self) {
+        let name = format!("{}.blocked.test.slipway.dev", self.plural);
+        let _ = self
+            .kubernetes
+            .kubectl(&["delete", "crd", &name, "--ignore-not-found", "--wait=false"]);
+    }
+}
+
+/// Waits until a component is said to wait with all of these words.
+#[track_caller]
+fn wait_for_words(server: &Server, words: &[&str]) {
+    server.wait(30, &format!("progress says {words:?}"), |client| {
+        let progress = client.deployment_progress("blocked");
+        let waiting = component(&progress, "db")["waiting_for"].as_str()?.to_owned();
+        words.iter().all(|word| waiting.contains(word)).then_some(())
+    });
+}
+
+#[test]
+fn what_a_resource_or_a_finalizer_holds_up_says_so_and_goes_on_when_it_lets_go() {
+    let kubernetes = Kubernetes::shared();
+    let registry = Registry::start();
+    let mut server = Options::default().registry(&registry).start();
+    server.add_kubernetes(&kubernetes);
+    let held = Definition {
+        kubernetes: &kubernetes,
+        plural: format!("databases{}", server.tag()),
+    };
+    let chart = Chart::of("held", "1.0.0", &[("objects.yaml", OBJECTS)])
+        .with("crds/database.yaml", &definition(&held.plural))
+        .push(&registry);
+    let checks = json!([{
+        "api_version": "blocked.test.slipway.dev/v1", "kind": "Database",
+        "current": "status.phase == 'Ready' && status.replicas >= spec.size",
+        "in_progress": "status.phase == 'Building'",
+    }]);
+    server.publish(
+        &Template::named("blocked")
+            .helm("db", &chart, &json!({}))
+            .and(&json!({"health_checks": checks}))
+            .helm("after", &Chart::tiny().push(&registry), &json!({}))
+            .and(&json!({"depends_on": ["db"]})),
+    );
+    let created = server.create("blocked", "dev");
+    let namespace = text(&created, "namespace");
+    kubernetes.remove_later(&namespace);
+    server.begin("blocked");
+
+    // Its controller, which a person plays here, has said nothing yet, then that it works, then that it is done.
+    wait_for_words(&server, &["Database/main"]);
+    held.report(&namespace, &json!({"phase": "Building"}));
+    wait_for_words(&server, &["Database/main", "in_progress"]);
+    held.report(&namespace, &json!({"phase": "Ready", "replicas": 0}));
+    let waits = statuses(&server.deployment("blocked"));
+    assert_eq!(
+        (waits["db"].as_str(), waits["after"].as_str()),
+        ("DEPLOYING", "PENDING")
+    );
+    held.report(&namespace, &json!({"phase": "Ready", "replicas": 1}));
+    let _ = server.running("blocked", 60);
+
+    // Somebody's finalizer keeps an object from going.
+    let _ = server.delete("/deployments/blocked").expect(202);
+    wait_for_words(&server, &["ConfigMap/held", "test.slipway.dev/hold"]);
+    let status = Run::of(&mut server.command(&["status", "blocked"]));
+    let out = status.expect(0);
+    assert!(
+        out.contains("DELETING") && out.contains("ConfigMap/held") && out.contains("test.slipway.dev/hold"),
+        "{out}"
+    );
+    assert!(kubernetes.has_namespace(&namespace));
+    let _ = kubernetes.kubectl(&[
+        "patch",
+        "configmap/held",
+        "--namespace",
+        &namespace,
+        "--type=merge",
+        "--patch",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
+    server.wait(60, "the end of the deletion", |client| {
+        (client.get("/deployments/blocked").status == 404).then_some(())
+    });
+    let gone = server.deployment(&text(&created, "id"));
+    assert_eq!(gone["status"], "DELETED", "{gone:#}");
+    kubernetes.wait_until_gone(&namespace);
+    server.stop();
+}
