@@ -11,7 +11,7 @@ use slipway_ports::{FailureClass, Guard, HookSet, Put, Session, Target, TargetEr
 
 use super::{
     opening::Opening,
-    work::{Ending, HeldLease, JobWork},
+    work::{Decided, Ending, HeldLease, JobWork},
 };
 use crate::{App, AppError, keys, steps::Resolved};
 
@@ -144,7 +144,6 @@ impl Run<'_> {
                     return Ok(());
                 }
                 Next::Ended => {
-                    self.tell_helm_of_failure().await;
                     if !self.save(session.as_mut()).await? {
                         return self.withdraw(session).await;
                     }
@@ -161,19 +160,7 @@ impl Run<'_> {
 
     /// What did not become ready, or whose hooks failed, is not deployed: a rollback must not go back to it, and a
     /// first install that failed is to be a first install again. Helm itself was not there to see it.
-    async fn tell_helm_of_failure(&self) {
-        let changes = matches!(
-            self.config.operation,
-            HelmOperation::Deploy | HelmOperation::Rollback
-        );
-        let Some(revision) = self
-            .work
-            .revision
-            .filter(|_| changes && self.job.status != JobStatus::Succeeded)
-        else {
-            return;
-        };
-        let message = self.job.error_message.as_deref().unwrap_or_default();
+    async fn tell_helm_of_failure(&self, revision: u32, message: &str) {
         let reason = message.lines().next().unwrap_or_default();
         let told = self
             .target
@@ -200,6 +187,14 @@ impl Run<'_> {
     }
 
     async fn phase(&mut self) -> Result<Result<Next, TargetError>, AppError> {
+        if let (Some(Decided { status, message }), Some(revision)) =
+            (self.work.decided.clone(), self.work.revision)
+        {
+            self.tell_helm_of_failure(revision, message.as_deref().unwrap_or_default())
+                .await;
+            finish(&mut self.job, status, message, self.app.clock.now());
+            return Ok(Ok(Next::Ended));
+        }
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
                 let message = self.with_diagnosis(cancel.reason);
@@ -286,7 +281,17 @@ impl Run<'_> {
         self.ended(status, Some(format!("{message}{left}")))
     }
 
+    /// Ends the job. What Helm has to hear of it is told when it is recorded that it ends so: who comes after a crash
+    /// must not find that it became ready after all.
     pub(super) fn ended(&mut self, status: JobStatus, message: Option<String>) -> Next {
+        let changes = matches!(
+            self.config.operation,
+            HelmOperation::Deploy | HelmOperation::Rollback
+        );
+        if changes && status != JobStatus::Succeeded && self.work.revision.is_some() {
+            self.work.decided = Some(Decided { status, message });
+            return Next::Go;
+        }
         finish(&mut self.job, status, message, self.app.clock.now());
         Next::Ended
     }

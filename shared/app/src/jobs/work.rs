@@ -65,6 +65,9 @@ pub(super) struct JobWork {
     /// Where its lease stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<HeldLease>,
+    /// How the job ends, as soon as Helm's record says that its revision failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) decided: Option<Decided>,
     /// How the job ends once it has cleaned up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ending: Option<Ending>,
@@ -193,4 +196,12 @@ pub(super) struct Ending {
     pub(super) message: String,
     /// When cleaning up is given up.
     pub(super) until: Timestamp,
+}
+
+/// How a job ends whose change did not succeed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Decided {
+    pub(super) status: JobStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
 }

@@ -108,7 +108,7 @@ impl FakeCluster {
         }
     }
 
-    /// Has that done once, while the next `apply`, `check` or question after its `health` is on its way.
+    /// Has that done once, while the next `apply`, `check`, `health` or `mark_failed` is on its way.
     pub(crate) fn meanwhile(&self, call: &'static str, then: impl Future<Output = ()> + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some((call, Box::pin(then)));
     }
@@ -366,6 +366,7 @@ impl Target for FakeCluster {
     }
 
     async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError> {
+        self.on_the_way("mark_failed").await;
         let told = format!("{} {revision}: {reason}", release.name);
         self.cloud().marked.push(told);
         Ok(())

@@ -11,7 +11,7 @@ use crate::world::{World, admin};
 fn dag() -> Value {
     json!({"name": "x", "steps": [{"id": "a", "action": "helm_deploy", "params": {
         "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a", "namespace": "shared",
-        "timeout": 60}}]})
+        "timeout": 60, "delete_on_failure": false}}]})
 }
 
 /// Has an execution of it make its job, which nobody has begun.
@@ -146,4 +146,36 @@ async fn a_job_that_a_newer_one_replaces_names_what_was_left_without_a_record() 
     assert_eq!(ended.status, JobStatus::Cancelled);
     let told = ended.error_message.unwrap();
     assert!(told.contains("may have left Deployment/a"), "{told}");
+}
+
+#[tokio::test]
+async fn a_job_whose_failure_helm_was_told_of_does_not_succeed_after_a_crash() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let id = job(&world.app).await;
+    let flaky = world.flaky.clone();
+    world
+        .cluster
+        .meanwhile("mark_failed", async move { flaky.die_after_calls(Some(0)) });
+    let (tenant, job) = (TenantId::local(), id);
+    let message = Message::Job { tenant, job };
+    while world
+        .app
+        .handle(&Queue::DeployHelm, message.clone())
+        .await
+        .is_ok()
+    {
+        world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(world.cluster.cloud().marked.len(), 1, "Helm was told");
+    assert!(!record(&world, id).status.is_terminal(), "and nobody else");
+    // It becomes ready meanwhile.
+    world.flaky.die_after_calls(None);
+    world.cluster.cloud().stuck.clear();
+    world.clock.advance(Duration::from_secs(400));
+    go_on(&world.app, id).await;
+    while !record(&world, id).status.is_terminal() {
+        go_on(&world.app, id).await;
+    }
+    assert_eq!(record(&world, id).status, JobStatus::TimedOut);
 }
