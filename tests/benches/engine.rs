@@ -191,7 +191,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// What the process has used.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Usage {
     processor: f64,
     statements: f64,
@@ -207,15 +207,6 @@ impl Usage {
             statements: (statistics.rows_written + statistics.reads) as f64,
             bytes: bytes_written(),
             commits: statistics.commits as f64,
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            processor: self.processor + other.processor,
-            statements: self.statements + other.statements,
-            bytes: self.bytes + other.bytes,
-            commits: self.commits + other.commits,
         }
     }
 
@@ -296,11 +287,6 @@ impl Report {
     }
 }
 
-/// log-log slope between two runs, the second ten times as large.
-fn slope(small: f64, large: f64) -> f64 {
-    (large / small).log10()
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::process::ExitCode {
     let scratch = tempfile::tempdir().expect("a temporary folder can be made");
@@ -345,43 +331,84 @@ async fn short_chain(plane: &Plane, scratch: &Path, report: &mut Report) -> f64 
     commit
 }
 
-async fn long_chains(plane: &Plane, scratch: &Path, report: &mut Report) {
-    let mut points = Vec::new();
-    for (steps, times) in [(1_000_u32, 15_u32), (10_000, 5)] {
-        let dag = chain(steps as usize);
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
-        let mut used = Usage::default();
-        let resident = resident_mebibytes();
-        for _ in 0..times {
-            bare.push(bare_commits(scratch, steps));
-            let before = Usage::now(&plane.embedded);
-            ours.push(plane.run(&dag).await);
-            used = used.plus(Usage::now(&plane.embedded).since(before));
+/// Runs of one length.
+struct Runs {
+    steps: u32,
+    dag: Value,
+    ours: Vec<Duration>,
+    bare: Vec<Duration>,
+    used: Vec<Usage>,
+}
+
+impl Runs {
+    fn of(steps: u32) -> Self {
+        Self {
+            steps,
+            dag: chain(steps as usize),
+            ours: Vec::new(),
+            bare: Vec::new(),
+            used: Vec::new(),
         }
-        let growth = resident_mebibytes() - resident;
-        let (time, bare) = (median(ours), median(bare));
+    }
+
+    async fn once(&mut self, plane: &Plane, scratch: &Path) {
+        self.bare.push(bare_commits(scratch, self.steps));
+        let before = Usage::now(&plane.embedded);
+        self.ours.push(plane.run(&self.dag).await);
+        self.used.push(Usage::now(&plane.embedded).since(before));
+    }
+
+    /// The median of something that was used.
+    fn median(&self, what: impl Fn(&Usage) -> f64) -> f64 {
+        let mut all: Vec<f64> = self.used.iter().map(what).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }
+}
+
+async fn long_chains(plane: &Plane, scratch: &Path, report: &mut Report) {
+    type Measure = fn(&Usage) -> f64;
+    let (mut small, mut large) = (Runs::of(1_000), Runs::of(10_000));
+    let resident = resident_mebibytes();
+    // By turns, so that whatever else the machine does meets both.
+    for _ in 0..5 {
+        for _ in 0..3 {
+            small.once(plane, scratch).await;
+        }
+        large.once(plane, scratch).await;
+    }
+    let growth = resident_mebibytes() - resident;
+    for runs in [&small, &large] {
+        let (steps, times) = (runs.steps, runs.used.len());
+        let (time, bare) = (median(runs.ours.clone()), median(runs.bare.clone()));
         let ratio = time.as_secs_f64() / bare.as_secs_f64();
-        let each = used.by(f64::from(times));
-        let commits = each.by(f64::from(steps)).commits;
+        let commits = runs.median(|used| used.commits) / f64::from(steps);
         report.judge(
             &format!("{steps}-step chain, median of {times}"),
             &format!(
-                "{:.0} ms, {commits:.3} commits a step, {:.2} s of processor, {growth:+.1} MiB resident after all of them",
+                "{:.0} ms, {commits:.3} commits a step, {:.2} s of processor",
                 milliseconds(time),
-                each.processor,
+                runs.median(|used| used.processor),
             ),
             &format!("{steps} bare commits {:.0} ms: × {ratio:.2}", milliseconds(bare)),
-            "× 1.4, 1.02 commits a step, + 8 MiB",
-            ratio <= 1.4 && commits <= 1.02 && growth <= 8.0,
+            "× 1.4, 1.02 commits a step",
+            ratio <= 1.4 && commits <= 1.02,
         );
-        points.push(each);
     }
-    let (small, large) = (points[0], points[1]);
-    for (what, slope) in [
-        ("processor time", slope(small.processor, large.processor)),
-        ("statements", slope(small.statements, large.statements)),
-        ("bytes written", slope(small.bytes, large.bytes)),
-    ] {
+    report.judge(
+        "growth of memory over these runs",
+        &format!("{growth:+.1} MiB resident"),
+        "",
+        "8 MiB",
+        growth <= 8.0,
+    );
+    let measures: [(&str, Measure); 3] = [
+        ("processor time", |used| used.processor),
+        ("statements", |used| used.statements),
+        ("bytes written", |used| used.bytes),
+    ];
+    for (what, measure) in measures {
+        let slope = (large.median(measure) / small.median(measure)).log10();
         report.judge(
             &format!("growth of {what} from 1,000 to 10,000 steps"),
             &format!("log-log slope {slope:.2}"),
@@ -429,6 +456,8 @@ async fn many_clients(plane: &Arc<Plane>, commit: f64, report: &mut Report) {
     }
     let rate = 4000.0 / begin.elapsed().as_secs_f64();
     let each = Usage::now(&plane.embedded).since(before).by(4000.0);
+    // A slower disk may slow it down as much; a faster one leaves the processor's share of 0.4 ms for each.
+    let target = 2_500.0 * (0.000_25 / commit).min(1.0);
     report.judge(
         "5-step executions from 20 clients",
         &format!(
@@ -437,8 +466,8 @@ async fn many_clients(plane: &Arc<Plane>, commit: f64, report: &mut Report) {
             each.statements,
             each.processor * 1000.0
         ),
-        &format!("{:.2} in the time of a bare commit", rate * commit),
-        "0.625 (2,500 a second where a commit takes 0.25 ms)",
-        rate * commit >= 0.625,
+        &format!("a bare commit {:.3} ms", commit * 1000.0),
+        "2,500 a second where a bare commit costs 0.25 ms or less, in proportion where it costs more",
+        rate >= target,
     );
 }
