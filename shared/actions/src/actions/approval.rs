@@ -1,7 +1,9 @@
 //! `approval`: a person decides.
 
 use async_trait::async_trait;
-use slipway_model::{Outcome, ActionMetadata, EffectClass, ExecutionMode, OutputDefinition, ParameterDefinition};
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, Outcome, OutputDefinition, ParameterDefinition,
+};
 
 use crate::{Action, Answer, Context};
 
@@ -29,10 +31,26 @@ static METADATA: ActionMetadata = ActionMetadata {
         required: false,
     }],
     outputs: &[
-        OutputDefinition { name: "approved", output_type: "boolean", description: "Whether it was approved" },
-        OutputDefinition { name: "decided_at", output_type: "string", description: "When" },
-        OutputDefinition { name: "approved_by", output_type: "string", description: "Who decided" },
-        OutputDefinition { name: "comment", output_type: "string", description: "What the person said" },
+        OutputDefinition {
+            name: "approved",
+            output_type: "boolean",
+            description: "Whether it was approved",
+        },
+        OutputDefinition {
+            name: "decided_at",
+            output_type: "string",
+            description: "When",
+        },
+        OutputDefinition {
+            name: "approved_by",
+            output_type: "string",
+            description: "Who decided",
+        },
+        OutputDefinition {
+            name: "comment",
+            output_type: "string",
+            description: "What the person said",
+        },
     ],
 };
 

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use slipway_model::{FailureKind, Outcome, 
-    ActionMetadata, Capacity, EffectClass, ExecutionMode, JsonMap, OutputDefinition, ParameterDefinition, Resources,
+use slipway_model::{
+    ActionMetadata, Capacity, EffectClass, ExecutionMode, FailureKind, JsonMap, Outcome, OutputDefinition,
+    ParameterDefinition, Resources,
 };
 
 use crate::{Action, Answer, Context};
@@ -41,21 +42,48 @@ static METADATA: ActionMetadata = ActionMetadata {
         },
     ],
     outputs: &[
-        OutputDefinition { name: "healthy", output_type: "boolean", description: "Always true: else the step fails" },
-        OutputDefinition { name: "version", output_type: "string", description: "Version of the API server" },
-        OutputDefinition { name: "nodes", output_type: "integer", description: "Nodes that are ready" },
-        OutputDefinition { name: "message", output_type: "string", description: "What should be known" },
+        OutputDefinition {
+            name: "healthy",
+            output_type: "boolean",
+            description: "Always true: else the step fails",
+        },
+        OutputDefinition {
+            name: "version",
+            output_type: "string",
+            description: "Version of the API server",
+        },
+        OutputDefinition {
+            name: "nodes",
+            output_type: "integer",
+            description: "Nodes that are ready",
+        },
+        OutputDefinition {
+            name: "message",
+            output_type: "string",
+            description: "What should be known",
+        },
     ],
 };
 
 /// What is short, as sentences; empty if everything fits.
 fn shortages(minimum: &Resources, free: &Capacity) -> Vec<String> {
     let mut short = Vec::new();
-    if let Some(cpu) = minimum.cpu.as_ref().filter(|cpu| cpu.millis() > free.cpu_millicores) {
+    if let Some(cpu) = minimum
+        .cpu
+        .as_ref()
+        .filter(|cpu| cpu.millis() > free.cpu_millicores)
+    {
         short.push(format!("cpu: {cpu} needed, {}m free", free.cpu_millicores));
     }
-    if let Some(memory) = minimum.memory.as_ref().filter(|memory| memory.units() > free.memory_bytes) {
-        short.push(format!("memory: {memory} needed, {}Mi free", free.memory_bytes >> 20));
+    if let Some(memory) = minimum
+        .memory
+        .as_ref()
+        .filter(|memory| memory.units() > free.memory_bytes)
+    {
+        short.push(format!(
+            "memory: {memory} needed, {}Mi free",
+            free.memory_bytes >> 20
+        ));
     }
     if let Some(gpu) = minimum.gpu.as_ref().filter(|gpu| gpu.units() > free.gpus) {
         short.push(format!("gpu: {gpu} needed, {} free", free.gpus));
@@ -68,11 +96,16 @@ async fn look(context: &Context<'_>) -> Result<JsonMap, (String, FailureKind)> {
     let permanent = |message| (message, FailureKind::Permanent);
     let minimum: Resources = match context.params.get("minimum") {
         None | Some(Value::Null) => Resources::default(),
-        Some(value) => serde_json::from_value(value.clone()).map_err(|error| permanent(format!("minimum: {error}")))?,
+        Some(value) => {
+            serde_json::from_value(value.clone()).map_err(|error| permanent(format!("minimum: {error}")))?
+        }
     };
     let cluster = context.surroundings.cluster(name).await.map_err(permanent)?;
-    let health =
-        context.surroundings.health(&cluster).await.map_err(|message| (message, FailureKind::Transient))?;
+    let health = context
+        .surroundings
+        .health(&cluster)
+        .await
+        .map_err(|message| (message, FailureKind::Transient))?;
     if !health.healthy {
         let message = format!("cluster '{}' is not healthy: {}", cluster.name, health.message);
         return Err((message, FailureKind::Transient));
@@ -80,7 +113,11 @@ async fn look(context: &Context<'_>) -> Result<JsonMap, (String, FailureKind)> {
     if let Some(free) = &health.free {
         let short = shortages(&minimum, free);
         if !short.is_empty() {
-            let message = format!("cluster '{}' has too little free: {}", cluster.name, short.join("; "));
+            let message = format!(
+                "cluster '{}' has too little free: {}",
+                cluster.name,
+                short.join("; ")
+            );
             return Err((message, FailureKind::Transient));
         }
     }
@@ -114,7 +151,14 @@ mod tests {
     fn every_shortage_is_named_with_both_amounts() {
         let minimum: Resources =
             serde_json::from_value(json!({ "cpu": 4, "memory": "16Gi", "gpu": 1 })).unwrap();
-        let free = Capacity { cpu_millicores: 3999, memory_bytes: 16 << 30, gpus: 0 };
-        assert_eq!(shortages(&minimum, &free), ["cpu: 4 needed, 3999m free", "gpu: 1 needed, 0 free"]);
+        let free = Capacity {
+            cpu_millicores: 3999,
+            memory_bytes: 16 << 30,
+            gpus: 0,
+        };
+        assert_eq!(
+            shortages(&minimum, &free),
+            ["cpu: 4 needed, 3999m free", "gpu: 1 needed, 0 free"]
+        );
     }
 }

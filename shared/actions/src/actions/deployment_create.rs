@@ -1,7 +1,9 @@
 //! `deployment_create`: deploys the catalog component that fills a slot.
 
 use async_trait::async_trait;
-use slipway_model::{ActionMetadata, ComponentType, EffectClass, ExecutionMode, HelmOperation, JobType, ParameterDefinition};
+use slipway_model::{
+    ActionMetadata, ComponentType, EffectClass, ExecutionMode, HelmOperation, JobType, ParameterDefinition,
+};
 
 use super::helm_deploy::OUTPUTS;
 use crate::{
@@ -12,22 +14,106 @@ use crate::{
 pub(crate) struct Definition;
 
 static PARAMS: [ParameterDefinition; 17] = [
-    parameter("cluster_id", "Cluster", "cluster_ref", "Target cluster for deployment.", true),
-    parameter("component_name", "Component", "string", "The template's component.", true),
-    parameter("component_type", "Type", "string", "Slot type, such as `model` or `vector_db`.", true),
-    parameter("selected_component", "Selection", "string", "Catalog component, such as `qdrant`.", true),
-    parameter("deployment_id", "Deployment", "string", "The deployment that it belongs to.", false),
+    parameter(
+        "cluster_id",
+        "Cluster",
+        "cluster_ref",
+        "Target cluster for deployment.",
+        true,
+    ),
+    parameter(
+        "component_name",
+        "Component",
+        "string",
+        "The template's component.",
+        true,
+    ),
+    parameter(
+        "component_type",
+        "Type",
+        "string",
+        "Slot type, such as `model` or `vector_db`.",
+        true,
+    ),
+    parameter(
+        "selected_component",
+        "Selection",
+        "string",
+        "Catalog component, such as `qdrant`.",
+        true,
+    ),
+    parameter(
+        "deployment_id",
+        "Deployment",
+        "string",
+        "The deployment that it belongs to.",
+        false,
+    ),
     parameter("user_id", "User", "string", "Who asked for it.", false),
-    parameter("release_name", "Release Name", "string", "Helm release name; derived if omitted.", false),
-    parameter("namespace", "Namespace", "string", "Kubernetes namespace; derived if omitted.", false),
-    parameter("values", "Helm Values", "json", "Values over the catalog's.", false),
-    parameter("timeout", "Deploy Timeout", "duration", "Until everything is ready, such as '600s' or '10m'.", false),
-    parameter("wait", "Wait", "boolean", "Whether readiness is waited for; true if omitted.", false),
-    parameter("create_namespace", "Create Namespace", "boolean", "Whether a missing namespace is created.", false),
-    parameter("delete_on_failure", "Delete on Failure", "boolean", "Whether a failed first install is removed.", false),
+    parameter(
+        "release_name",
+        "Release Name",
+        "string",
+        "Helm release name; derived if omitted.",
+        false,
+    ),
+    parameter(
+        "namespace",
+        "Namespace",
+        "string",
+        "Kubernetes namespace; derived if omitted.",
+        false,
+    ),
+    parameter(
+        "values",
+        "Helm Values",
+        "json",
+        "Values over the catalog's.",
+        false,
+    ),
+    parameter(
+        "timeout",
+        "Deploy Timeout",
+        "duration",
+        "Until everything is ready, such as '600s' or '10m'.",
+        false,
+    ),
+    parameter(
+        "wait",
+        "Wait",
+        "boolean",
+        "Whether readiness is waited for; true if omitted.",
+        false,
+    ),
+    parameter(
+        "create_namespace",
+        "Create Namespace",
+        "boolean",
+        "Whether a missing namespace is created.",
+        false,
+    ),
+    parameter(
+        "delete_on_failure",
+        "Delete on Failure",
+        "boolean",
+        "Whether a failed first install is removed.",
+        false,
+    ),
     parameter("crds", "CRDs", "string", "`skip`, `create` or `apply`.", false),
-    parameter("immutable", "Immutable Fields", "string", "`stop` or `recreate`.", false),
-    parameter("adopt", "Adopt", "boolean", "Whether someone else's release may be taken over.", false),
+    parameter(
+        "immutable",
+        "Immutable Fields",
+        "string",
+        "`stop` or `recreate`.",
+        false,
+    ),
+    parameter(
+        "adopt",
+        "Adopt",
+        "boolean",
+        "Whether someone else's release may be taken over.",
+        false,
+    ),
     parameter(
         "health_checks",
         "Health Checks",
@@ -77,23 +163,42 @@ impl Action for Definition {
         let slot = context.params.get("component_type").cloned().unwrap_or_default();
         let Ok(component_type) = serde_json::from_value::<ComponentType>(slot.clone()) else {
             let known: Vec<&str> = ComponentType::ALL.iter().map(|one| one.as_str()).collect();
-            return refused(format!("component_type {slot} is not one of {}", known.join(", ")));
+            return refused(format!(
+                "component_type {slot} is not one of {}",
+                known.join(", ")
+            ));
         };
         let selected = context.text("selected_component").unwrap_or_default();
         let Some(entry) = context.surroundings.catalog().entry(selected) else {
-            return refused(format!("the catalog has no component '{selected}'; `slipway catalog` lists what it has"));
+            return refused(format!(
+                "the catalog has no component '{selected}'; `slipway catalog` lists what it has"
+            ));
         };
         if !entry.types.contains(&component_type) {
-            return refused(format!("catalog component '{selected}' cannot fill a slot of type '{component_type}'"));
+            return refused(format!(
+                "catalog component '{selected}' cannot fill a slot of type '{component_type}'"
+            ));
         }
         let mut values = entry.chart.values.clone();
         merge(&mut values, &unrendered_values(&context));
         let (chart, outputs) = (entry.chart.clone(), entry.outputs.clone());
-        context.params.insert("chart_ref".to_owned(), chart.reference.into());
-        context.params.insert("chart_version".to_owned(), chart.version.into());
+        context
+            .params
+            .insert("chart_ref".to_owned(), chart.reference.into());
+        context
+            .params
+            .insert("chart_version".to_owned(), chart.version.into());
         let fields = [
-            "chart_ref", "chart_version", "timeout", "wait", "create_namespace", "delete_on_failure", "crds",
-            "immutable", "adopt", "health_checks",
+            "chart_ref",
+            "chart_version",
+            "timeout",
+            "wait",
+            "create_namespace",
+            "delete_on_failure",
+            "crds",
+            "immutable",
+            "adopt",
+            "health_checks",
         ];
         let config = config_of(&context, HelmOperation::Deploy, values, &fields).map(|mut config| {
             for (name, source) in outputs {

@@ -13,9 +13,21 @@ use crate::{
 pub(crate) struct Definition;
 
 pub(crate) static OUTPUTS: [OutputDefinition; 6] = [
-    OutputDefinition { name: "job_id", output_type: "string", description: "Job of the deployment" },
-    OutputDefinition { name: "namespace", output_type: "string", description: "Kubernetes namespace of the release" },
-    OutputDefinition { name: "release_name", output_type: "string", description: "Helm release" },
+    OutputDefinition {
+        name: "job_id",
+        output_type: "string",
+        description: "Job of the deployment",
+    },
+    OutputDefinition {
+        name: "namespace",
+        output_type: "string",
+        description: "Kubernetes namespace of the release",
+    },
+    OutputDefinition {
+        name: "release_name",
+        output_type: "string",
+        description: "Helm release",
+    },
     OutputDefinition {
         name: "endpoint_url",
         output_type: "string",
@@ -26,11 +38,21 @@ pub(crate) static OUTPUTS: [OutputDefinition; 6] = [
         output_type: "array",
         description: "Names of the Kubernetes Services that the chart made",
     },
-    OutputDefinition { name: "status", output_type: "string", description: "`deploying`, then `running`" },
+    OutputDefinition {
+        name: "status",
+        output_type: "string",
+        description: "`deploying`, then `running`",
+    },
 ];
 
 static PARAMS: [ParameterDefinition; 15] = [
-    parameter("cluster_id", "Cluster", "cluster_ref", "Target cluster for deployment.", true),
+    parameter(
+        "cluster_id",
+        "Cluster",
+        "cluster_ref",
+        "Target cluster for deployment.",
+        true,
+    ),
     parameter(
         "chart_ref",
         "Chart Reference",
@@ -38,18 +60,84 @@ static PARAMS: [ParameterDefinition; 15] = [
         "OCI URL (oci://…), HTTPS repository or archive (https://…), or bundled chart (charts/…).",
         true,
     ),
-    parameter("chart_version", "Chart Version", "string", "Version constraint, such as '1.2.0' or '>=1.0.0'.", false),
-    parameter("release_name", "Release Name", "string", "Helm release name; derived if omitted.", false),
-    parameter("namespace", "Namespace", "string", "Kubernetes namespace; derived if omitted.", false),
-    parameter("values", "Helm Values", "json", "Values over the chart's; expressions may stand anywhere.", false),
-    parameter("timeout", "Deploy Timeout", "duration", "Until everything is ready, such as '600s' or '10m'.", false),
-    parameter("wait", "Wait", "boolean", "Whether readiness is waited for; true if omitted.", false),
-    parameter("create_namespace", "Create Namespace", "boolean", "Whether a missing namespace is created.", false),
-    parameter("delete_on_failure", "Delete on Failure", "boolean", "Whether a failed first install is removed.", false),
+    parameter(
+        "chart_version",
+        "Chart Version",
+        "string",
+        "Version constraint, such as '1.2.0' or '>=1.0.0'.",
+        false,
+    ),
+    parameter(
+        "release_name",
+        "Release Name",
+        "string",
+        "Helm release name; derived if omitted.",
+        false,
+    ),
+    parameter(
+        "namespace",
+        "Namespace",
+        "string",
+        "Kubernetes namespace; derived if omitted.",
+        false,
+    ),
+    parameter(
+        "values",
+        "Helm Values",
+        "json",
+        "Values over the chart's; expressions may stand anywhere.",
+        false,
+    ),
+    parameter(
+        "timeout",
+        "Deploy Timeout",
+        "duration",
+        "Until everything is ready, such as '600s' or '10m'.",
+        false,
+    ),
+    parameter(
+        "wait",
+        "Wait",
+        "boolean",
+        "Whether readiness is waited for; true if omitted.",
+        false,
+    ),
+    parameter(
+        "create_namespace",
+        "Create Namespace",
+        "boolean",
+        "Whether a missing namespace is created.",
+        false,
+    ),
+    parameter(
+        "delete_on_failure",
+        "Delete on Failure",
+        "boolean",
+        "Whether a failed first install is removed.",
+        false,
+    ),
     parameter("crds", "CRDs", "string", "`skip`, `create` or `apply`.", false),
-    parameter("immutable", "Immutable Fields", "string", "`stop` or `recreate`.", false),
-    parameter("adopt", "Adopt", "boolean", "Whether someone else's release may be taken over.", false),
-    parameter("outputs", "Outputs", "json", "Extractors of further outputs, by name.", false),
+    parameter(
+        "immutable",
+        "Immutable Fields",
+        "string",
+        "`stop` or `recreate`.",
+        false,
+    ),
+    parameter(
+        "adopt",
+        "Adopt",
+        "boolean",
+        "Whether someone else's release may be taken over.",
+        false,
+    ),
+    parameter(
+        "outputs",
+        "Outputs",
+        "json",
+        "Extractors of further outputs, by name.",
+        false,
+    ),
     parameter(
         "health_checks",
         "Health Checks",
@@ -87,8 +175,17 @@ impl Action for Definition {
 
     async fn run(&self, context: Context<'_>) -> Answer {
         let fields = [
-            "chart_ref", "chart_version", "timeout", "wait", "create_namespace", "delete_on_failure", "crds",
-            "immutable", "adopt", "outputs", "health_checks",
+            "chart_ref",
+            "chart_version",
+            "timeout",
+            "wait",
+            "create_namespace",
+            "delete_on_failure",
+            "crds",
+            "immutable",
+            "adopt",
+            "outputs",
+            "health_checks",
         ];
         let values = unrendered_values(&context);
         let config = config_of(&context, HelmOperation::Deploy, values, &fields);

@@ -1,7 +1,9 @@
 //! `helm_rollback`: brings an earlier revision of a release back.
 
 use async_trait::async_trait;
-use slipway_model::{ActionMetadata, EffectClass, ExecutionMode, HelmOperation, JobType, JsonMap, ParameterDefinition};
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, HelmOperation, JobType, JsonMap, ParameterDefinition,
+};
 
 use super::helm_deploy::OUTPUTS;
 use crate::{
@@ -12,13 +14,43 @@ use crate::{
 pub(crate) struct Definition;
 
 static PARAMS: [ParameterDefinition; 7] = [
-    parameter("cluster_id", "Cluster", "cluster_ref", "Cluster of the release.", true),
+    parameter(
+        "cluster_id",
+        "Cluster",
+        "cluster_ref",
+        "Cluster of the release.",
+        true,
+    ),
     parameter("release_name", "Release Name", "string", "Helm release.", true),
     parameter("namespace", "Namespace", "string", "Kubernetes namespace.", true),
-    parameter("timeout", "Timeout", "duration", "How long it may take, such as '600s' or '10m'.", false),
-    parameter("deployment_id", "Deployment", "string", "The deployment that it belongs to.", false),
-    parameter("revision", "Revision", "integer", "Revision to go back to; the one before if omitted.", false),
-    parameter("wait", "Wait", "boolean", "Whether readiness is waited for; true if omitted.", false),
+    parameter(
+        "timeout",
+        "Timeout",
+        "duration",
+        "How long it may take, such as '600s' or '10m'.",
+        false,
+    ),
+    parameter(
+        "deployment_id",
+        "Deployment",
+        "string",
+        "The deployment that it belongs to.",
+        false,
+    ),
+    parameter(
+        "revision",
+        "Revision",
+        "integer",
+        "Revision to go back to; the one before if omitted.",
+        false,
+    ),
+    parameter(
+        "wait",
+        "Wait",
+        "boolean",
+        "Whether readiness is waited for; true if omitted.",
+        false,
+    ),
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {
@@ -46,7 +78,12 @@ impl Action for Definition {
     }
 
     async fn run(&self, context: Context<'_>) -> Answer {
-        let config = config_of(&context, HelmOperation::Rollback, JsonMap::new(), &["timeout", "revision", "wait"]);
+        let config = config_of(
+            &context,
+            HelmOperation::Rollback,
+            JsonMap::new(),
+            &["timeout", "revision", "wait"],
+        );
         draft(&context, JobType::HelmDeploy, config).await
     }
 }

@@ -1,7 +1,9 @@
 //! `helm_uninstall`: takes a release away. Volume claims stay.
 
 use async_trait::async_trait;
-use slipway_model::{ActionMetadata, EffectClass, ExecutionMode, HelmOperation, JobType, JsonMap, ParameterDefinition};
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, HelmOperation, JobType, JsonMap, ParameterDefinition,
+};
 
 use super::helm_deploy::OUTPUTS;
 use crate::{
@@ -12,11 +14,29 @@ use crate::{
 pub(crate) struct Definition;
 
 static PARAMS: [ParameterDefinition; 5] = [
-    parameter("cluster_id", "Cluster", "cluster_ref", "Cluster of the release.", true),
+    parameter(
+        "cluster_id",
+        "Cluster",
+        "cluster_ref",
+        "Cluster of the release.",
+        true,
+    ),
     parameter("release_name", "Release Name", "string", "Helm release.", true),
     parameter("namespace", "Namespace", "string", "Kubernetes namespace.", true),
-    parameter("timeout", "Timeout", "duration", "How long it may take, such as '600s' or '10m'.", false),
-    parameter("deployment_id", "Deployment", "string", "The deployment that it belongs to.", false),
+    parameter(
+        "timeout",
+        "Timeout",
+        "duration",
+        "How long it may take, such as '600s' or '10m'.",
+        false,
+    ),
+    parameter(
+        "deployment_id",
+        "Deployment",
+        "string",
+        "The deployment that it belongs to.",
+        false,
+    ),
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {

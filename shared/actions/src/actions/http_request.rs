@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use slipway_model::{FailureKind, Outcome, 
-    ActionMetadata, EffectClass, ExecutionMode, FieldError, JsonMap, OutputDefinition, ParameterDefinition,
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, FailureKind, FieldError, JsonMap, Outcome, OutputDefinition,
+    ParameterDefinition,
 };
 use slipway_ports::{HttpCall, OutsideError, SecretString};
 
@@ -82,14 +83,30 @@ static METADATA: ActionMetadata = ActionMetadata {
         },
     ],
     outputs: &[
-        OutputDefinition { name: "status_code", output_type: "integer", description: "HTTP status" },
-        OutputDefinition { name: "headers", output_type: "object", description: "Headers of the answer" },
-        OutputDefinition { name: "body", output_type: "object", description: "The answer: JSON if it is, else text" },
+        OutputDefinition {
+            name: "status_code",
+            output_type: "integer",
+            description: "HTTP status",
+        },
+        OutputDefinition {
+            name: "headers",
+            output_type: "object",
+            description: "Headers of the answer",
+        },
+        OutputDefinition {
+            name: "body",
+            output_type: "object",
+            description: "The answer: JSON if it is, else text",
+        },
     ],
 };
 
 fn method(params: &JsonMap) -> String {
-    params.get("method").and_then(Value::as_str).unwrap_or("GET").to_ascii_uppercase()
+    params
+        .get("method")
+        .and_then(Value::as_str)
+        .unwrap_or("GET")
+        .to_ascii_uppercase()
 }
 
 fn call(context: &Context<'_>) -> Result<HttpCall, String> {
@@ -111,11 +128,18 @@ fn call(context: &Context<'_>) -> Result<HttpCall, String> {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(SecretString::from(text.as_str())),
         Some(value) => {
-            headers.entry("content-type".to_owned()).or_insert_with(|| SecretString::from("application/json"));
+            headers
+                .entry("content-type".to_owned())
+                .or_insert_with(|| SecretString::from("application/json"));
             Some(SecretString::from(value.to_string()))
         }
     };
-    let seconds = context.params.get("timeout_seconds").and_then(Value::as_u64).unwrap_or(30).clamp(1, 120);
+    let seconds = context
+        .params
+        .get("timeout_seconds")
+        .and_then(Value::as_u64)
+        .unwrap_or(30)
+        .clamp(1, 120);
     Ok(HttpCall {
         method: method(&context.params),
         url: SecretString::from(context.text("url").unwrap_or_default()),
@@ -156,7 +180,10 @@ impl Action for Definition {
         let mut errors = check_against(&METADATA, params);
         let method = method(params);
         if !method.contains("{{") && !METHODS.contains(&method.as_str()) {
-            errors.push(FieldError::new("method", format!("'{method}' is not one of {}", METHODS.join(", "))));
+            errors.push(FieldError::new(
+                "method",
+                format!("'{method}' is not one of {}", METHODS.join(", ")),
+            ));
         }
         if let Some(url) = params.get("url").and_then(Value::as_str)
             && !url.contains("{{")

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
-use slipway_model::{FailureKind, Outcome, 
-    ActionMetadata, EffectClass, ExecutionMode, FieldError, JsonMap, OutputDefinition, ParameterDefinition,
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, FailureKind, FieldError, JsonMap, Outcome, OutputDefinition,
+    ParameterDefinition,
 };
 use slipway_ports::{HttpCall, SecretString};
 
@@ -19,7 +20,13 @@ const fn parameter(
     description: &'static str,
     required: bool,
 ) -> ParameterDefinition {
-    ParameterDefinition { name, label, parameter_type: "string", description, required }
+    ParameterDefinition {
+        name,
+        label,
+        parameter_type: "string",
+        description,
+        required,
+    }
 }
 
 static METADATA: ActionMetadata = ActionMetadata {
@@ -40,26 +47,50 @@ static METADATA: ActionMetadata = ActionMetadata {
     params: &[
         parameter("message", "Message", "What is said.", true),
         parameter("user_id", "User", "Whom it is for.", false),
-        parameter("level", "Level", "`info`, `success`, `warning` or `error`.", false),
+        parameter(
+            "level",
+            "Level",
+            "`info`, `success`, `warning` or `error`.",
+            false,
+        ),
         parameter("channel", "Channel", "`webhook`, `slack` or `sns`.", false),
         parameter("url", "URL", "Where a webhook is; may read a secret.", false),
         parameter("topic_arn", "Topic", "ARN of the SNS topic.", false),
     ],
     outputs: &[
-        OutputDefinition { name: "delivered", output_type: "boolean", description: "Whether the channel took it" },
-        OutputDefinition { name: "error", output_type: "string", description: "Why not" },
-        OutputDefinition { name: "message", output_type: "string", description: "What was said" },
+        OutputDefinition {
+            name: "delivered",
+            output_type: "boolean",
+            description: "Whether the channel took it",
+        },
+        OutputDefinition {
+            name: "error",
+            output_type: "string",
+            description: "Why not",
+        },
+        OutputDefinition {
+            name: "message",
+            output_type: "string",
+            description: "What was said",
+        },
     ],
 };
 
 async fn deliver(context: &Context<'_>, channel: &str, message: &str) -> Result<(), String> {
     let level = context.text("level").unwrap_or("info");
     if channel == "sns" {
-        let topic = context.text("topic_arn").ok_or("channel 'sns' needs 'topic_arn'")?;
+        let topic = context
+            .text("topic_arn")
+            .ok_or("channel 'sns' needs 'topic_arn'")?;
         let outside = context.surroundings.outside();
-        return outside.publish(topic, level, message).await.map_err(|error| error.to_string());
+        return outside
+            .publish(topic, level, message)
+            .await
+            .map_err(|error| error.to_string());
     }
-    let url = context.text("url").ok_or_else(|| format!("channel '{channel}' needs 'url'"))?;
+    let url = context
+        .text("url")
+        .ok_or_else(|| format!("channel '{channel}' needs 'url'"))?;
     let body = match channel {
         "slack" => json!({ "text": message }),
         "webhook" => json!({
@@ -70,20 +101,36 @@ async fn deliver(context: &Context<'_>, channel: &str, message: &str) -> Result<
             "step_id": context.node.id,
             "idempotency_key": context.idempotency_key(),
         }),
-        other => return Err(format!("there is no channel '{other}': use webhook, slack or sns")),
+        other => {
+            return Err(format!(
+                "there is no channel '{other}': use webhook, slack or sns"
+            ));
+        }
     };
     let call = HttpCall {
         method: "POST".to_owned(),
         url: SecretString::from(url),
         headers: BTreeMap::from([
             ("content-type".to_owned(), SecretString::from("application/json")),
-            ("idempotency-key".to_owned(), SecretString::from(context.idempotency_key())),
+            (
+                "idempotency-key".to_owned(),
+                SecretString::from(context.idempotency_key()),
+            ),
         ]),
         body: Some(SecretString::from(body.to_string())),
         timeout: Duration::from_secs(20),
     };
-    let answer = context.surroundings.outside().http(call).await.map_err(|error| error.to_string())?;
-    if (200..300).contains(&answer.status) { Ok(()) } else { Err(format!("the webhook answered {}", answer.status)) }
+    let answer = context
+        .surroundings
+        .outside()
+        .http(call)
+        .await
+        .map_err(|error| error.to_string())?;
+    if (200..300).contains(&answer.status) {
+        Ok(())
+    } else {
+        Err(format!("the webhook answered {}", answer.status))
+    }
 }
 
 #[async_trait]
@@ -93,7 +140,11 @@ impl Action for Definition {
     }
 
     fn effect(&self, params: &JsonMap) -> EffectClass {
-        if params.contains_key("channel") { EffectClass::Idempotent } else { EffectClass::Pure }
+        if params.contains_key("channel") {
+            EffectClass::Idempotent
+        } else {
+            EffectClass::Pure
+        }
     }
 
     fn resolves_secrets(&self) -> bool {
@@ -115,7 +166,10 @@ impl Action for Definition {
             None => None,
         };
         if let Some(needed) = needed.filter(|needed| !params.contains_key(*needed)) {
-            let message = format!("{needed} is required for channel '{}'", channel.unwrap_or_default());
+            let message = format!(
+                "{needed} is required for channel '{}'",
+                channel.unwrap_or_default()
+            );
             errors.push(FieldError::new(needed, message));
         }
         errors
@@ -137,9 +191,10 @@ impl Action for Definition {
         };
         Answer::Outcome(match result {
             Ok(()) => Outcome::Completed(outputs(None)),
-            Err(error) if context.attempt < context.node.retry.max_attempts => {
-                Outcome::Failed { message: error, kind: FailureKind::Transient }
-            }
+            Err(error) if context.attempt < context.node.retry.max_attempts => Outcome::Failed {
+                message: error,
+                kind: FailureKind::Transient,
+            },
             // Nobody's use case is broken because a chat room is.
             Err(error) => Outcome::Completed(outputs(Some(&error))),
         })

@@ -1,7 +1,7 @@
 //! `pass`: its parameters become its outputs, as the state of that name does in Step Functions.
 
 use async_trait::async_trait;
-use slipway_model::{Outcome, ActionMetadata, EffectClass, ExecutionMode, FieldError, JsonMap};
+use slipway_model::{ActionMetadata, EffectClass, ExecutionMode, FieldError, JsonMap, Outcome};
 
 use crate::{Action, Answer, Context};
 

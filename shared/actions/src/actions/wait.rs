@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use slipway_model::{FailureKind, Outcome, 
-    ActionMetadata, EffectClass, ExecutionMode, JsonMap, OutputDefinition, ParameterDefinition, Timestamp,
+use slipway_model::{
+    ActionMetadata, EffectClass, ExecutionMode, FailureKind, JsonMap, Outcome, OutputDefinition,
+    ParameterDefinition, Timestamp,
 };
 
 use crate::{Action, Answer, Context};
@@ -67,7 +68,8 @@ impl Action for Definition {
                 Outcome::WaitUntil(until, outputs)
             }
             None => Outcome::Failed {
-                message: "give either 'seconds', a whole number of at least 0, or 'until', an RFC 3339 time".to_owned(),
+                message: "give either 'seconds', a whole number of at least 0, or 'until', an RFC 3339 time"
+                    .to_owned(),
                 kind: FailureKind::Permanent,
             },
         })

@@ -7,10 +7,7 @@ use slipway_model::{
 };
 use slipway_ports::{AppliedState, Guard, Item, Put, Release, Session, TargetError};
 
-use super::{
-    PERIOD,
-    records::{Found, is_looked_at},
-};
+use super::records::{Found, is_looked_at};
 use crate::{App, AppError, clusters::ConnectError, deployments::Line, keys};
 
 /// Most objects that a line of the history names.
@@ -19,18 +16,10 @@ const MOST_NAMED: usize = 5;
 impl App {
     /// A deployment whose look is due: it is sent, and the next one is put off by an hour.
     pub(crate) async fn send_drift(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
-        let key = keys::drift(tenant, id);
         let mut session = self.store.session();
-        let Some(stored) = session.get(&key).await? else {
-            return Ok(());
-        };
-        let item = Item {
-            body: stored.body,
-            ..Item::default()
-        };
-        let item = item.due_at(Some(self.clock.now().plus(PERIOD)));
-        session.put(&key, item, Guard::Version(stored.version)).await?;
-        send(session.as_mut(), tenant, id, None);
+        if self.put_off(session.as_mut(), &keys::drift(tenant, id)).await? {
+            send(session.as_mut(), tenant, id, None);
+        }
         Ok(session.settle().await?)
     }
 

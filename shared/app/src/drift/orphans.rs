@@ -58,18 +58,13 @@ impl App {
 
     /// A cluster whose look is due: it is sent, and the next one is put off by an hour.
     pub(crate) async fn send_orphans(&self, tenant: &TenantId, cluster: ClusterId) -> Result<(), AppError> {
-        let key = keys::orphans(tenant, cluster);
         let mut session = self.store.session();
-        let Some(stored) = session.get(&key).await? else {
-            return Ok(());
-        };
-        let item = Item {
-            body: stored.body,
-            ..Item::default()
-        };
-        let item = item.due_at(Some(self.clock.now().plus(PERIOD)));
-        session.put(&key, item, Guard::Version(stored.version)).await?;
-        send(session.as_mut(), tenant, cluster, None);
+        if self
+            .put_off(session.as_mut(), &keys::orphans(tenant, cluster))
+            .await?
+        {
+            send(session.as_mut(), tenant, cluster, None);
+        }
         Ok(session.settle().await?)
     }
 
