@@ -85,7 +85,7 @@ impl World {
             return (drawn - 55) * 40;
         }
         if self.rates.stall > 0 && self.goes_wrong(self.rates.stall, Fault::Stall) {
-            let seconds = self.choices.one_of(&[5, 20, 40, 70, 130, 250, 320]);
+            let seconds = self.choices.one_of(&[5, 20, 40, 70, 130, 320, 900]);
             return seconds * 1000;
         }
         1000 + i64::from(self.choices.below(3000))

@@ -8,10 +8,10 @@ use slipway_model::{
     Cancellation, FieldError, Job, JobId, JobPhase, JobStatus, JobType, JsonMap, Problem, ProblemType,
 };
 use slipway_policy::ConfigCheck;
-use slipway_ports::{Filter, Guard, Put, Release};
+use slipway_ports::{FailureClass, Filter, Guard, Put, Release, TargetError};
 
 use super::work::JobWork;
-use crate::{App, AppError, Caller, ListQuery, Page, Role, keys};
+use crate::{App, AppError, Caller, ListQuery, Page, Role, clusters::ConnectError, keys};
 
 /// A job that a caller wants.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -268,15 +268,18 @@ impl App {
                 job.job_type
             )));
         };
-        let unavailable = |detail: String| AppError::from(Problem::new(ProblemType::Unavailable, detail));
-        let target = self
-            .connect(&caller.tenant, job.cluster_id)
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        let logs = target
-            .logs(&Release { namespace, name })
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
+        let cannot = |error: TargetError| match error.class() {
+            FailureClass::Permanent => AppError::conflict(format!("job '{id}' has no logs to show: {error}")),
+            FailureClass::Transient | FailureClass::TimedOut => {
+                Problem::new(ProblemType::Unavailable, error.to_string()).into()
+            }
+        };
+        let target = match self.connect(&caller.tenant, job.cluster_id).await {
+            Ok(target) => target,
+            Err(ConnectError::App(error)) => return Err(error),
+            Err(ConnectError::Target(error)) => return Err(cannot(error)),
+        };
+        let logs = target.logs(&Release { namespace, name }).await.map_err(cannot)?;
         let work: JobWork = match self.store.get(&keys::job_work(&job.tenant, job.id)).await? {
             Some(stored) => stored.read()?,
             None => JobWork::default(),

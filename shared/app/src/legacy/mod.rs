@@ -58,7 +58,7 @@ impl App {
             })
             .await?
             .map_or_else(|| found.clone(), |(deployment, _)| deployment);
-        self.make_jobs(session.as_mut(), &deployment, &plan, true).await?;
+        self.make_jobs(session.as_mut(), &deployment, &plan).await?;
         let message = "started with jobs of its own, without an execution";
         self.note(session.as_mut(), &deployment, entry_type, message)
             .await?;
@@ -66,25 +66,24 @@ impl App {
         Ok(Started::from(&deployment))
     }
 
-    /// Writes the jobs that are not there yet. With `again`, what failed or was stopped gets a new one.
+    /// Writes the jobs of this generation that are not there yet: of what has none so far, and of what failed or was
+    /// stopped in an earlier one.
     async fn make_jobs(
         &self,
         session: &mut dyn Session,
         deployment: &Deployment,
         plan: &[Legacy],
-        again: bool,
     ) -> Result<(), AppError> {
         for one in plan {
             let name = &one.component;
             let wanted = one.job.is_some().then(|| job_id(deployment, name));
             let mut job = None;
             self.update_component(session, deployment, name, |component| {
-                let begins = component.status == ComponentStatus::Pending
-                    || (again
-                        && matches!(
-                            component.status,
-                            ComponentStatus::Failed | ComponentStatus::Stopped
-                        ));
+                let begins = match component.status {
+                    ComponentStatus::Pending => true,
+                    ComponentStatus::Failed | ComponentStatus::Stopped => component.job_id != wanted,
+                    _ => false,
+                };
                 if begins {
                     component.status = match wanted {
                         Some(_) => ComponentStatus::Deploying,
@@ -115,9 +114,9 @@ impl App {
         }
         let mut session = self.store.session();
         if found.status == DeploymentStatus::Deploying {
-            // A crash may have kept the start and lost some of the jobs.
+            // A crash may have kept the start and lost some of the jobs; a stop of before may have landed since.
             let plan = self.legacy_plan(found).await?;
-            self.make_jobs(session.as_mut(), found, &plan, false).await?;
+            self.make_jobs(session.as_mut(), found, &plan).await?;
         }
         session.settle().await?;
         let mut session = self.store.session();

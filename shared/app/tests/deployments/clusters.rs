@@ -202,6 +202,23 @@ async fn a_cluster_in_use_stays_until_its_deployment_is_deleted() {
 }
 
 #[tokio::test]
+async fn logs_of_a_job_whose_cluster_is_gone_are_a_conflict_and_no_failure() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let job = world.component(&id, "llm").await.job_id.unwrap().to_string();
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world.app.delete_cluster(&admin(), "dev").await.unwrap();
+    let refused = problem(world.app.job_logs(&admin(), &job).await);
+    assert_eq!(refused.status, 409, "{}", refused.detail);
+    assert!(
+        refused.detail.contains("is not registered any more"),
+        "{}",
+        refused.detail
+    );
+}
+
+#[tokio::test]
 async fn a_cluster_that_does_not_answer_is_unhealthy_and_no_error() {
     let world = World::new().await;
     assert!(

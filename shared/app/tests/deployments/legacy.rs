@@ -4,6 +4,8 @@ use serde_json::json;
 use slipway_app::ListQuery;
 use slipway_model::{ComponentStatus, DeploymentStatus, JobType, Queue};
 
+use slipway_ports::{Guard, Item, Key, Store as _};
+
 use crate::world::{World, admin, problem};
 
 async fn legacy() -> World {
@@ -142,6 +144,32 @@ async fn stop_cancels_the_jobs() {
     assert!(!world.cluster.cloud().installed.contains_key("my-models-llm"));
     assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Stopped);
     assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_stop_that_lands_late_makes_nothing_run_that_has_no_job() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    // As a stop of before leaves it that went on after the start was written, and the start nothing else.
+    let key = Key::new(format!("local/d/{id}"), "component/llm");
+    let mut component = world.component(&id, "llm").await;
+    let first = component.job_id.take();
+    component.status = ComponentStatus::Stopped;
+    let mut session = world.store.session();
+    session.put(&key, Item::of(&component), Guard::Any).await.unwrap();
+    session.settle().await.unwrap();
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
+    let component = world.component(&id, "llm").await;
+    assert_eq!(
+        (component.status, component.job_id),
+        (ComponentStatus::Deploying, first)
+    );
+    world.settle().await;
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert!(world.cluster.cloud().installed.contains_key("my-models-llm"));
 }
 
 #[tokio::test]

@@ -81,8 +81,10 @@ pub(crate) struct Cloud {
     pub(crate) unready: u32,
     /// How rarely an apply is refused for good, in parts of a thousand.
     pub(crate) refused: u32,
-    /// Requests that land after their senders are gone.
-    pub(crate) late: Vec<Option<Request>>,
+    /// Requests that land after their senders are gone, and the fence of the record that each is about.
+    pub(crate) late: Vec<Option<(Request, Option<String>)>>,
+    /// The fence of the record that such a request of whoever lands right now was about.
+    pub(crate) late_fence: Option<String>,
     /// Whether such a request lands right now.
     pub(crate) lands_late: bool,
     /// Objects that such requests applied: nobody could know of them.
@@ -187,6 +189,16 @@ impl Cloud {
             .get(release)?
             .iter()
             .max_by_key(|revision| revision.number)
+    }
+
+    /// Under which fence the record was made that a request would mark.
+    pub(crate) fn fence_of(&self, request: &Request) -> Option<String> {
+        let Request::Mark { release, number, .. } = request else {
+            return None;
+        };
+        let revisions = self.releases.get(release)?;
+        let revision = revisions.iter().find(|revision| revision.number == *number)?;
+        revision.labels.get("slipway-fence").cloned()
     }
 
     /// Objects of a release that are there.
@@ -380,6 +392,7 @@ impl World {
             return Err(Refusal::Absent);
         };
         revision.status = status;
+        let is_anothers = revision.labels.get("slipway-fence") != self.cloud.late_fence.as_ref();
         let (job, was) = (revision.job().to_owned(), revision.was_deployed);
         if status == ReleaseStatus::Deployed {
             revision.was_deployed = true;
@@ -390,11 +403,11 @@ impl World {
             }
             let made = self.cloud.deployed.entry(job.clone()).or_default();
             // A dead upgrade is marked failed, and one on its way may be marked deployed yet when the next is there. The
-            // record of a dead first install is gone.
+            // record of a dead first install is gone; the next one's may stand in its place.
             let is_upgrade = revisions
                 .iter()
                 .any(|one| one.number < number && one.was_deployed);
-            let is_nobodys = self.cloud.lands_late && is_upgrade;
+            let is_nobodys = self.cloud.lands_late && (is_upgrade || is_anothers);
             if !was && !is_nobodys {
                 made.insert((release.to_owned(), number));
             }

@@ -32,7 +32,8 @@ impl Run {
                     && world.goes_wrong(300, Fault::LateRequest)
                 {
                     let index = world.cloud.late.len();
-                    world.cloud.late.push(Some(request));
+                    let fence = world.cloud.fence_of(&request);
+                    world.cloud.late.push(Some((request, fence)));
                     let delay = i64::from(world.choices.below(5000));
                     world.after(delay, Happening::Land(index));
                 }
@@ -69,7 +70,7 @@ impl Run {
 impl World {
     /// A request lands although who sent it is gone.
     pub(super) fn land(&mut self, index: usize) {
-        let Some(request) = self.cloud.late.get_mut(index).and_then(Option::take) else {
+        let Some((request, fence)) = self.cloud.late.get_mut(index).and_then(Option::take) else {
             return;
         };
         self.say(format_args!("a late request lands"));
@@ -77,6 +78,7 @@ impl World {
             self.checks.tainted.insert(release.to_owned());
         }
         self.cloud.lands_late = true;
+        self.cloud.late_fence = fence;
         let _ = self.perform(&request);
         self.cloud.lands_late = false;
     }
