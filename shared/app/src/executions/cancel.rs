@@ -1,6 +1,9 @@
 //! Cancelling: a flag on the header, then a look at everything that runs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use slipway_model::{
     CHUNK_SIZE, Cancellation, Execution, ExecutionId, ExecutionLook, Message, NodeKind, Queue, StepRecord,
@@ -157,10 +160,18 @@ impl App {
     }
 
     /// Has finished steps looked at that may have told a later one nothing, so that they repeat what follows from
-    /// them, and steps that could have begun from the start. What has begun was told by all before it.
+    /// them, and steps that could have begun from the start. What has begun was told by all before it. Steps that were
+    /// kept have told nothing until the first message of the execution arrived, which is when something else began.
     async fn send_frontier(&self, session: &mut dyn Session, header: &Execution) -> Result<(), AppError> {
         let mut known: BTreeMap<u32, bool> = BTreeMap::new();
+        let mut kept = BTreeSet::new();
         each_chunk(self, header, |_, records| {
+            kept.extend(
+                records
+                    .iter()
+                    .filter(|(_, record)| record.kept)
+                    .map(|(ordinal, _)| *ordinal),
+            );
             known.extend(
                 records
                     .iter()
@@ -169,6 +180,7 @@ impl App {
             Ok(())
         })
         .await?;
+        let is_untold = kept.len() == known.len();
         let mut chunks = Vec::new();
         for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
             chunks.extend(self.chunk(header, first).await?);
@@ -185,11 +197,11 @@ impl App {
         for node in nodes() {
             let send = match known.get(&node.ordinal) {
                 Some(ended) => {
-                    *ended
-                        && node
-                            .successors
-                            .iter()
-                            .any(|next| !known.contains_key(&next.ordinal))
+                    let is_awaited = node
+                        .successors
+                        .iter()
+                        .any(|next| !known.contains_key(&next.ordinal));
+                    *ended && (is_awaited || (is_untold && kept.contains(&node.ordinal)))
                 }
                 None => node.dependencies.is_empty(),
             };

@@ -146,12 +146,10 @@ impl App {
             }
         };
         if !header.status.is_terminal() {
-            send_steps(
-                session,
-                &header,
-                few_messages(ready),
-                kept.iter().map(|(ordinal, _)| *ordinal).collect(),
-            );
+            // What is kept comes first: once anything else has begun, nobody looks whether that was told.
+            let kept = kept.iter().map(|(ordinal, _)| *ordinal).collect();
+            send_steps(session, &header, Vec::new(), kept);
+            send_steps(session, &header, few_messages(ready), Vec::new());
             let until_deadline = header.deadline.since(now);
             if until_deadline <= LONGEST_DELAY {
                 let look = ExecutionLook::Control;

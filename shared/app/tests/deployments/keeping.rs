@@ -1,8 +1,11 @@
 //! What is kept: releases that are as they are wanted, and steps that an earlier execution completed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use slipway_app::UpgradeRequest;
-use slipway_model::{ComponentStatus, DeploymentStatus, StepStatus};
+use slipway_model::{ComponentStatus, DeploymentStatus, Queue, StepStatus};
+use slipway_ports::Receiver;
 
 use crate::world::{World, admin, mixed};
 
@@ -165,4 +168,62 @@ async fn a_retry_keeps_what_completed_and_goes_on_from_what_failed() {
             .unwrap()
             .contains("vector-db")
     );
+}
+
+#[tokio::test]
+async fn what_is_kept_is_told_although_the_first_messages_were_lost() {
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    world.cluster.cloud().stuck.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    // Who planned it died before sending anything, and the message comes again when all is over.
+    world.deliver(&Queue::PlanDag).await;
+    let (wait, visible) = (Duration::ZERO, Duration::from_secs(60));
+    let got = world
+        .store
+        .receive(&Queue::ExecuteStep, 10, wait, visible)
+        .await
+        .unwrap();
+    assert!(!got.is_empty());
+    for delivery in got {
+        world
+            .store
+            .acknowledge(&Queue::ExecuteStep, &delivery.receipt)
+            .await
+            .unwrap();
+    }
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(120));
+        world.app.sync_deployments().await.unwrap();
+        world.settle().await;
+    }
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    let execution = world.deployment(&id).await.pipeline_execution_id.unwrap();
+    let progress = world
+        .app
+        .execution_progress(&admin(), &execution.to_string(), true)
+        .await
+        .unwrap();
+    let steps = progress.steps.unwrap();
+    let kept: Vec<&str> = steps
+        .iter()
+        .filter(|step| step.kept)
+        .map(|step| step.step_id.as_str())
+        .collect();
+    assert!(kept.len() > 2, "{kept:?}");
+    let lines = world
+        .app
+        .deployment_events(&admin(), &id, None, 1000)
+        .await
+        .unwrap();
+    for step in kept {
+        let is_told = lines
+            .iter()
+            .any(|line| line.execution_id == Some(execution) && line.step_id.as_deref() == Some(step));
+        assert!(is_told, "nobody was told of {step}");
+    }
 }
