@@ -177,6 +177,7 @@ impl App {
                 None => (Guard::Absent, None),
             };
             let mut fence = 1;
+            let is_anothers = current.as_ref().is_some_and(|owner| owner.job != job.id);
             if let Some(owner) = current {
                 let live = owner.epoch == self.settings.epoch && now < owner.lease_until;
                 let idle_and_mine = owner.job == job.id && !owner.busy;
@@ -193,13 +194,25 @@ impl App {
                 lease_until: now.plus(self.settings.invocation + Duration::from_secs(60)),
                 epoch: self.settings.epoch.clone(),
             };
-            if let Put::Won(_) = session.put(&key, Item::of(&next), guard).await? {
-                return Ok(Taken::Held(HeldLease {
-                    cluster_uid: cluster_uid.to_owned(),
-                    release: release.clone(),
-                    fence,
-                }));
+            if let Put::Lost(_) = session.put(&key, Item::of(&next), guard).await? {
+                continue;
             }
+            let held = HeldLease {
+                cluster_uid: cluster_uid.to_owned(),
+                release: release.clone(),
+                fence,
+            };
+            // A newer job may have come and gone since this one said what it wants: each says so before it takes the
+            // lease, so who holds it now sees that.
+            if is_anothers
+                && let Some(newer) = self
+                    .want_release(session, job, operation, cluster_uid, release)
+                    .await?
+            {
+                self.leave_lease(session, job, &held, None).await?;
+                return Ok(Taken::Superseded(newer));
+            }
+            return Ok(Taken::Held(held));
         }
     }
 
