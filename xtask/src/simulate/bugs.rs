@@ -123,15 +123,6 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
-        name: "working-records-are-overwritten",
-        what: "An invocation that was fenced out writes a job's working record all the same.",
-        file: "shared/app/src/jobs/deploy_helm.rs",
-        edits: &[(
-            "    let guard = work_version.map_or(Guard::Absent, Guard::Version);",
-            "    let guard = if PLANTED { Guard::Any } else { work_version.map_or(Guard::Absent, Guard::Version) };",
-        )],
-    },
-    Bug {
         name: "applied-twice",
         what: "A job whose revision is deployed already applies it again.",
         file: "shared/app/src/jobs/applying.rs",
