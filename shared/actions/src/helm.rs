@@ -1,30 +1,12 @@
 //! What the actions that make Helm jobs share.
 
 use serde_json::Value;
-use slipway_model::{
-    ClusterId, FailureKind, HelmJobConfig, HelmOperation, JobType, JsonMap, Outcome, ParameterDefinition,
-};
+use slipway_model::{ClusterId, FailureKind, HelmJobConfig, HelmOperation, JobType, JsonMap, Outcome};
 
 use crate::{Answer, Context, JobDraft};
 
 /// Seconds that a job and its step may take where nothing else is said.
 pub(crate) const JOB_SECONDS: u64 = 3600;
-
-pub(crate) const fn parameter(
-    name: &'static str,
-    label: &'static str,
-    parameter_type: &'static str,
-    description: &'static str,
-    required: bool,
-) -> ParameterDefinition {
-    ParameterDefinition {
-        name,
-        label,
-        parameter_type,
-        description,
-        required,
-    }
-}
 
 /// The step fails for good with that message.
 pub(crate) fn refused(message: impl Into<String>) -> Answer {

@@ -10,6 +10,7 @@
 //! Messages in answers reach events and the API: they never hold a secret.
 
 mod context;
+mod definitions;
 mod helm;
 mod parameters;
 

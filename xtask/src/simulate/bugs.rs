@@ -127,8 +127,8 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A job whose revision is deployed already applies it again.",
         file: "shared/app/src/jobs/applying.rs",
         edits: &[(
-            "            if self.is_mine(record) && record.status == ReleaseStatus::Deployed {",
-            "            if self.is_mine(record) && record.status == ReleaseStatus::Deployed && !PLANTED {",
+            "        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed;",
+            "        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed && !PLANTED;",
         )],
     },
     Bug {

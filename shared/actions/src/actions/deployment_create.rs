@@ -8,19 +8,17 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    helm::{JOB_SECONDS, config_of, draft, merge, parameter, refused, unrendered_values},
+    definitions::{
+        ADOPT, CRDS, CREATE_NAMESPACE, DELETE_ON_FAILURE, DEPLOYMENT, DERIVED_NAMESPACE,
+        DERIVED_RELEASE_NAME, HEALTH_CHECKS, IMMUTABLE, READINESS_TIMEOUT, TARGET_CLUSTER, WAIT, parameter,
+    },
+    helm::{JOB_SECONDS, config_of, draft, merge, refused, unrendered_values},
 };
 
 pub(crate) struct Definition;
 
 static PARAMS: [ParameterDefinition; 17] = [
-    parameter(
-        "cluster_id",
-        "Cluster",
-        "cluster_ref",
-        "Target cluster for deployment.",
-        true,
-    ),
+    TARGET_CLUSTER,
     parameter(
         "component_name",
         "Component",
@@ -42,28 +40,10 @@ static PARAMS: [ParameterDefinition; 17] = [
         "Catalog component, such as `qdrant`.",
         true,
     ),
-    parameter(
-        "deployment_id",
-        "Deployment",
-        "string",
-        "The deployment that it belongs to.",
-        false,
-    ),
+    DEPLOYMENT,
     parameter("user_id", "User", "string", "Who asked for it.", false),
-    parameter(
-        "release_name",
-        "Release Name",
-        "string",
-        "Helm release name; derived if omitted.",
-        false,
-    ),
-    parameter(
-        "namespace",
-        "Namespace",
-        "string",
-        "Kubernetes namespace; derived if omitted.",
-        false,
-    ),
+    DERIVED_RELEASE_NAME,
+    DERIVED_NAMESPACE,
     parameter(
         "values",
         "Helm Values",
@@ -71,56 +51,14 @@ static PARAMS: [ParameterDefinition; 17] = [
         "Values over the catalog's.",
         false,
     ),
-    parameter(
-        "timeout",
-        "Deploy Timeout",
-        "duration",
-        "Until everything is ready, such as '600s' or '10m'.",
-        false,
-    ),
-    parameter(
-        "wait",
-        "Wait",
-        "boolean",
-        "Whether readiness is waited for; true if omitted.",
-        false,
-    ),
-    parameter(
-        "create_namespace",
-        "Create Namespace",
-        "boolean",
-        "Whether a missing namespace is created.",
-        false,
-    ),
-    parameter(
-        "delete_on_failure",
-        "Delete on Failure",
-        "boolean",
-        "Whether a failed first install is removed.",
-        false,
-    ),
-    parameter("crds", "CRDs", "string", "`skip`, `create` or `apply`.", false),
-    parameter(
-        "immutable",
-        "Immutable Fields",
-        "string",
-        "`stop` or `recreate`.",
-        false,
-    ),
-    parameter(
-        "adopt",
-        "Adopt",
-        "boolean",
-        "Whether someone else's release may be taken over.",
-        false,
-    ),
-    parameter(
-        "health_checks",
-        "Health Checks",
-        "json",
-        "When custom resources without a Ready condition are ready: CEL expressions by kind.",
-        false,
-    ),
+    READINESS_TIMEOUT,
+    WAIT,
+    CREATE_NAMESPACE,
+    DELETE_ON_FAILURE,
+    CRDS,
+    IMMUTABLE,
+    ADOPT,
+    HEALTH_CHECKS,
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {

@@ -7,7 +7,11 @@ use slipway_model::{
 
 use crate::{
     Action, Answer, Context,
-    helm::{JOB_SECONDS, config_of, draft, parameter, unrendered_values},
+    definitions::{
+        ADOPT, CRDS, CREATE_NAMESPACE, DELETE_ON_FAILURE, DERIVED_NAMESPACE, DERIVED_RELEASE_NAME,
+        HEALTH_CHECKS, IMMUTABLE, READINESS_TIMEOUT, TARGET_CLUSTER, WAIT, parameter,
+    },
+    helm::{JOB_SECONDS, config_of, draft, unrendered_values},
 };
 
 pub(crate) struct Definition;
@@ -46,13 +50,7 @@ pub(crate) static OUTPUTS: [OutputDefinition; 6] = [
 ];
 
 static PARAMS: [ParameterDefinition; 15] = [
-    parameter(
-        "cluster_id",
-        "Cluster",
-        "cluster_ref",
-        "Target cluster for deployment.",
-        true,
-    ),
+    TARGET_CLUSTER,
     parameter(
         "chart_ref",
         "Chart Reference",
@@ -67,20 +65,8 @@ static PARAMS: [ParameterDefinition; 15] = [
         "Version constraint, such as '1.2.0' or '>=1.0.0'.",
         false,
     ),
-    parameter(
-        "release_name",
-        "Release Name",
-        "string",
-        "Helm release name; derived if omitted.",
-        false,
-    ),
-    parameter(
-        "namespace",
-        "Namespace",
-        "string",
-        "Kubernetes namespace; derived if omitted.",
-        false,
-    ),
+    DERIVED_RELEASE_NAME,
+    DERIVED_NAMESPACE,
     parameter(
         "values",
         "Helm Values",
@@ -88,49 +74,13 @@ static PARAMS: [ParameterDefinition; 15] = [
         "Values over the chart's; expressions may stand anywhere.",
         false,
     ),
-    parameter(
-        "timeout",
-        "Deploy Timeout",
-        "duration",
-        "Until everything is ready, such as '600s' or '10m'.",
-        false,
-    ),
-    parameter(
-        "wait",
-        "Wait",
-        "boolean",
-        "Whether readiness is waited for; true if omitted.",
-        false,
-    ),
-    parameter(
-        "create_namespace",
-        "Create Namespace",
-        "boolean",
-        "Whether a missing namespace is created.",
-        false,
-    ),
-    parameter(
-        "delete_on_failure",
-        "Delete on Failure",
-        "boolean",
-        "Whether a failed first install is removed.",
-        false,
-    ),
-    parameter("crds", "CRDs", "string", "`skip`, `create` or `apply`.", false),
-    parameter(
-        "immutable",
-        "Immutable Fields",
-        "string",
-        "`stop` or `recreate`.",
-        false,
-    ),
-    parameter(
-        "adopt",
-        "Adopt",
-        "boolean",
-        "Whether someone else's release may be taken over.",
-        false,
-    ),
+    READINESS_TIMEOUT,
+    WAIT,
+    CREATE_NAMESPACE,
+    DELETE_ON_FAILURE,
+    CRDS,
+    IMMUTABLE,
+    ADOPT,
     parameter(
         "outputs",
         "Outputs",
@@ -138,13 +88,7 @@ static PARAMS: [ParameterDefinition; 15] = [
         "Extractors of further outputs, by name.",
         false,
     ),
-    parameter(
-        "health_checks",
-        "Health Checks",
-        "json",
-        "When custom resources without a Ready condition are ready: CEL expressions by kind.",
-        false,
-    ),
+    HEALTH_CHECKS,
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {

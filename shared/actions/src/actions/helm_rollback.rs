@@ -8,35 +8,18 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    helm::{JOB_SECONDS, config_of, draft, parameter},
+    definitions::{CLUSTER, DEPLOYMENT, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
+    helm::{JOB_SECONDS, config_of, draft},
 };
 
 pub(crate) struct Definition;
 
 static PARAMS: [ParameterDefinition; 7] = [
-    parameter(
-        "cluster_id",
-        "Cluster",
-        "cluster_ref",
-        "Cluster of the release.",
-        true,
-    ),
-    parameter("release_name", "Release Name", "string", "Helm release.", true),
-    parameter("namespace", "Namespace", "string", "Kubernetes namespace.", true),
-    parameter(
-        "timeout",
-        "Timeout",
-        "duration",
-        "How long it may take, such as '600s' or '10m'.",
-        false,
-    ),
-    parameter(
-        "deployment_id",
-        "Deployment",
-        "string",
-        "The deployment that it belongs to.",
-        false,
-    ),
+    CLUSTER,
+    RELEASE_NAME,
+    NAMESPACE,
+    TIMEOUT,
+    DEPLOYMENT,
     parameter(
         "revision",
         "Revision",
@@ -44,13 +27,7 @@ static PARAMS: [ParameterDefinition; 7] = [
         "Revision to go back to; the one before if omitted.",
         false,
     ),
-    parameter(
-        "wait",
-        "Wait",
-        "boolean",
-        "Whether readiness is waited for; true if omitted.",
-        false,
-    ),
+    WAIT,
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {

@@ -8,36 +8,13 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    helm::{JOB_SECONDS, config_of, draft, parameter},
+    definitions::{CLUSTER, DEPLOYMENT, NAMESPACE, RELEASE_NAME, TIMEOUT},
+    helm::{JOB_SECONDS, config_of, draft},
 };
 
 pub(crate) struct Definition;
 
-static PARAMS: [ParameterDefinition; 5] = [
-    parameter(
-        "cluster_id",
-        "Cluster",
-        "cluster_ref",
-        "Cluster of the release.",
-        true,
-    ),
-    parameter("release_name", "Release Name", "string", "Helm release.", true),
-    parameter("namespace", "Namespace", "string", "Kubernetes namespace.", true),
-    parameter(
-        "timeout",
-        "Timeout",
-        "duration",
-        "How long it may take, such as '600s' or '10m'.",
-        false,
-    ),
-    parameter(
-        "deployment_id",
-        "Deployment",
-        "string",
-        "The deployment that it belongs to.",
-        false,
-    ),
-];
+static PARAMS: [ParameterDefinition; 5] = [CLUSTER, RELEASE_NAME, NAMESPACE, TIMEOUT, DEPLOYMENT];
 
 static METADATA: ActionMetadata = ActionMetadata {
     action_type: "helm_test",

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use slipway_model::{Execution, ExecutionId, JsonMap, NodeKind, StepProgress, StepRecord, StepStatus};
+use slipway_model::{
+    Execution, ExecutionId, ExecutionStatus, JsonMap, NodeKind, StepProgress, StepRecord, StepStatus,
+};
 use slipway_ports::{Filter, Guard, Put};
 
 use crate::{App, AppError, Caller, ListQuery, Page, Role, executions::progress::step_progress, keys};
@@ -30,10 +32,10 @@ impl App {
     /// 400 for a bad cursor, 422 for a bad limit.
     pub async fn executions(&self, caller: &Caller, query: &ListQuery) -> Result<Page<Execution>, AppError> {
         let (after, limit) = (query.position()?, query.page_size()?);
-        let filters: Vec<Filter> = query
-            .status
-            .iter()
-            .map(|status| ("status".to_owned(), status.clone()))
+        let status = query.status_word::<ExecutionStatus>()?;
+        let filters: Vec<Filter> = status
+            .map(|status| ("status".to_owned(), status))
+            .into_iter()
             .collect();
         let list = format!("{}/executions", caller.tenant);
         let page = self.store.list(&list, &filters, after.as_deref(), limit).await?;

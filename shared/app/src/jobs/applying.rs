@@ -318,14 +318,17 @@ impl Run<'_> {
 
     async fn deploy(&mut self, record: Option<ReleaseRecord>) -> Phase {
         if let Some(record) = &record {
-            if self.is_mine(record) && record.status == ReleaseStatus::Deployed {
-                self.learn_hooks(&record.hooks);
-                self.applied(record.revision, record.objects.clone());
+            if self.is_done(record) {
                 return Ok(Ok(Next::Go));
             }
             match self.make_ready(record).await? {
                 Ok(None) => {}
                 Ok(Some(next)) => return Ok(Ok(next)),
+                Err(error) => return Ok(Err(error)),
+            }
+            match self.was_done_meanwhile(record).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(Next::Go)),
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -348,16 +351,36 @@ impl Run<'_> {
             let message = format!("release {release} does not exist: there is nothing to roll back");
             return Err(TargetError::permanent(message));
         };
-        if self.is_mine(&record) && record.status == ReleaseStatus::Deployed {
-            self.learn_hooks(&record.hooks);
-            self.applied(record.revision, record.objects);
+        if self.is_done(&record) {
             return Ok(Next::Go);
         }
         self.recover(&record).await?;
+        if self.was_done_meanwhile(&record).await? {
+            return Ok(Next::Go);
+        }
         let (labels, limit) = (self.labels(), self.helm_time());
         let applied = self.target.rollback(&release, revision, &labels, limit).await?;
         self.take_over(applied);
         Ok(Next::Go)
+    }
+
+    /// Takes over what this job has deployed already, if the record says that it has.
+    fn is_done(&mut self, record: &ReleaseRecord) -> bool {
+        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed;
+        if is_done {
+            self.learn_hooks(&record.hooks);
+            self.applied(record.revision, record.objects.clone());
+        }
+        is_done
+    }
+
+    /// Looks again at what was pending: the last request of the Helm that died may have landed before it was recovered.
+    async fn was_done_meanwhile(&mut self, pending: &ReleaseRecord) -> Result<bool, TargetError> {
+        if !pending.status.is_pending() || !self.is_mine(pending) {
+            return Ok(false);
+        }
+        let record = self.target.record(&self.lease.release).await?;
+        Ok(record.is_some_and(|record| self.is_done(&record)))
     }
 
     fn take_over(&mut self, applied: AppliedRelease) {

@@ -154,12 +154,8 @@ impl App {
     pub async fn jobs(&self, caller: &Caller, query: &ListQuery) -> Result<Page<Job>, AppError> {
         let (after, limit) = (query.position()?, query.page_size()?);
         let mut filters: Vec<Filter> = Vec::new();
-        filters.extend(
-            query
-                .status
-                .iter()
-                .map(|status| ("status".to_owned(), status.clone())),
-        );
+        let status = query.status_word::<JobStatus>()?;
+        filters.extend(status.map(|status| ("status".to_owned(), status)));
         if let Some(wanted) = &query.cluster {
             let Some(cluster) = self.find_cluster(&caller.tenant, wanted).await? else {
                 return Ok(Page {

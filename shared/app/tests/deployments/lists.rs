@@ -107,3 +107,31 @@ async fn a_list_shows_the_status_of_now() {
     assert_eq!(page.items[0].status, DeploymentStatus::Running);
     assert_eq!(page.items[0].id.to_string(), id);
 }
+
+#[tokio::test]
+async fn every_list_refuses_a_word_that_is_no_status_and_reads_any_case() {
+    let world = World::new().await;
+    let _ = world.running("models").await;
+    let query = |status: &str| ListQuery {
+        status: Some(status.to_owned()),
+        ..ListQuery::default()
+    };
+    let (app, nonsense) = (&world.app, query("no-status"));
+    assert_eq!(problem(app.deployments(&admin(), &nonsense).await).status, 422);
+    assert_eq!(problem(app.executions(&admin(), &nonsense).await).status, 422);
+    assert_eq!(problem(app.jobs(&admin(), &nonsense).await).status, 422);
+    assert!(
+        !app.executions(&admin(), &query("completed"))
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert!(
+        !app.jobs(&admin(), &query("succeeded"))
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}

@@ -1,6 +1,8 @@
 //! Callers: what they do, at which times the seed decides.
 
+mod answers;
 mod asks;
+mod lists;
 
 use serde_json::{Value, json};
 use slipway_app::{App, AppError, Approval, Caller, NewCluster, NewDeployment, Role, RollbackRequest};
@@ -222,7 +224,7 @@ async fn perform(sim: &Sim, app: &App, call: Call) -> Result<String, AppError> {
             app.delete_deployment(&caller, &id).await?;
             "deleting".to_owned()
         }
-        Call::Ask(ask) => asks::perform(sim, app, ask).await?,
+        Call::Ask(ask) => answers::perform(sim, app, ask).await?,
         Call::Sync(id) => {
             app.sync_deployment(&caller, &id).await?;
             "synchronised".to_owned()

@@ -1,7 +1,9 @@
 //! What must hold after every step of a run, and once everything is at rest.
 
+mod deployments;
 mod effects;
 mod events;
+mod jobs;
 mod looks;
 mod records;
 mod rest;
@@ -75,6 +77,8 @@ pub enum Invariant {
     ListsNameOnce,
     /// Nobody does what the role does not cover.
     RolesAreKept,
+    /// Requests that make no sense are refused, and do nothing.
+    NonsenseIsRefused,
     /// Callers and handlers get answers, never a failure of the control plane's own making.
     NoHandlerFailsByItself,
 }
@@ -122,6 +126,7 @@ impl Invariant {
             Self::DriftIsToldAsItIs => "what others did is told as it is, all of it and nothing else",
             Self::ListsNameOnce => "a list names everything once",
             Self::RolesAreKept => "nobody does what the role does not cover",
+            Self::NonsenseIsRefused => "requests that make no sense are refused",
             Self::NoHandlerFailsByItself => {
                 "callers and handlers get answers, never a failure of the control plane's own making"
             }

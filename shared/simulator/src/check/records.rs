@@ -1,15 +1,15 @@
-//! Checks of every write.
+//! Checks of every write, and those of executions and their steps.
 
 use serde::Deserialize;
 use serde_json::Value;
 use slipway_model::{
-    Deployment, DeploymentStatus, Execution, ExecutionStatus, HelmOperation, Job, JobStatus, NodeKind,
-    OnFailure, PlanChunk, RunCondition, StepRecord, StepStatus, Timestamp,
+    Execution, ExecutionStatus, Job, JobStatus, NodeKind, OnFailure, PlanChunk, RunCondition, StepRecord,
+    StepStatus,
 };
-use slipway_ports::{Key, ReleaseStatus};
+use slipway_ports::Key;
 
 use super::{Invariant, Kind, execution_of, kind};
-use crate::{cluster::Revision, store::Row, world::World};
+use crate::{store::Row, world::World};
 
 /// A record as it stands, if it is of that shape.
 pub(super) fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Option<T> {
@@ -18,7 +18,7 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Option<T> {
 
 /// The status that a record says. Most writes change nothing else of interest, and reading whole records takes most of
 /// the time that checking takes.
-fn status<S: serde::de::DeserializeOwned>(row: &Row) -> Option<S> {
+pub(super) fn status<S: serde::de::DeserializeOwned>(row: &Row) -> Option<S> {
     #[derive(Deserialize)]
     struct Of<S> {
         status: S,
@@ -295,218 +295,4 @@ impl World {
             }
         }
     }
-
-    /// A job is written by whoever holds its release, if anybody does.
-    fn check_fence(&mut self, key: &Key, id: &str) {
-        let Some(task) = self.actor().and_then(|actor| self.tasks.get(&actor)) else {
-            return;
-        };
-        let Some((owner, job, fence)) = task.lease.clone() else {
-            return;
-        };
-        if job != id {
-            return;
-        }
-        let now: Option<Value> = self.newest(&owner);
-        let newest = now.and_then(|owner| owner["fence"].as_u64()).unwrap_or_default();
-        if newest <= fence {
-            return;
-        }
-        // The working record of a job that has ended is read by nobody.
-        let stored = self.tables.newest(&Key::new(&*key.partition, "j")).0;
-        if stored
-            .and_then(status::<JobStatus>)
-            .is_some_and(JobStatus::is_terminal)
-        {
-            return;
-        }
-        self.violated(
-            Invariant::AFencedOutWriterChangesNothing,
-            format_args!("{key} is written under fence {fence}; the release has fence {newest}"),
-        );
-    }
-
-    fn check_owner(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
-        let before = old.and_then(read::<Value>).unwrap_or_default();
-        let after = new.and_then(read::<Value>).unwrap_or_default();
-        let fence = after["fence"].as_u64().unwrap_or_default();
-        if before["fence"].as_u64() == Some(fence) {
-            return;
-        }
-        let until: Option<Timestamp> = serde_json::from_value(before["lease_until"].clone()).ok();
-        let is_live = before["epoch"] == self.epoch.to_string().as_str()
-            && until.is_some_and(|until| until.as_millis() > self.now);
-        let is_own = before["job"] == after["job"] && before["busy"] == false;
-        if is_live && !is_own {
-            self.violated(
-                Invariant::LiveClaimsAreRespected,
-                format_args!("{key}: {before} is replaced by {after}"),
-            );
-        }
-        let job = after["job"].as_str().unwrap_or_default().to_owned();
-        if let Some(task) = self.actor().and_then(|actor| self.tasks.get_mut(&actor)) {
-            task.lease = Some((key.clone(), job, fence));
-        }
-    }
-
-    fn check_job(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
-        let before = old.and_then(status::<JobStatus>);
-        let Some(after) = new.and_then(status::<JobStatus>) else {
-            return;
-        };
-        if let Some(before) = before
-            && before.is_terminal()
-        {
-            if before != after {
-                self.violated(
-                    Invariant::TerminalStatesNeverChange,
-                    format_args!("job {key} was {before:?} and becomes {after:?}"),
-                );
-            }
-            return;
-        }
-        if after == JobStatus::Succeeded
-            && let Some(job) = new.and_then(read::<Job>)
-        {
-            self.check_success(key, &job);
-        }
-    }
-
-    /// A job is about to be recorded as succeeded.
-    fn check_success(&mut self, key: &Key, job: &Job) {
-        let text = |name: &str| job.config[name].as_str().unwrap_or_default().to_owned();
-        let release = format!("{}/{}", text("namespace"), text("release_name"));
-        if self.checks.tainted.contains(&release) {
-            return;
-        }
-        let operation: HelmOperation =
-            serde_json::from_value(job.config["operation"].clone()).unwrap_or_default();
-        let wait = job.config["wait"] != false;
-        let now = self.now;
-        let lie = match operation {
-            HelmOperation::Deploy | HelmOperation::Rollback => match self.cloud.newest(&release) {
-                None => Some("there is no such release".to_owned()),
-                Some(newest) if newest.status != ReleaseStatus::Deployed => {
-                    Some(format!("the release is {:?}", newest.status))
-                }
-                Some(newest) if newest.job() != job.id.to_string() && !is_kept(job, newest) => {
-                    Some(format!("the release was deployed by job {}", newest.job()))
-                }
-                Some(newest) if wait => newest
-                    .objects
-                    .iter()
-                    .find_map(|object| self.cloud.wait(object, now))
-                    .map(|(wait, _)| format!("{wait}")),
-                Some(_) => None,
-            },
-            HelmOperation::Uninstall => self.what_is_left(&release),
-            HelmOperation::Test => None,
-        };
-        if let Some(lie) = lie {
-            self.violated(
-                Invariant::AJobTellsTheTruth,
-                format_args!("job {key} ({operation:?} of {release}) succeeds, but {lie}"),
-            );
-        }
-    }
-
-    /// What is left of a release that should be gone.
-    pub(super) fn what_is_left(&self, release: &str) -> Option<String> {
-        if let Some(newest) = self.cloud.newest(release) {
-            return Some(format!("release {release} is {:?}", newest.status));
-        }
-        let left = self
-            .cloud
-            .objects_of(release)
-            .find(|(object, _)| !crate::cluster::is_claim(object) && !self.cloud.strays.contains(object));
-        if let Some((object, _)) = left {
-            return Some(format!("{object} is still there"));
-        }
-        None
-    }
-
-    fn check_deployment(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
-        let was = old.and_then(status::<DeploymentStatus>);
-        let Some(new) = new else { return };
-        let Some(is) = status::<DeploymentStatus>(new) else {
-            return;
-        };
-        if was == Some(DeploymentStatus::Deleted) && is != DeploymentStatus::Deleted {
-            self.violated(
-                Invariant::TerminalStatesNeverChange,
-                format_args!("deployment {key} was DELETED and becomes {is:?}"),
-            );
-        }
-        if was == Some(is) {
-            return;
-        }
-        match (is, read::<Deployment>(new)) {
-            (DeploymentStatus::Running, Some(deployment)) => self.check_running(key, &deployment),
-            (DeploymentStatus::Deleted, Some(deployment)) => self.check_deleted(key, &deployment),
-            _ => {}
-        }
-    }
-
-    /// A deployment that says that it runs.
-    pub(super) fn check_running(&mut self, key: &Key, deployment: &Deployment) {
-        let components: Vec<Value> = self
-            .tables
-            .partition(&key.partition, "component/")
-            .filter_map(|(_, row)| read(row))
-            .collect();
-        for component in components {
-            if component["removed"] == true {
-                continue;
-            }
-            // The conditions of all templates of a run ask for a greater size.
-            let is_small = deployment.parameters.get("size").and_then(Value::as_u64) <= Some(2);
-            if component["status"] == "STOPPED" && is_small {
-                continue;
-            }
-            let name = component["release_name"].as_str().unwrap_or_default();
-            let release = format!("{}/{name}", deployment.namespace);
-            if self.checks.tainted.contains(&release) {
-                continue;
-            }
-            let newest = self.cloud.newest(&release);
-            let owner = newest.and_then(|newest| newest.labels.get("slipway-deployment"));
-            let is_deployed = newest.is_some_and(|newest| newest.status == ReleaseStatus::Deployed)
-                && owner == Some(&deployment.id.to_string());
-            if !is_deployed {
-                let status = newest.map(|newest| newest.status);
-                self.violated(
-                    Invariant::RunningMeansDeployed,
-                    format_args!("deployment {key} is RUNNING while release {release} is {status:?}"),
-                );
-            }
-        }
-    }
-
-    /// A deployment that says that it is gone.
-    pub(super) fn check_deleted(&mut self, key: &Key, deployment: &Deployment) {
-        let prefix = format!("{}/", deployment.namespace);
-        let releases: Vec<String> = self
-            .cloud
-            .releases
-            .keys()
-            .cloned()
-            .chain(self.cloud.objects.values().map(|object| object.release.clone()))
-            .filter(|release| release.starts_with(&prefix) && !self.checks.tainted.contains(release))
-            .collect();
-        for release in releases {
-            if let Some(left) = self.what_is_left(&release) {
-                self.violated(
-                    Invariant::DeletedMeansGone,
-                    format_args!("deployment {key} is DELETED, but {left}"),
-                );
-                return;
-            }
-        }
-    }
-}
-
-/// Whether a job kept what another job of its deployment made.
-fn is_kept(job: &Job, newest: &Revision) -> bool {
-    let deployment = job.deployment_id.map(|id| id.to_string());
-    job.kept && deployment.as_deref() == newest.labels.get("slipway-deployment").map(String::as_str)
 }

@@ -415,6 +415,10 @@ impl World {
                 let made = format!("job {job} deployed {made:?}");
                 self.violated(crate::check::Invariant::OneDeployedRevisionPerIntent, made);
             }
+        } else if self.cloud.lands_late && is_anothers {
+            // Undone by a Helm that died before this record was made: whoever deploys it again has to.
+            let made = self.cloud.deployed.entry(job).or_default();
+            made.remove(&(release.to_owned(), number));
         }
         Ok(())
     }

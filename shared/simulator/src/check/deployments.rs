@@ -1,0 +1,92 @@
+//! Checks of what deployments say of themselves.
+
+use serde_json::Value;
+use slipway_model::{Deployment, DeploymentStatus};
+use slipway_ports::{Key, ReleaseStatus};
+
+use super::{
+    Invariant,
+    records::{read, status},
+};
+use crate::{store::Row, world::World};
+
+impl World {
+    pub(super) fn check_deployment(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
+        let was = old.and_then(status::<DeploymentStatus>);
+        let Some(new) = new else { return };
+        let Some(is) = status::<DeploymentStatus>(new) else {
+            return;
+        };
+        if was == Some(DeploymentStatus::Deleted) && is != DeploymentStatus::Deleted {
+            self.violated(
+                Invariant::TerminalStatesNeverChange,
+                format_args!("deployment {key} was DELETED and becomes {is:?}"),
+            );
+        }
+        if was == Some(is) {
+            return;
+        }
+        match (is, read::<Deployment>(new)) {
+            (DeploymentStatus::Running, Some(deployment)) => self.check_running(key, &deployment),
+            (DeploymentStatus::Deleted, Some(deployment)) => self.check_deleted(key, &deployment),
+            _ => {}
+        }
+    }
+
+    /// A deployment that says that it runs.
+    pub(super) fn check_running(&mut self, key: &Key, deployment: &Deployment) {
+        let components: Vec<Value> = self
+            .tables
+            .partition(&key.partition, "component/")
+            .filter_map(|(_, row)| read(row))
+            .collect();
+        for component in components {
+            if component["removed"] == true {
+                continue;
+            }
+            // The conditions of all templates of a run ask for a greater size.
+            let is_small = deployment.parameters.get("size").and_then(Value::as_u64) <= Some(2);
+            if component["status"] == "STOPPED" && is_small {
+                continue;
+            }
+            let name = component["release_name"].as_str().unwrap_or_default();
+            let release = format!("{}/{name}", deployment.namespace);
+            if self.checks.tainted.contains(&release) {
+                continue;
+            }
+            let newest = self.cloud.newest(&release);
+            let owner = newest.and_then(|newest| newest.labels.get("slipway-deployment"));
+            let is_deployed = newest.is_some_and(|newest| newest.status == ReleaseStatus::Deployed)
+                && owner == Some(&deployment.id.to_string());
+            if !is_deployed {
+                let status = newest.map(|newest| newest.status);
+                self.violated(
+                    Invariant::RunningMeansDeployed,
+                    format_args!("deployment {key} is RUNNING while release {release} is {status:?}"),
+                );
+            }
+        }
+    }
+
+    /// A deployment that says that it is gone.
+    pub(super) fn check_deleted(&mut self, key: &Key, deployment: &Deployment) {
+        let prefix = format!("{}/", deployment.namespace);
+        let releases: Vec<String> = self
+            .cloud
+            .releases
+            .keys()
+            .cloned()
+            .chain(self.cloud.objects.values().map(|object| object.release.clone()))
+            .filter(|release| release.starts_with(&prefix) && !self.checks.tainted.contains(release))
+            .collect();
+        for release in releases {
+            if let Some(left) = self.what_is_left(&release) {
+                self.violated(
+                    Invariant::DeletedMeansGone,
+                    format_args!("deployment {key} is DELETED, but {left}"),
+                );
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Checks of jobs, and of who holds a release.
+
+use serde_json::Value;
+use slipway_model::{HelmOperation, Job, JobStatus, Timestamp};
+use slipway_ports::{Key, ReleaseStatus};
+
+use super::{
+    Invariant,
+    records::{read, status},
+};
+use crate::{cluster::Revision, store::Row, world::World};
+
+impl World {
+    /// A job is written by whoever holds its release, if anybody does.
+    pub(super) fn check_fence(&mut self, key: &Key, id: &str) {
+        let Some(task) = self.actor().and_then(|actor| self.tasks.get(&actor)) else {
+            return;
+        };
+        let Some((owner, job, fence)) = task.lease.clone() else {
+            return;
+        };
+        if job != id {
+            return;
+        }
+        let now: Option<Value> = self.newest(&owner);
+        let newest = now.and_then(|owner| owner["fence"].as_u64()).unwrap_or_default();
+        if newest <= fence {
+            return;
+        }
+        // The working record of a job that has ended is read by nobody.
+        let stored = self.tables.newest(&Key::new(&*key.partition, "j")).0;
+        if stored
+            .and_then(status::<JobStatus>)
+            .is_some_and(JobStatus::is_terminal)
+        {
+            return;
+        }
+        self.violated(
+            Invariant::AFencedOutWriterChangesNothing,
+            format_args!("{key} is written under fence {fence}; the release has fence {newest}"),
+        );
+    }
+
+    pub(super) fn check_owner(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
+        let before = old.and_then(read::<Value>).unwrap_or_default();
+        let after = new.and_then(read::<Value>).unwrap_or_default();
+        let fence = after["fence"].as_u64().unwrap_or_default();
+        if before["fence"].as_u64() == Some(fence) {
+            return;
+        }
+        let until: Option<Timestamp> = serde_json::from_value(before["lease_until"].clone()).ok();
+        let is_live = before["epoch"] == self.epoch.to_string().as_str()
+            && until.is_some_and(|until| until.as_millis() > self.now);
+        let is_own = before["job"] == after["job"] && before["busy"] == false;
+        if is_live && !is_own {
+            self.violated(
+                Invariant::LiveClaimsAreRespected,
+                format_args!("{key}: {before} is replaced by {after}"),
+            );
+        }
+        let job = after["job"].as_str().unwrap_or_default().to_owned();
+        if let Some(task) = self.actor().and_then(|actor| self.tasks.get_mut(&actor)) {
+            task.lease = Some((key.clone(), job, fence));
+        }
+    }
+
+    pub(super) fn check_job(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
+        let before = old.and_then(status::<JobStatus>);
+        let Some(after) = new.and_then(status::<JobStatus>) else {
+            return;
+        };
+        if let Some(before) = before
+            && before.is_terminal()
+        {
+            if before != after {
+                self.violated(
+                    Invariant::TerminalStatesNeverChange,
+                    format_args!("job {key} was {before:?} and becomes {after:?}"),
+                );
+            }
+            return;
+        }
+        if after == JobStatus::Succeeded
+            && let Some(job) = new.and_then(read::<Job>)
+        {
+            self.check_success(key, &job);
+        }
+    }
+
+    /// A job is about to be recorded as succeeded.
+    fn check_success(&mut self, key: &Key, job: &Job) {
+        let text = |name: &str| job.config[name].as_str().unwrap_or_default().to_owned();
+        let release = format!("{}/{}", text("namespace"), text("release_name"));
+        if self.checks.tainted.contains(&release) {
+            return;
+        }
+        let operation: HelmOperation =
+            serde_json::from_value(job.config["operation"].clone()).unwrap_or_default();
+        let wait = job.config["wait"] != false;
+        let now = self.now;
+        let lie = match operation {
+            HelmOperation::Deploy | HelmOperation::Rollback => match self.cloud.newest(&release) {
+                None => Some("there is no such release".to_owned()),
+                Some(newest) if newest.status != ReleaseStatus::Deployed => {
+                    Some(format!("the release is {:?}", newest.status))
+                }
+                Some(newest) if newest.job() != job.id.to_string() && !is_kept(job, newest) => {
+                    Some(format!("the release was deployed by job {}", newest.job()))
+                }
+                Some(newest) if wait => newest
+                    .objects
+                    .iter()
+                    .find_map(|object| self.cloud.wait(object, now))
+                    .map(|(wait, _)| format!("{wait}")),
+                Some(_) => None,
+            },
+            HelmOperation::Uninstall => self.what_is_left(&release),
+            HelmOperation::Test => None,
+        };
+        if let Some(lie) = lie {
+            self.violated(
+                Invariant::AJobTellsTheTruth,
+                format_args!("job {key} ({operation:?} of {release}) succeeds, but {lie}"),
+            );
+        }
+    }
+
+    /// What is left of a release that should be gone.
+    pub(super) fn what_is_left(&self, release: &str) -> Option<String> {
+        if let Some(newest) = self.cloud.newest(release) {
+            return Some(format!("release {release} is {:?}", newest.status));
+        }
+        let left = self
+            .cloud
+            .objects_of(release)
+            .find(|(object, _)| !crate::cluster::is_claim(object) && !self.cloud.strays.contains(object));
+        if let Some((object, _)) = left {
+            return Some(format!("{object} is still there"));
+        }
+        None
+    }
+}
+
+/// Whether a job kept what another job of its deployment made.
+fn is_kept(job: &Job, newest: &Revision) -> bool {
+    let deployment = job.deployment_id.map(|id| id.to_string());
+    job.kept && deployment.as_deref() == newest.labels.get("slipway-deployment").map(String::as_str)
+}
