@@ -136,7 +136,7 @@ pub(crate) async fn call(sim: Sim, app: App, call: Call) {
         Ok(said) => world.say(format_args!("  caller: {line}: {said}")),
         Err(AppError::Problem(problem)) => {
             world.say(format_args!("  caller: {line} is refused: {}", problem.detail));
-            if problem.status >= 500 && !world.stormy {
+            if problem.status >= 500 && !world.stormy && world.cloud.away_until <= world.now {
                 world.violated(
                     Invariant::NoHandlerFailsByItself,
                     format_args!("{line}: {}", problem.detail),
