@@ -3,7 +3,7 @@
 
 mod counts;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::cluster;
 use crate::infra;
 use crate::package;
 use crate::registry::Registry;
-use crate::run::{cargo, say, shown};
+use crate::run::{cargo, say, shown, workspace};
 use crate::simulate;
 use crate::tools;
 
@@ -55,7 +55,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part {
         title: "formatting",
-        run: |_, _| plain(cargo().args(["fmt", "--all", "--check"])),
+        run: |_, _| formatted(),
     },
     Part {
         title: "dependency direction",
@@ -168,6 +168,19 @@ fn none_of(violations: &[String]) -> Result<Counts> {
     } else {
         Counts::one_failed()
     })
+}
+
+/// The actions are named besides: a build script lists them, so that no module leads the formatter to them.
+fn formatted() -> Result<Counts> {
+    let folder = workspace().join("shared/actions/src/actions");
+    let actions = std::fs::read_dir(&folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<io::Result<Vec<_>>>()
+        })
+        .with_context(|| format!("cannot list {}", folder.display()))?;
+    plain(cargo().args(["fmt", "--all", "--check", "--"]).args(actions))
 }
 
 fn plain(command: &mut Command) -> Result<Counts> {
