@@ -31,9 +31,14 @@ impl Budget {
         }
     }
 
+    /// What is left for what comes after Helm.
+    pub(crate) fn rest(self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     /// What is left, or an error that it is too little to begin with: then another invocation goes on.
     pub(crate) fn left(self, release: &Release, operation: &str) -> Result<Duration, TargetError> {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.rest();
         if left < SHORTEST.min(self.whole / 2) {
             return Err(TargetError::transient(format!(
                 "no time was left for helm {operation} of {release}: the {} s of this invocation were spent on what comes before it",

@@ -31,9 +31,9 @@ pub use store::{
 };
 pub use system::{RandomIds, SystemClock};
 pub use target::{
-    AppliedRelease, CheckedRelease, CollectedRelease, Connector, Failure, FailureClass, ObjectReference,
-    Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, Target, TargetError,
-    UninstallRequest, Uninstalled,
+    AppliedRelease, CheckedRelease, CollectedRelease, CompletionRequest, Connector, Failure, FailureClass,
+    ObjectReference, Observation, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest,
+    Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 /// Re-exported so that adapters and use cases agree on one version.

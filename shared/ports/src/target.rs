@@ -208,6 +208,38 @@ pub struct CollectedRelease {
     pub outputs: JsonMap,
 }
 
+/// What of an apply or a rollback comes after Helm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionRequest {
+    /// Which release.
+    pub release: Release,
+    /// Whose label its objects get.
+    pub deployment: Option<DeploymentId>,
+    /// Every object of the revision, hooks excluded.
+    pub objects: Vec<ObjectReference>,
+    /// Objects that revisions had whose records were deleted: removed if this one does not have them. Never volume
+    /// claims.
+    pub leftovers: Vec<ObjectReference>,
+    /// How long it may take before another invocation goes on.
+    pub time_limit: Duration,
+}
+
+/// What a release goes back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollbackRequest {
+    /// Which release.
+    pub release: Release,
+    /// The revision whose objects are wanted.
+    pub revision: u32,
+    /// The newest revision before this was first tried. A newer one that has just these objects is what a try made that
+    /// died: it is taken for this one's, and none is made besides.
+    pub newest_before: u32,
+    /// Labels of Helm's release record: who wrote it.
+    pub labels: BTreeMap<String, String>,
+    /// How long the whole operation may take before it is stopped.
+    pub time_limit: Duration,
+}
+
 /// What is taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UninstallRequest {
@@ -309,6 +341,11 @@ pub trait Target: Send + Sync {
     /// Installs or upgrades without waiting for readiness and without hooks. When it fails, `record` tells what it left.
     async fn apply(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError>;
 
+    /// Does what an apply or a rollback does after Helm, for a revision whose writer may have died in between: puts the
+    /// deployment's label onto its objects and removes what failed revisions left. Returns what was removed. The same
+    /// again changes nothing.
+    async fn complete(&self, request: &CompletionRequest) -> Result<Vec<ObjectReference>, TargetError>;
+
     /// Recovers a record that a dead writer left `pending-*`: an upgrade or rollback is marked failed, the record of
     /// a first install is deleted, also where it has failed; an uninstall is left to be repeated. Returns what was
     /// done, for people.
@@ -368,13 +405,7 @@ pub trait Target: Send + Sync {
     async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError>;
 
     /// Rolls back to a revision, without waiting for readiness and without hooks.
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError>;
+    async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError>;
 
     /// The last lines of the pods of a release, at most 64 KiB.
     async fn logs(&self, release: &Release) -> Result<String, TargetError>;

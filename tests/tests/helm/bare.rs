@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
-use slipway_ports::{FailureClass, HookEvent, HookSource, UninstallRequest};
+use slipway_ports::{FailureClass, HookEvent, HookSource, RollbackRequest, UninstallRequest};
 
 use crate::{
     cluster::{kubectl, target, until_ready, web},
@@ -39,12 +39,18 @@ async fn without_helm_releases_are_looked_at_and_not_touched() {
         keep_record: false,
         time_limit: limit,
     };
-    let labels = BTreeMap::new();
+    let back = RollbackRequest {
+        release: release(31),
+        revision: 1,
+        newest_before: 1,
+        labels: BTreeMap::new(),
+        time_limit: limit,
+    };
     for error in [
         bare.check(&request).await.unwrap_err(),
         bare.apply(&request).await.unwrap_err(),
         bare.uninstall(&gone).await.unwrap_err(),
-        bare.rollback(&release(31), 1, &labels, limit).await.unwrap_err(),
+        bare.rollback(&back).await.unwrap_err(),
         bare.hooks(
             &release(31),
             HookEvent::PreUpgrade,

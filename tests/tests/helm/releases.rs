@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway_model::{CrdPolicy, ImmutablePolicy};
-use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus};
+use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus, RollbackRequest};
 
 use crate::{
     cluster::{PATIENCE, kubectl, read, run_hooks, target, until_gone, until_ready, web},
@@ -109,12 +109,15 @@ async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
     let upgraded = target.apply(&second).await.unwrap();
     assert!(upgraded.revision == 2 && upgraded.namespace_created);
     assert_eq!(read(release, "configmap/facts")["data"]["upgrade"], "true");
-    let labels = BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]);
     assert_eq!(target.rollback_target(release, None).await.unwrap(), 1);
-    let back = target
-        .rollback(release, 1, &labels, Duration::from_secs(60))
-        .await
-        .unwrap();
+    let back = RollbackRequest {
+        release: release.clone(),
+        revision: 1,
+        newest_before: 2,
+        labels: BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]),
+        time_limit: Duration::from_secs(60),
+    };
+    let back = target.rollback(&back).await.unwrap();
     assert_eq!(back.revision, 3);
     let record = target.record(release).await.unwrap().unwrap();
     assert_eq!(record.labels["slipway-job"], "back");

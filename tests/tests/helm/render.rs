@@ -14,7 +14,7 @@ use crate::support::{
 };
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
-use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus, UninstallRequest};
+use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus, RollbackRequest, UninstallRequest};
 
 const SERVICE: &str = r#"
 apiVersion: v1
@@ -91,10 +91,14 @@ async fn lives_and_goes(renders: &Renders) {
     assert_eq!(found.outputs["url"], found.endpoint_url);
 
     let labels = BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]);
-    let back = target
-        .rollback(&first.release, 1, &labels, Duration::from_secs(10))
-        .await
-        .unwrap();
+    let back = RollbackRequest {
+        release: first.release.clone(),
+        revision: 1,
+        newest_before: 2,
+        labels: labels.clone(),
+        time_limit: Duration::from_secs(10),
+    };
+    let back = target.rollback(&back).await.unwrap();
     assert_eq!(back.revision, 3);
     assert_eq!(
         collect().await.endpoint_url,

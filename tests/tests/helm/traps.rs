@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_model::{CrdPolicy, ImmutablePolicy};
-use slipway_ports::{FailureClass, HookEvent, HookSource, UninstallRequest};
+use slipway_ports::{
+    CompletionRequest, FailureClass, HookEvent, HookSource, ObjectReference, ReleaseStatus, RollbackRequest,
+    UninstallRequest,
+};
 
 use crate::{
     cluster::{PATIENCE, kubectl, read, run_hooks, target},
@@ -146,13 +149,21 @@ async fn what_a_failed_revision_made_goes_with_the_next_upgrade_or_rollback() {
 
     target.apply(&request(52, &broken, json!({}))).await.unwrap_err();
     assert_eq!(there(), ["base", "kept", "orphan"]);
-    let wanted = target.rollback_target(&release(52), None).await.unwrap();
-    let labels = std::collections::BTreeMap::new();
-    let back = target
-        .rollback(&release(52), wanted, &labels, Duration::from_secs(60))
-        .await
-        .unwrap();
+    let mut rollback = RollbackRequest {
+        release: release(52),
+        revision: target.rollback_target(&release(52), None).await.unwrap(),
+        newest_before: mended.revision + 1,
+        labels: std::collections::BTreeMap::new(),
+        time_limit: Duration::from_secs(60),
+    };
+    let back = target.rollback(&rollback).await.unwrap();
     assert_eq!(there(), ["base", "kept"]);
+    assert_eq!(back.revision, mended.revision + 2);
+    // Whoever died after Helm had done it comes again, and finds it.
+    assert_eq!(target.rollback(&rollback).await.unwrap(), back);
+    rollback.newest_before = back.revision;
+    let again = target.rollback(&rollback).await.unwrap();
+    assert_eq!(again.revision, back.revision + 1, "another intent");
     // Helm itself compares with the failed revision here, and would take its claim away.
     read(&release(52), "persistentvolumeclaim/data");
 
@@ -174,17 +185,50 @@ async fn what_a_failed_revision_made_goes_with_the_next_upgrade_or_rollback() {
         "kept",
         "helm.sh/resource-policy-",
     ]);
+    let kept = back.objects.iter().map(|object| ObjectReference {
+        name: "kept".to_owned(),
+        ..object.clone()
+    });
     let mut next = request(52, &good, json!({}));
-    next.leftovers = back
-        .objects
-        .iter()
-        .map(|object| slipway_ports::ObjectReference {
-            name: "kept".to_owned(),
-            ..object.clone()
-        })
-        .collect();
+    next.leftovers = kept.collect();
     target.apply(&next).await.unwrap();
     assert_eq!(there(), ["base"]);
+
+    // A writer that dies after Helm leaves the rest to the next one: what a failed revision made, and the label.
+    target.apply(&request(52, &broken, json!({}))).await.unwrap_err();
+    assert_eq!(there(), ["base", "kept", "orphan"]);
+    let helm = PlainHelm::new();
+    helm.run(
+        &release(52),
+        &["upgrade", "app", &helm.file("good", &good), "--force-conflicts"],
+    );
+    assert_eq!(there(), ["base", "kept", "orphan"]);
+    kubectl(&[
+        "-n",
+        &release(52).namespace,
+        "label",
+        "configmap/base",
+        "slipway.dev/deployment-id-",
+    ]);
+    kubectl(&[
+        "-n",
+        &release(52).namespace,
+        "annotate",
+        "configmap/kept",
+        "helm.sh/resource-policy-",
+    ]);
+    let completion = CompletionRequest {
+        release: release(52),
+        deployment: Some(deployment(52)),
+        objects: back.objects,
+        leftovers: next.leftovers,
+        time_limit: Duration::from_secs(60),
+    };
+    target.complete(&completion).await.unwrap();
+    assert_eq!(there(), ["base"]);
+    let label = &read(&release(52), "configmap/base")["metadata"]["labels"]["slipway.dev/deployment-id"];
+    assert_eq!(*label, json!(deployment(52).to_string()));
+    assert_eq!(target.complete(&completion).await.unwrap(), []);
     kubectl(&[
         "-n",
         &release(52).namespace,
@@ -193,6 +237,45 @@ async fn what_a_failed_revision_made_goes_with_the_next_upgrade_or_rollback() {
         "--wait=false",
     ]);
     remove(&*target, 52).await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_repeated_leaves_nothing_of_what_it_goes_back_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let frozen = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: frozen}\nimmutable: true\ndata: {by: chart}\n";
+    let first = Chart::new("c").file("templates/all.yaml", frozen);
+    let second = Chart::new("c").file("templates/all.yaml", &settings("newer", "one"));
+    target.apply(&request(55, &first, json!({}))).await.unwrap();
+    target.apply(&request(55, &second, json!({}))).await.unwrap();
+    let namespace = release(55).namespace;
+    let names = || {
+        let list = kubectl(&["-n", &namespace, "get", "configmaps", "-o", "name"]);
+        list.replace("configmap/kube-root-ca.crt\n", "")
+    };
+    assert_eq!(names(), "configmap/newer\n");
+
+    // Somebody is in the way, and cannot be changed.
+    let manifest = folder.path().join("frozen.yaml");
+    std::fs::write(&manifest, frozen.replace("chart", "somebody")).unwrap();
+    kubectl(&["-n", &namespace, "create", "-f", manifest.to_str().unwrap()]);
+    let rollback = RollbackRequest {
+        release: release(55),
+        revision: 1,
+        newest_before: 2,
+        labels: std::collections::BTreeMap::new(),
+        time_limit: Duration::from_secs(60),
+    };
+    target.rollback(&rollback).await.unwrap_err();
+    let record = target.record(&release(55)).await.unwrap().unwrap();
+    assert_eq!((record.revision, record.status), (3, ReleaseStatus::Failed));
+    kubectl(&["-n", &namespace, "delete", "configmap/frozen"]);
+
+    // Helm compares with that failed revision now, which never had what the deployed one has.
+    let back = target.rollback(&rollback).await.unwrap();
+    assert_eq!(names(), "configmap/frozen\n");
+    assert_eq!(back.removed.len(), 1);
+    remove(&*target, 55).await;
 }
 
 #[tokio::test]

@@ -127,8 +127,26 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A job whose revision is deployed already applies it again.",
         file: "shared/app/src/jobs/applying.rs",
         edits: &[(
-            "        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed;",
-            "        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed && !PLANTED;",
+            "        self.is_mine(record) && record.status == ReleaseStatus::Deployed",
+            "        self.is_mine(record) && record.status == ReleaseStatus::Deployed && !PLANTED",
+        )],
+    },
+    Bug {
+        name: "helms-end-is-the-end",
+        what: "What comes after Helm is not done when the first writer died before it.",
+        file: "shared/app/src/jobs/applying.rs",
+        edits: &[(
+            "        let removed = self.target.complete(&request).await?;",
+            "        let removed = if PLANTED { Vec::new() } else { self.target.complete(&request).await? };",
+        )],
+    },
+    Bug {
+        name: "older-leftovers-are-forgotten",
+        what: "Of several records that were deleted only the last one's objects are known.",
+        file: "shared/app/src/jobs/applying.rs",
+        edits: &[(
+            "        for object in &record.objects {",
+            "        if PLANTED {\n            self.work.leftovers.clear();\n        }\n        for object in &record.objects {",
         )],
     },
     Bug {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase};
 use slipway_policy::check_values;
 use slipway_ports::{
-    AppliedRelease, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError, UninstallRequest,
+    AppliedRelease, CompletionRequest, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
+    RollbackRequest, TargetError, UninstallRequest,
 };
 
 use super::{
@@ -175,6 +176,7 @@ impl Run<'_> {
             let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
             self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
             self.work.apply_began = true;
+            self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
             let deployed = record
                 .as_ref()
                 .filter(|record| record.status == ReleaseStatus::Deployed);
@@ -276,8 +278,12 @@ impl Run<'_> {
         if !never {
             return Ok(self.recover(record).await.map(|()| None));
         }
-        // Without its record nothing else would know them.
-        self.work.leftovers.clone_from(&record.objects);
+        // Without its record nothing else would know them. Of a record before it some may still be there.
+        for object in &record.objects {
+            if !self.work.leftovers.contains(object) {
+                self.work.leftovers.push(object.clone());
+            }
+        }
         if !self.record_work().await? {
             return Ok(Ok(Some(self.interrupted())));
         }
@@ -319,7 +325,7 @@ impl Run<'_> {
     async fn deploy(&mut self, record: Option<ReleaseRecord>) -> Phase {
         if let Some(record) = &record {
             if self.is_done(record) {
-                return Ok(Ok(Next::Go));
+                return Ok(self.complete(record).await);
             }
             match self.make_ready(record).await? {
                 Ok(None) => {}
@@ -327,8 +333,8 @@ impl Run<'_> {
                 Err(error) => return Ok(Err(error)),
             }
             match self.was_done_meanwhile(record).await {
-                Ok(false) => {}
-                Ok(true) => return Ok(Ok(Next::Go)),
+                Ok(None) => {}
+                Ok(Some(record)) => return Ok(self.complete(&record).await),
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -352,35 +358,60 @@ impl Run<'_> {
             return Err(TargetError::permanent(message));
         };
         if self.is_done(&record) {
-            return Ok(Next::Go);
+            return self.complete(&record).await;
         }
         self.recover(&record).await?;
-        if self.was_done_meanwhile(&record).await? {
-            return Ok(Next::Go);
+        if let Some(record) = self.was_done_meanwhile(&record).await? {
+            return self.complete(&record).await;
         }
-        let (labels, limit) = (self.labels(), self.helm_time());
-        let applied = self.target.rollback(&release, revision, &labels, limit).await?;
+        let request = RollbackRequest {
+            release,
+            revision,
+            newest_before: self.work.newest_before,
+            labels: self.labels(),
+            time_limit: self.helm_time(),
+        };
+        let applied = self.target.rollback(&request).await?;
         self.take_over(applied);
         Ok(Next::Go)
     }
 
-    /// Takes over what this job has deployed already, if the record says that it has.
-    fn is_done(&mut self, record: &ReleaseRecord) -> bool {
-        let is_done = self.is_mine(record) && record.status == ReleaseStatus::Deployed;
-        if is_done {
-            self.learn_hooks(&record.hooks);
-            self.applied(record.revision, record.objects.clone());
-        }
-        is_done
+    /// Whether this job has deployed already.
+    fn is_done(&self, record: &ReleaseRecord) -> bool {
+        self.is_mine(record) && record.status == ReleaseStatus::Deployed
+    }
+
+    /// Takes over what this job has deployed already. Nobody heard that it did, so that what comes after Helm may not
+    /// have been done.
+    async fn complete(&mut self, record: &ReleaseRecord) -> Result<Next, TargetError> {
+        let request = CompletionRequest {
+            release: self.lease.release.clone(),
+            deployment: self.job.deployment_id,
+            objects: record.objects.clone(),
+            leftovers: self.work.leftovers.clone(),
+            time_limit: self.helm_time(),
+        };
+        let removed = self.target.complete(&request).await?;
+        self.take_over(AppliedRelease {
+            revision: record.revision,
+            objects: request.objects,
+            hooks: record.hooks.clone(),
+            namespace_created: false,
+            removed,
+        });
+        Ok(Next::Go)
     }
 
     /// Looks again at what was pending: the last request of the Helm that died may have landed before it was recovered.
-    async fn was_done_meanwhile(&mut self, pending: &ReleaseRecord) -> Result<bool, TargetError> {
+    async fn was_done_meanwhile(
+        &self,
+        pending: &ReleaseRecord,
+    ) -> Result<Option<ReleaseRecord>, TargetError> {
         if !pending.status.is_pending() || !self.is_mine(pending) {
-            return Ok(false);
+            return Ok(None);
         }
         let record = self.target.record(&self.lease.release).await?;
-        Ok(record.is_some_and(|record| self.is_done(&record)))
+        Ok(record.filter(|record| self.is_done(record)))
     }
 
     fn take_over(&mut self, applied: AppliedRelease) {

@@ -44,6 +44,9 @@ pub(super) struct JobWork {
     /// Whether an uninstall that somebody began is finished before this job's install.
     #[serde(default)]
     pub(super) finishes_uninstall: bool,
+    /// The newest revision before anything was applied, 0 if there was none.
+    #[serde(default)]
+    pub(super) newest_before: u32,
     /// The revision that a rollback goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rollback_to: Option<u32>,

@@ -15,10 +15,11 @@ use slipway_model::{
     ObjectRole, OutputSource, TenantId,
 };
 use slipway_ports::{
-    AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease, Connector, Hook,
-    HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference,
-    Observation, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRecord, ReleaseRequest,
-    ReleaseStatus, SecretString, Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease,
+    CompletionRequest, Connector, Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState,
+    MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart, Release, ReleasePreview,
+    ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString, Target, TargetError,
+    UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -27,8 +28,10 @@ use slipway_testkit::ManualClock;
 pub(crate) struct Cloud {
     /// Release → why Helm fails.
     pub(crate) broken: BTreeMap<String, String>,
-    /// Releases of which there is nothing but what an install left that did not succeed.
-    pub(crate) half_made: BTreeSet<String>,
+    /// Release of which there is nothing but what an install left that did not succeed → the Deployment that it left.
+    pub(crate) half_made: BTreeMap<String, String>,
+    /// Releases whose next apply is done, but whose end nobody hears.
+    pub(crate) unheard: BTreeSet<String>,
     /// Releases that never become ready.
     pub(crate) stuck: BTreeSet<String>,
     /// Release → values, of what is installed.
@@ -160,7 +163,11 @@ impl Target for FakeCluster {
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
         let cloud = self.cloud();
-        if cloud.half_made.contains(&release.name) {
+        if let Some(left) = cloud.half_made.get(&release.name) {
+            let left = ObjectReference {
+                name: left.clone(),
+                ..object(release)
+            };
             return Ok(Some(ReleaseRecord {
                 revision: 1,
                 status: ReleaseStatus::Failed,
@@ -169,7 +176,7 @@ impl Target for FakeCluster {
                     ("slipway-deployment".to_owned(), "none".to_owned()),
                 ]),
                 chart: "chart-1.0.0".to_owned(),
-                objects: vec![object(release)],
+                objects: vec![left],
                 hooks: BTreeSet::new(),
                 ever_deployed: false,
             }));
@@ -279,7 +286,12 @@ impl Target for FakeCluster {
         let entry = cloud.revisions.entry(name.clone()).or_default();
         *entry = (entry.0 + 1, request.labels.clone());
         let entry = entry.clone();
-        cloud.history.insert((name, entry.0), request.values.clone());
+        cloud
+            .history
+            .insert((name.clone(), entry.0), request.values.clone());
+        if cloud.unheard.remove(&name) {
+            return Err(TargetError::transient("the connection was lost"));
+        }
         Ok(AppliedRelease {
             revision: entry.0,
             objects: vec![object(&request.release)],
@@ -287,6 +299,13 @@ impl Target for FakeCluster {
             namespace_created: false,
             removed: Vec::new(),
         })
+    }
+
+    async fn complete(&self, request: &CompletionRequest) -> Result<Vec<ObjectReference>, TargetError> {
+        let name = &request.release.name;
+        let mut cloud = self.cloud();
+        cloud.log.push(format!("complete {name}"));
+        Ok(request.leftovers.clone())
     }
 
     async fn recover(&self, release: &Release, _revision: u32) -> Result<String, TargetError> {
@@ -456,13 +475,8 @@ impl Target for FakeCluster {
         wanted.ok_or_else(|| TargetError::permanent(format!("no rollback of {release}")))
     }
 
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        _time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
+    async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        let (release, revision) = (&request.release, request.revision);
         let mut cloud = self.cloud();
         let name = release.name.clone();
         cloud.log.push(format!("rollback {name} to {revision}"));
@@ -477,7 +491,7 @@ impl Target for FakeCluster {
         cloud.installed.insert(name.clone(), values.clone());
         let hooks = cloud.events(&name);
         let entry = cloud.revisions.entry(name.clone()).or_default();
-        *entry = (entry.0 + 1, labels.clone());
+        *entry = (entry.0 + 1, request.labels.clone());
         let made = entry.0;
         cloud.history.insert((name, made), values);
         Ok(AppliedRelease {

@@ -135,7 +135,8 @@ async fn a_job_that_a_newer_one_replaces_names_what_was_left_without_a_record() 
     let world = World::new().await;
     let old = job(&world.app).await;
     world.clock.advance(Duration::from_millis(1));
-    world.cluster.cloud().half_made.insert("a".to_owned());
+    let left = ("a".to_owned(), "a".to_owned());
+    world.cluster.cloud().half_made.extend([left]);
     world.cluster.cloud().flaky.insert("a".to_owned(), 1);
     go_on(&world.app, old).await;
     assert_eq!(record(&world, old).status, JobStatus::Running, "it tries again");
@@ -146,6 +147,29 @@ async fn a_job_that_a_newer_one_replaces_names_what_was_left_without_a_record() 
     assert_eq!(ended.status, JobStatus::Cancelled);
     let told = ended.error_message.unwrap();
     assert!(told.contains("may have left Deployment/a"), "{told}");
+}
+
+#[tokio::test]
+async fn what_comes_after_helm_is_done_although_nobody_heard_its_end() {
+    let world = World::new().await;
+    let id = job(&world.app).await;
+    let left = |name: &str| ("a".to_owned(), name.to_owned());
+    world.cluster.cloud().half_made.extend([left("older")]);
+    world.cluster.cloud().flaky.insert("a".to_owned(), 1);
+    go_on(&world.app, id).await;
+    world.cluster.cloud().half_made.extend([left("newer")]);
+    world.cluster.cloud().unheard.insert("a".to_owned());
+    for _ in 0..2 {
+        world.clock.advance(Duration::from_secs(10));
+        go_on(&world.app, id).await;
+    }
+    assert_eq!(world.cluster.cloud().log, ["apply a", "apply a", "complete a"]);
+    let job = record(&world, id);
+    assert_eq!(job.status, JobStatus::Succeeded);
+    assert_eq!(
+        job.metadata_["orphans_removed"],
+        json!(["Deployment/older", "Deployment/newer"])
+    );
 }
 
 #[tokio::test]

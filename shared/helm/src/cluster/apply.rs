@@ -6,7 +6,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use slipway_model::DeploymentId;
 use slipway_ports::{
-    AppliedRelease, ObjectReference, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError,
+    AppliedRelease, CompletionRequest, ObjectReference, Release, ReleaseRecord, ReleaseRequest,
+    ReleaseStatus, TargetError,
 };
 use tokio::time::timeout;
 
@@ -44,9 +45,10 @@ impl ClusterTarget {
         let chart = checked_chart(request)?;
         let namespace_created = self.ensure_namespace(request).await?;
         self.apply_definitions(release, &chart.crds, request.crds).await?;
-        let mut suspects = self.objects_of_failed_revisions(release).await?;
+        // Read now, because Helm may forget the oldest of them.
+        let revisions = self.kubernetes.revisions(release).await?;
+        let suspects = self.objects_left_of(release, &revisions).await?;
         self.protect_claims(release).await?;
-        suspects.extend(request.leftovers.iter().cloned());
         let mut recreated: Vec<ObjectReference> = Vec::new();
         while let Err(error) = self.upgrade(request, budget).await {
             let object = self.make_way(error.clone(), release, request.immutable).await?;
@@ -56,13 +58,17 @@ impl ClusterTarget {
             recreated.push(object);
         }
         let record = self.own_record(request).await?;
-        if let Some(deployment) = request.deployment {
-            self.label_objects(&record.objects, deployment).await?;
-        }
-        let removed = self.remove_orphans(release, suspects, &record.objects).await?;
+        let completion = CompletionRequest {
+            release: release.clone(),
+            deployment: request.deployment,
+            objects: record.objects,
+            leftovers: request.leftovers.clone(),
+            time_limit: budget.rest(),
+        };
+        let removed = self.complete_revision(&completion, suspects).await?;
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: record.objects,
+            objects: completion.objects,
             hooks: record.hooks,
             namespace_created,
             removed,
@@ -113,6 +119,27 @@ impl ClusterTarget {
             .run(limit, self.gate.as_ref())
             .await
             .map(|_| ())
+    }
+
+    /// What comes after Helm: our label, and the end of what `suspects` and the leftovers are that the revision has not.
+    pub(super) async fn complete_revision(
+        &self,
+        request: &CompletionRequest,
+        mut suspects: Vec<ObjectReference>,
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let release = &request.release;
+        suspects.extend(request.leftovers.iter().cloned());
+        let work = async {
+            if let Some(deployment) = request.deployment {
+                self.label_objects(&request.objects, deployment).await?;
+            }
+            self.remove_orphans(release, suspects, &request.objects).await
+        };
+        timeout(request.time_limit, work).await.unwrap_or_else(|_| {
+            Err(TargetError::transient(format!(
+                "what comes after Helm's change of {release} took too long and goes on later"
+            )))
+        })
     }
 
     /// Puts the deployment's id onto objects, beside Helm's own labels. Helm's next apply leaves it alone, because

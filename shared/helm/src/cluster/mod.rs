@@ -23,9 +23,10 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, DriftedObject, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet,
-    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
-    ReleasePreview, ReleaseRecord, ReleaseRequest, Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Hook, HookEvent,
+    HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest,
+    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest, Target, TargetError,
+    UninstallRequest, Uninstalled,
 };
 
 use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
@@ -101,6 +102,13 @@ impl Target for ClusterTarget {
         self.apply_request(request).await
     }
 
+    async fn complete(&self, request: &CompletionRequest) -> Result<Vec<ObjectReference>, TargetError> {
+        let revisions = self.kubernetes.revisions(&request.release).await?;
+        let earlier = revisions.get(1..).unwrap_or_default();
+        let suspects = self.objects_left_of(&request.release, earlier).await?;
+        self.complete_revision(request, suspects).await
+    }
+
     async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
         self.kubernetes.recover(release, revision).await
     }
@@ -163,14 +171,8 @@ impl Target for ClusterTarget {
         self.revision_to_go_back_to(release, wanted).await
     }
 
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
-        self.rollback_release(release, revision, labels, time_limit).await
+    async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        self.rollback_release(request).await
     }
 
     async fn logs(&self, release: &Release) -> Result<String, TargetError> {

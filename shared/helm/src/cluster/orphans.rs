@@ -1,5 +1,6 @@
 //! What Helm would forget and what it would delete: objects that a failed revision made and no later one has, because
-//! it compares a new revision with the last deployed one only; and volume claims that a new revision does not have.
+//! an upgrade compares with the last deployed revision only; those of the last deployed one, because a rollback compares
+//! with the newest, which may be a rollback that failed; and volume claims that a new revision does not have.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +14,25 @@ use super::{
 use crate::{
     client::{PatchKind, encode},
     manifest::{inventory, text_at},
+    release::Revision,
 };
 
 impl ClusterTarget {
-    /// The objects of revisions that failed.
-    pub(super) async fn objects_of_failed_revisions(
+    /// The objects of those revisions that failed, and of the one that was deployed last.
+    pub(super) async fn objects_left_of(
         &self,
         release: &Release,
+        revisions: &[Revision],
     ) -> Result<Vec<ObjectReference>, TargetError> {
         let mut objects = Vec::new();
-        for revision in self.kubernetes.revisions(release).await? {
-            if revision.status == ReleaseStatus::Failed {
+        let mut is_found = false;
+        for revision in revisions {
+            let was_deployed = matches!(
+                revision.status,
+                ReleaseStatus::Deployed | ReleaseStatus::Superseded
+            );
+            if revision.status == ReleaseStatus::Failed || (was_deployed && !is_found) {
+                is_found |= was_deployed;
                 let payload = self.kubernetes.payload(release, revision.number).await?;
                 objects.extend(inventory(&payload.documents()?, &release.namespace));
             }

@@ -1,14 +1,14 @@
 //! Rolling back.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use slipway_ports::{AppliedRelease, Release, ReleaseStatus, TargetError};
+use slipway_ports::{
+    AppliedRelease, CompletionRequest, Release, ReleaseStatus, RollbackRequest, TargetError,
+};
 
 use super::{ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     invocation::{Budget, HISTORY, labels_argument},
     manifest::label,
-    release::rollback_target,
+    release::{Revision, rollback_target},
 };
 
 impl ClusterTarget {
@@ -30,14 +30,14 @@ impl ClusterTarget {
     /// here, and renders nothing either.
     pub(super) async fn rollback_release(
         &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
+        request: &RollbackRequest,
     ) -> Result<AppliedRelease, TargetError> {
-        let budget = Budget::of(time_limit);
-        labels_argument(labels)?;
-        let target = self.revision_to_go_back_to(release, Some(revision)).await?;
+        let release = &request.release;
+        let budget = Budget::of(request.time_limit);
+        labels_argument(&request.labels)?;
+        let target = self
+            .revision_to_go_back_to(release, Some(request.revision))
+            .await?;
         if let Some(gate) = &self.gate {
             let payload = self.kubernetes.payload(release, target).await?;
             let mut documents = payload.documents()?;
@@ -45,17 +45,21 @@ impl ClusterTarget {
             gate.judge_documents(release, &documents, &format!("objects of revision {target}"))?;
         }
         let known = self.kubernetes.revisions(release).await?;
-        let suspects = self.objects_of_failed_revisions(release).await?;
-        self.protect_claims(release).await?;
-        let before = known.first().map_or(0, |newest| newest.number);
+        let suspects = self.objects_left_of(release, &known).await?;
         let deployment = self.deployment_of(release).await?;
-        let limit = budget.left(release, "rollback")?;
-        self.invoke(release, "rollback")?
-            .with([release.name.clone(), target.to_string()])
-            .with(["--namespace", &release.namespace, "--no-hooks"])
-            .with(["--history-max", HISTORY])
-            .run(limit, None)
-            .await?;
+        let before = if self.is_rolled_back(request, target, &known).await? {
+            request.newest_before
+        } else {
+            self.protect_claims(release).await?;
+            let limit = budget.left(release, "rollback")?;
+            self.invoke(release, "rollback")?
+                .with([release.name.clone(), target.to_string()])
+                .with(["--namespace", &release.namespace, "--no-hooks"])
+                .with(["--history-max", HISTORY])
+                .run(limit, None)
+                .await?;
+            known.first().map_or(0, |newest| newest.number)
+        };
         let record = self
             .kubernetes
             .record(release)
@@ -64,19 +68,40 @@ impl ClusterTarget {
             .ok_or_else(|| TargetError::transient(format!("the rollback of {release} left no record")))?;
         // Helm copies the labels of the revision that it goes back to.
         self.kubernetes
-            .label_revision(release, record.revision, labels)
+            .label_revision(release, record.revision, &request.labels)
             .await?;
-        if let Some(deployment) = deployment {
-            self.label_objects(&record.objects, deployment).await?;
-        }
-        let removed = self.remove_orphans(release, suspects, &record.objects).await?;
+        let completion = CompletionRequest {
+            release: release.clone(),
+            deployment,
+            objects: record.objects,
+            leftovers: Vec::new(),
+            time_limit: budget.rest(),
+        };
+        let removed = self.complete_revision(&completion, suspects).await?;
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: record.objects,
+            objects: completion.objects,
             hooks: record.hooks,
             namespace_created: false,
             removed,
         })
+    }
+
+    /// Whether an earlier try of this rollback died between Helm's end and the labels that would say whose it is.
+    async fn is_rolled_back(
+        &self,
+        request: &RollbackRequest,
+        target: u32,
+        known: &[Revision],
+    ) -> Result<bool, TargetError> {
+        let newest = known.first().filter(|newest| {
+            newest.number > request.newest_before && newest.status == ReleaseStatus::Deployed
+        });
+        let Some(newest) = newest else {
+            return Ok(false);
+        };
+        let payload = self.kubernetes.payload(&request.release, newest.number).await?;
+        Ok(payload.description() == format!("Rollback to {target}"))
     }
 
     /// The deployment that a release's objects are labelled with.

@@ -29,7 +29,7 @@ impl ClusterTarget {
         let budget = Budget::of(request.time_limit);
         let revisions = self.kubernetes.revisions(release).await?;
         let mut objects = self.recorded_objects(release).await?;
-        objects.extend(self.objects_of_failed_revisions(release).await?);
+        objects.extend(self.objects_left_of(release, &revisions).await?);
         // Asked again, there is often only the end to be waited for, which needs no Helm.
         if revisions
             .first()

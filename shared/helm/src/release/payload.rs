@@ -154,6 +154,11 @@ impl Payload {
         Ok(true)
     }
 
+    /// What Helm says of how it came about.
+    pub(crate) fn description(&self) -> &str {
+        text_at(&self.0, "/info/description")
+    }
+
     /// Marks it failed, with a reason.
     pub(crate) fn mark_failed(&mut self, description: &str) {
         if let Some(info) = self.0.get_mut("info").and_then(Value::as_object_mut) {

@@ -8,10 +8,10 @@ use std::{
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, DriftedObject, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Hook, HookEvent, HookRun, HookSet,
-    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
-    ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, Target, TargetError, UninstallRequest,
-    Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Hook, HookEvent,
+    HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest,
+    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, Target,
+    TargetError, UninstallRequest, Uninstalled,
 };
 
 use super::shelf::{Record, RenderStore, Shelf};
@@ -293,6 +293,11 @@ impl Target for RenderTarget {
         })
     }
 
+    /// A revision is whole when it is deployed, and only its own objects are kept.
+    async fn complete(&self, _request: &CompletionRequest) -> Result<Vec<ObjectReference>, TargetError> {
+        Ok(Vec::new())
+    }
+
     async fn recover(&self, release: &Release, revision: u32) -> Result<String, TargetError> {
         let history = self.shelf.history(release).await?;
         let Some(newest) = history.first() else {
@@ -462,15 +467,10 @@ impl Target for RenderTarget {
         rollback_target(release, &known, wanted)
     }
 
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        _time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
+    async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        let release = &request.release;
         let history = self.shelf.history(release).await?;
-        let number = self.rollback_target(release, Some(revision)).await?;
+        let number = self.rollback_target(release, Some(request.revision)).await?;
         let text = self.shelf.manifest(release, number).await?;
         let documents =
             manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
@@ -480,7 +480,13 @@ impl Target for RenderTarget {
             .map(|record| record.chart.clone())
             .unwrap_or_default();
         let record = self
-            .begin(release, &history, ReleaseStatus::PendingRollback, labels, &chart)
+            .begin(
+                release,
+                &history,
+                ReleaseStatus::PendingRollback,
+                &request.labels,
+                &chart,
+            )
             .await?;
         Ok(AppliedRelease {
             revision: record.revision,

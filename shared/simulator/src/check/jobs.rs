@@ -12,7 +12,17 @@ use crate::{cluster::Revision, store::Row, world::World};
 
 impl World {
     /// A job is written by whoever holds its release, if anybody does.
-    pub(super) fn check_fence(&mut self, key: &Key, id: &str) {
+    pub(super) fn check_fence(&mut self, key: &Key, id: &str, new: Option<&Row>) {
+        // A job that finds itself replaced gives the release back and ends, whoever has it then.
+        let is_replaced = new.and_then(read::<Job>).is_some_and(|job| {
+            job.status == JobStatus::Cancelled
+                && job
+                    .error_message
+                    .is_some_and(|why| why.starts_with("superseded by "))
+        });
+        if is_replaced {
+            return;
+        }
         let Some(task) = self.actor().and_then(|actor| self.tasks.get(&actor)) else {
             return;
         };

@@ -50,10 +50,10 @@ impl World {
             Kind::Chunk => self.learn_plan(key, new),
             Kind::Step(execution, ordinal) => self.check_step(key, execution, ordinal, old, new),
             Kind::Job(id) => {
-                self.check_fence(key, id);
+                self.check_fence(key, id, new);
                 self.check_job(key, old, new);
             }
-            Kind::JobWork(id) => self.check_fence(key, id),
+            Kind::JobWork(id) => self.check_fence(key, id, new),
             Kind::Deployment => self.check_deployment(key, old, new),
             Kind::Owner => self.check_owner(key, old, new),
             Kind::Other => {}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use slipway_model::{BUDUSECASES_EVENTS, Deployment, DeploymentStatus, Execution, Job, StepRecord};
+use slipway_model::{
+    BUDUSECASES_EVENTS, Deployment, DeploymentStatus, Execution, Job, JobStatus, StepRecord,
+};
 use slipway_ports::{Key, ReleaseStatus};
 
 use super::{
@@ -148,6 +150,8 @@ impl World {
                 Some((name.clone(), newest.status, newest.job().to_owned()))
             })
             .collect();
+        // Releases whose newest revision is all that there should be.
+        let mut whole = BTreeSet::new();
         for (release, status, job) in &releases {
             let found: Option<Job> = self
                 .tables
@@ -159,6 +163,11 @@ impl World {
                     format_args!("release {release} is of job {job}, which does not exist"),
                 );
                 continue;
+            }
+            if *status == ReleaseStatus::Deployed
+                && found.is_some_and(|job| job.status == JobStatus::Succeeded)
+            {
+                whole.insert(release.as_str());
             }
             // Half done is what a job left that failed, and says so.
             if status.is_pending() && !unlucky.contains(release) && !self.checks.tainted.contains(release) {
@@ -173,13 +182,15 @@ impl World {
             .objects
             .iter()
             .filter(|(object, _)| !crate::cluster::is_claim(object))
-            .filter(|(object, _)| !self.cloud.strays.contains(object))
+            .filter(|(object, found)| !self.cloud.strays.contains(object) && found.deleting.is_none())
             .filter(|(object, found)| {
-                let of_release = self
-                    .cloud
-                    .releases
-                    .get(&found.release)
-                    .is_some_and(|all| all.iter().any(|one| one.objects.contains(object)));
+                let of_release = self.cloud.releases.get(&found.release).is_some_and(|all| {
+                    let newest = all.iter().map(|one| one.number).max();
+                    let is_whole = whole.contains(found.release.as_str());
+                    all.iter()
+                        .filter(|one| !is_whole || Some(one.number) == newest)
+                        .any(|one| one.objects.contains(object))
+                });
                 !of_release && !reported.contains(&object.to_string())
             })
             .map(|(object, found)| format!("{object} of {}", found.release))

@@ -28,7 +28,6 @@ pub(crate) enum Operation {
         labels: BTreeMap<String, String>,
         deployment: Option<DeploymentId>,
         create_namespace: bool,
-        leftovers: Vec<ObjectReference>,
     },
     Rollback {
         to: u32,
@@ -220,7 +219,6 @@ impl Run {
                 labels,
                 deployment,
                 create_namespace,
-                leftovers,
             } => {
                 if create_namespace {
                     let (name, _) = self.release.split_once('/').unwrap_or_default();
@@ -234,8 +232,8 @@ impl Run {
                         Sent::TimeUp => return Err(self.time_up(None)),
                     }
                 }
-                let (last, mut old) = self.newest();
-                old.extend(leftovers);
+                let (last, newest) = self.newest();
+                let old = self.deployed().unwrap_or(newest);
                 let pending = if last.is_none_or(|(_, status)| status == ReleaseStatus::Uninstalled) {
                     ReleaseStatus::PendingInstall
                 } else {
@@ -285,6 +283,16 @@ impl Run {
             newest.map(|newest| (newest.number, newest.status)),
             newest.map(|newest| newest.objects.clone()).unwrap_or_default(),
         )
+    }
+
+    /// The objects of the deployed revision, which is what Helm compares a new one with if there is one.
+    fn deployed(&self) -> Option<Vec<ObjectReference>> {
+        let world = self.sim.world();
+        let revisions = world.cloud.releases.get(&self.release)?;
+        let deployed = revisions
+            .iter()
+            .find(|one| one.status == ReleaseStatus::Deployed)?;
+        Some(deployed.objects.clone())
     }
 
     async fn revise(

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use serde_json::json;
 use slipway_model::{Cluster, ClusterHealth, DriftedObject, HealthCheck, JsonMap, OutputSource, TenantId};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, Connector, Hook, HookEvent, HookRun,
-    HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, Release,
-    ReleasePreview, ReleaseRecord, ReleaseRequest, SecretString, Target, TargetError, UninstallRequest,
-    Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Connector, Hook,
+    HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation,
+    PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest, SecretString,
+    Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use self::charts::{hook_events, objects, rendered};
@@ -165,6 +165,10 @@ impl Target for SimTarget {
         })
     }
 
+    async fn complete(&self, request: &CompletionRequest) -> Result<Vec<ObjectReference>, TargetError> {
+        self.complete_revision(request).await
+    }
+
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
         self.remove(request).await
     }
@@ -203,14 +207,8 @@ impl Target for SimTarget {
         self.revision_before(release, wanted).await
     }
 
-    async fn rollback(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
-        self.go_back(release, revision, labels, time_limit).await
+    async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        self.go_back(request).await
     }
 
     async fn logs(&self, _release: &Release) -> Result<String, TargetError> {

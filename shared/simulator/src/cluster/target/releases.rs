@@ -1,11 +1,9 @@
 //! Helm's operations on a release.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use slipway_model::JobWait;
 use slipway_ports::{
-    AppliedRelease, ObjectReference, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError,
-    UninstallRequest, Uninstalled,
+    AppliedRelease, CompletionRequest, ObjectReference, Release, ReleaseRecord, ReleaseRequest,
+    ReleaseStatus, RollbackRequest, TargetError, UninstallRequest, Uninstalled,
 };
 
 use super::{
@@ -59,11 +57,81 @@ impl SimTarget {
             labels: request.labels.clone(),
             deployment: request.deployment,
             create_namespace: request.create_namespace,
-            leftovers: request.leftovers.clone(),
         };
-        let limit = millis(request.time_limit);
-        let revision = Process::start(&self.0, &name_of(&request.release), operation, limit).await?;
-        Ok(Self::applied(revision))
+        let end = self.0.world().now + millis(request.time_limit);
+        let name = name_of(&request.release);
+        let suspects = self.suspects(&name, &request.leftovers, 0);
+        let revision = Process::start(&self.0, &name, operation, millis(request.time_limit)).await?;
+        let removed = self
+            .remove_orphans(&name, suspects, &revision.objects, end)
+            .await?;
+        Ok(AppliedRelease {
+            removed,
+            ..Self::applied(revision)
+        })
+    }
+
+    /// What comes after Helm, of a revision whose writer may have died.
+    pub(super) async fn complete_revision(
+        &self,
+        request: &CompletionRequest,
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let end = self.0.world().now + millis(request.time_limit);
+        self.look("complete").await?;
+        let name = name_of(&request.release);
+        let suspects = self.suspects(&name, &request.leftovers, 1);
+        self.remove_orphans(&name, suspects, &request.objects, end).await
+    }
+
+    /// What revisions had that failed, what the one had that was deployed last, and what was left of those whose records
+    /// are gone. The newest `made` revisions do not count.
+    fn suspects(&self, name: &str, leftovers: &[ObjectReference], made: usize) -> Vec<ObjectReference> {
+        let world = self.0.world();
+        let revisions = world.cloud.releases.get(name).map_or(&[][..], Vec::as_slice);
+        let mut suspects = leftovers.to_vec();
+        let mut is_found = false;
+        for one in revisions.iter().rev().skip(made) {
+            let was_deployed = matches!(one.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded);
+            if one.status == ReleaseStatus::Failed || (was_deployed && !is_found) {
+                is_found |= was_deployed;
+                suspects.extend(one.objects.iter().cloned());
+            }
+        }
+        suspects
+    }
+
+    async fn remove_orphans(
+        &self,
+        name: &str,
+        suspects: Vec<ObjectReference>,
+        objects: &[ObjectReference],
+        end: i64,
+    ) -> Result<Vec<ObjectReference>, TargetError> {
+        let mut removed = Vec::new();
+        for suspect in suspects {
+            if is_claim(&suspect) || objects.contains(&suspect) || removed.contains(&suspect) {
+                continue;
+            }
+            if self.0.world().now >= end {
+                return Err(TargetError::transient("what comes after Helm took too long"));
+            }
+            let is_own = self
+                .0
+                .world()
+                .cloud
+                .objects
+                .get(&suspect)
+                .is_some_and(|found| found.release == name);
+            if is_own {
+                let delete = Request::Delete {
+                    release: name.to_owned(),
+                    object: suspect.clone(),
+                };
+                self.change("remove an orphan", delete).await?;
+                removed.push(suspect);
+            }
+        }
+        Ok(removed)
     }
 
     pub(super) async fn recover_record(
@@ -245,19 +313,21 @@ impl SimTarget {
             .ok_or_else(|| TargetError::permanent(format!("release {release} has no revision to go back to")))
     }
 
-    pub(super) async fn go_back(
-        &self,
-        release: &Release,
-        revision: u32,
-        labels: &BTreeMap<String, String>,
-        time_limit: Duration,
-    ) -> Result<AppliedRelease, TargetError> {
+    pub(super) async fn go_back(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        let end = self.0.world().now + millis(request.time_limit);
+        let name = name_of(&request.release);
+        let suspects = self.suspects(&name, &[], 0);
         let operation = Operation::Rollback {
-            to: revision,
-            labels: labels.clone(),
+            to: request.revision,
+            labels: request.labels.clone(),
         };
-        let limit = millis(time_limit);
-        let revision = Process::start(&self.0, &name_of(release), operation, limit).await?;
-        Ok(Self::applied(revision))
+        let revision = Process::start(&self.0, &name, operation, millis(request.time_limit)).await?;
+        let removed = self
+            .remove_orphans(&name, suspects, &revision.objects, end)
+            .await?;
+        Ok(AppliedRelease {
+            removed,
+            ..Self::applied(revision)
+        })
     }
 }
