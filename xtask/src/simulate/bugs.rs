@@ -141,15 +141,6 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
-        name: "older-leftovers-are-forgotten",
-        what: "Of several records that were deleted only the last one's objects are known.",
-        file: "shared/app/src/jobs/applying.rs",
-        edits: &[(
-            "        for object in &record.objects {",
-            "        if PLANTED {\n            self.work.leftovers.clear();\n        }\n        for object in &record.objects {",
-        )],
-    },
-    Bug {
         name: "gone-is-not-waited-for",
         what: "An uninstall ends while objects of the release are still there.",
         file: "shared/app/src/jobs/removal.rs",
