@@ -6,7 +6,7 @@ use slipway_model::{BUDUSECASES_EVENTS, Catalog, Timestamp};
 use slipway_policy::HostPolicy;
 use slipway_ports::{Blobs, ChartSource, Clock, Connector, Ids, Outside, Receiver, Secrets, Store};
 
-use crate::executions::PlanCache;
+use crate::{executions::PlanCache, jobs::UnreturnedLeases};
 
 /// Server configuration.
 #[derive(Debug, Clone)]
@@ -78,6 +78,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     services: Services,
     plans: PlanCache,
+    unreturned: UnreturnedLeases,
 }
 
 impl App {
@@ -86,12 +87,18 @@ impl App {
         Self(Arc::new(Inner {
             services,
             plans: PlanCache::default(),
+            unreturned: UnreturnedLeases::default(),
         }))
     }
 
     /// Plan chunks that were read.
     pub(crate) fn plans(&self) -> &PlanCache {
         &self.0.plans
+    }
+
+    /// Leases that could not be given back.
+    pub(crate) fn unreturned(&self) -> &UnreturnedLeases {
+        &self.0.unreturned
     }
 
     /// When what ended at that time may be dropped.

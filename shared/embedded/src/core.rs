@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use slipway_model::Timestamp;
 use slipway_ports::Clock;
 use tokio::sync::oneshot;
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     commits: AtomicU64,
     rows_written: AtomicU64,
     reads: AtomicU64,
-    /// The disk did not take the last commit, which was not the fault of what was in it.
+    /// The last commit failed.
     refused: AtomicBool,
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
@@ -134,8 +134,9 @@ impl Shared {
         answer(waiting).await
     }
 
-    /// Whether there is a disk that takes what is written. When it did not take the last commit, one is tried. Also false
-    /// while there is hardly any room left: what would be begun then could not be finished.
+    /// Whether there is a disk that takes what is written. When the last commit failed, whatever for, another one is tried:
+    /// if only what was in that one was wrong, it succeeds. Also false while there is hardly any room left: what would be
+    /// begun then could not be finished.
     pub(crate) async fn can_write(&self) -> bool {
         if !self.has_room() {
             return false;
@@ -187,7 +188,7 @@ impl Shared {
                 Err(error) => {
                     let path = self.path.display();
                     tracing::error!(%error, %path, "a commit to the state store failed and was rolled back");
-                    self.refused.store(is_of_the_disk(&error), Ordering::Relaxed);
+                    self.refused.store(true, Ordering::Relaxed);
                     let failed = CommitFailed::RolledBack(Arc::new(error));
                     (pending.crashed(batch), Err(failed))
                 }
@@ -244,21 +245,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Whether a commit failed for its surroundings, such as a full disk, so that the same may work later.
-fn is_of_the_disk(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-        )
-    )
 }
 
 /// The answer of the committer.

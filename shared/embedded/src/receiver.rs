@@ -119,18 +119,6 @@ impl Receiver for SqliteReceiver {
         visibility: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
         let end = Instant::now() + wait;
-        while !self.core.can_write().await {
-            // A message whose work cannot be written down would only be received in vain, and count as failed in the end.
-            tracing::warn!(
-                queue = queue.name(),
-                "the disk takes nothing: messages wait until there is room"
-            );
-            let next = Instant::now() + PAUSE;
-            sleep_until(next.min(end)).await;
-            if next >= end {
-                return Ok(Vec::new());
-            }
-        }
         let arrival = self.core.queues.arrival(queue);
         loop {
             // Listening begins before the look, so that nothing that arrives in between is missed.
@@ -138,6 +126,20 @@ impl Receiver for SqliteReceiver {
             pin!(arrived);
             arrived.as_mut().enable();
 
+            if !self.core.can_write().await {
+                // A message whose work cannot be written down would only be received in vain, and count as failed in the
+                // end.
+                tracing::warn!(
+                    queue = queue.name(),
+                    "the disk takes nothing: messages wait until there is room"
+                );
+                let next = Instant::now() + PAUSE;
+                sleep_until(next.min(end)).await;
+                if next >= end {
+                    return Ok(Vec::new());
+                }
+                continue;
+            }
             let now = self.core.clock.now();
             let look = self.core.queues.look(queue, max.clamp(1, 10), visibility, now);
             self.note(look.receipts);

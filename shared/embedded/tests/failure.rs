@@ -4,6 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
+use futures::FutureExt as _;
 use slipway_embedded::{Embedded, Options};
 use slipway_model::Queue;
 use slipway_ports::{Guard, Key, StoreError};
@@ -154,4 +155,33 @@ async fn closing_while_commits_fail_does_not_hang() {
     drop(session);
     drop(embedded);
     open(folder.path());
+}
+
+#[tokio::test]
+async fn nothing_is_received_while_commits_fail_although_the_disk_has_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = open(folder.path());
+    let (store, receiver) = (embedded.store(), embedded.receiver());
+    let mut session = store.session();
+    session.send(QUEUE, message("one"), Duration::from_secs(2));
+    session.settle().await.unwrap();
+    // Somebody waits for it since before, and its time comes while nothing can be written.
+    let mut receiving = receiver.receive(&QUEUE, 10, SOON, LONG);
+    assert!(receiving.as_mut().now_or_never().is_none());
+
+    let other = rusqlite::Connection::open(folder.path().join("slipway.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut refused = store.session();
+    refused
+        .put(&Key::new("good", "s"), item("lost"), Guard::Absent)
+        .await
+        .unwrap();
+    let error = refused.settle().await.unwrap_err();
+    assert!(text(&error).contains("locked"), "{}", text(&error));
+    assert!(receiving.as_mut().now_or_never().is_none());
+
+    other.execute_batch("ROLLBACK").unwrap();
+    let received = receiving.await.unwrap();
+    let counts: Vec<u32> = received.iter().map(|delivery| delivery.receive_count).collect();
+    assert_eq!(counts, [1]);
 }

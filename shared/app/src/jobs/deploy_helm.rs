@@ -21,6 +21,9 @@ const FAILURES: u32 = 4;
 /// How long a job tries to take away what it installed.
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(300);
 
+/// How long a release is kept for a job that stopped in the middle.
+pub(super) const SET_DOWN: Duration = Duration::from_secs(60);
+
 /// What comes after a phase.
 pub(super) enum Next {
     /// The next phase, in this invocation.
@@ -60,6 +63,7 @@ impl App {
             return Ok(());
         };
         let job: Job = stored.read()?;
+        self.return_lease(&job).await?;
         if job.status.is_terminal() {
             self.publish_job_end(session.as_mut(), &job);
             session.settle().await?;
@@ -95,21 +99,28 @@ impl Run<'_> {
         done
     }
 
-    /// Leaves the release idle, but this job's, after an error.
+    /// Leaves the release idle, but this job's, after an error. Nothing works under its fence any more.
     pub(super) async fn set_down(&self, error: &AppError) {
         tracing::warn!(job = %self.job.id, %error, "an invocation stopped working on a job");
         let mut session = self.app.store.session();
-        let keep = Some(Duration::from_secs(60));
         let left = self
             .app
-            .leave_lease(session.as_mut(), &self.job, &self.lease, keep)
+            .leave_lease(session.as_mut(), &self.job, &self.lease, Some(SET_DOWN))
             .await;
         let left = match left {
             Ok(()) => session.settle().await.map_err(AppError::from),
             Err(error) => Err(error),
         };
         if let Err(error) = left {
-            tracing::warn!(job = %self.job.id, %error, "a release stays taken until its lease expires");
+            tracing::warn!(
+                job = %self.job.id,
+                %error,
+                "a release stays taken until this process goes on with the job, or its lease expires"
+            );
+            let expires = self.app.clock.now().plus(self.app.settings.invocation + SET_DOWN);
+            self.app
+                .unreturned()
+                .add(self.job.id, self.lease.clone(), expires, self.app.clock.now());
         }
     }
 

@@ -12,11 +12,13 @@ mod phases;
 mod record;
 mod removal;
 mod requests;
+mod unreturned;
 mod work;
 
 pub(crate) use applying::foreign;
 pub(crate) use record::{JobOrigin, NewStepJob};
 pub use requests::NewJob;
+pub(crate) use unreturned::UnreturnedLeases;
 
 use slipway_model::JobPhase;
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use slipway_model::{ExecutionStatus, Message, Queue};
+use slipway_app::{App, Services};
+use slipway_model::{ExecutionStatus, JobId, Message, Queue};
 use slipway_ports::Receiver;
 
 use crate::world::{World, admin};
@@ -218,6 +219,80 @@ async fn a_job_whose_invocation_failed_goes_on_with_its_message() {
             break;
         }
     }
+}
+
+/// An execution that deploys one release, and the message of its job.
+async fn deploying(world: &World) -> (String, Message) {
+    let chart = json!({"id": "a", "action": "helm_deploy", "params": {
+        "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a"}});
+    let dag = json!({"name": "x", "steps": [chart]});
+    let execution = world.app.create_execution(&admin(), dag).await.unwrap();
+    run(world).await;
+    let job = JobId::of_step(execution.id, "a", 1);
+    let tenant = admin().tenant;
+    (execution.id.to_string(), Message::Job { tenant, job })
+}
+
+/// Has the store take nothing from when Helm is at work until the invocation has stopped.
+async fn stop_without_a_store(world: &World, message: &Message) {
+    let flaky = world.flaky.clone();
+    world
+        .cluster
+        .meanwhile("apply", async move { flaky.die_after_calls(Some(0)) });
+    let stopped = world.app.handle(&Queue::DeployHelm, message.clone()).await;
+    assert!(stopped.is_err());
+    world.flaky.die_after_calls(None);
+}
+
+#[tokio::test]
+async fn a_job_goes_on_at_once_although_its_lease_could_not_be_given_back() {
+    let world = World::new().await;
+    let (execution, message) = deploying(&world).await;
+    stop_without_a_store(&world, &message).await;
+    // No time passes.
+    world.app.handle(&Queue::DeployHelm, message).await.unwrap();
+    world.deliver(&Queue::Topic("budpipelineEvents".to_owned())).await;
+    let progress = world
+        .app
+        .execution_progress(&admin(), &execution, true)
+        .await
+        .unwrap();
+    assert_eq!(progress.status, ExecutionStatus::Completed, "{progress:?}");
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
+
+#[tokio::test]
+async fn a_lease_that_could_not_be_given_back_is_left_to_whoever_took_it_since() {
+    let world = World::new().await;
+    let (_, message) = deploying(&world).await;
+    world.cluster.cloud().flaky.insert("a".to_owned(), 1);
+    stop_without_a_store(&world, &message).await;
+    let services = &world.app;
+    let other = App::new(Services {
+        store: services.store.clone(),
+        receiver: services.receiver.clone(),
+        secrets: services.secrets.clone(),
+        blobs: services.blobs.clone(),
+        charts: services.charts.clone(),
+        connector: services.connector.clone(),
+        outside: services.outside.clone(),
+        clock: services.clock.clone(),
+        ids: services.ids.clone(),
+        catalog: services.catalog.clone(),
+        settings: services.settings.clone(),
+    });
+    // It knows nothing of how the first one stopped.
+    let queue = Queue::DeployHelm;
+    other.handle(&queue, message.clone()).await.unwrap();
+    assert_eq!(world.cluster.cloud().log, ["apply a"], "the lease stands");
+    world.clock.advance(Duration::from_secs(301));
+    let (app, late, cluster) = (world.app.clone(), message.clone(), world.cluster.clone());
+    world.cluster.meanwhile("apply", async move {
+        app.handle(&Queue::DeployHelm, late).await.unwrap();
+        assert_eq!(cluster.cloud().log, ["apply a"], "one writer at a time");
+    });
+    other.handle(&queue, message).await.unwrap();
+    assert_eq!(world.cluster.cloud().log, ["apply a", "apply a"]);
 }
 
 #[tokio::test]
