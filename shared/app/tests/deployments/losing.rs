@@ -258,7 +258,7 @@ async fn a_job_goes_on_at_once_although_its_lease_could_not_be_given_back() {
         .await
         .unwrap();
     assert_eq!(progress.status, ExecutionStatus::Completed, "{progress:?}");
-    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+    assert_eq!(world.cluster.cloud().log, ["apply a", "complete a"]);
 }
 
 #[tokio::test]
