@@ -12,7 +12,7 @@ use slipway_ports::{
 
 use super::{
     deploy_helm::{Next, Run},
-    phases::{MOST_WAITS, Phase, without_secrets},
+    phases::{Phase, told, without_secrets},
 };
 use crate::{
     AppError,
@@ -313,8 +313,7 @@ impl Run<'_> {
         };
         let gone = self.target.uninstall(&request).await?;
         if !gone.remaining.is_empty() {
-            self.job.waiting_for = gone.remaining;
-            self.job.waiting_for.truncate(MOST_WAITS);
+            self.job.waiting_for = told(gone.remaining);
             return Ok(Some(Next::Later(Duration::from_millis(500))));
         }
         self.work.finishes_uninstall = false;

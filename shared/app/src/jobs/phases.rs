@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_model::{HelmOperation, JobPhase, JobStatus, JsonMap};
+use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait, JsonMap};
 use slipway_policy::ConfigCheck;
 use slipway_ports::{ChartError, HookEvent, Observation, ReleaseStatus, TargetError};
 
@@ -22,8 +22,22 @@ pub(super) fn without_secrets(mut error: TargetError, resolved: &Resolved) -> Ta
     error
 }
 
-/// Most objects that a job says it waits for.
-pub(super) const MOST_WAITS: usize = 20;
+/// Most objects that a job says it waits for by name.
+const MOST_WAITS: usize = 20;
+
+/// What a job waits for as it is told: so many by name, and how many more there are.
+pub(super) fn told(mut waits: Vec<JobWait>) -> Vec<JobWait> {
+    if waits.len() > MOST_WAITS {
+        let more = waits.len() - MOST_WAITS;
+        waits.truncate(MOST_WAITS);
+        waits.push(JobWait {
+            object: format!("{more} more"),
+            reason: "not named here".to_owned(),
+            message: String::new(),
+        });
+    }
+    waits
+}
 
 /// Largest part of a job's records that a cluster decides about, as JSON.
 const LARGEST_FIND: usize = 100 * 1024;
@@ -234,8 +248,7 @@ impl Run<'_> {
             self.after_ready();
             return Next::Go;
         }
-        self.job.waiting_for = seen.waiting;
-        self.job.waiting_for.truncate(MOST_WAITS);
+        self.job.waiting_for = told(seen.waiting);
         if let Some(failed) = seen.failed {
             let message = self.with_diagnosis(format!("{failed}"));
             return self.stop(JobStatus::Failed, message, self.config.delete_on_failure);

@@ -9,7 +9,7 @@ use slipway_ports::{HookEvent, TargetError, UninstallRequest};
 use super::{
     deploy_helm::{CLEAN_UP, Next, Run},
     hooks::Hooked,
-    phases::{MOST_WAITS, Phase},
+    phases::{Phase, told},
     work::Removal,
 };
 
@@ -60,8 +60,7 @@ impl Run<'_> {
     }
 
     fn wait_for_the_end(&mut self, remaining: Vec<slipway_model::JobWait>) -> Next {
-        self.job.waiting_for = remaining;
-        self.job.waiting_for.truncate(MOST_WAITS);
+        self.job.waiting_for = told(remaining);
         let limit = Duration::from_secs(self.config.timeout);
         if self
             .job
@@ -158,12 +157,12 @@ impl Run<'_> {
             }
             return Ok(self.give_up(""));
         }
+        let remaining = told(gone.remaining);
         if is_late {
-            let list: Vec<String> = gone.remaining.iter().map(ToString::to_string).collect();
+            let list: Vec<String> = remaining.iter().map(ToString::to_string).collect();
             return Ok(self.give_up(&format!("; still there after cleaning up: {}", list.join("; "))));
         }
-        self.job.waiting_for = gone.remaining;
-        self.job.waiting_for.truncate(MOST_WAITS);
+        self.job.waiting_for = remaining;
         Ok(Next::Later(PAUSE))
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Cloud {
     pub(crate) log: Vec<String>,
     /// Releases whose objects stay for a while when they are uninstalled.
     pub(crate) lingering: BTreeSet<String>,
+    /// How many pods of such a release stay besides the one of its name.
+    pub(crate) crowd: usize,
     /// Release → what somebody else changed in it.
     pub(crate) drift: BTreeMap<String, Vec<DriftedObject>>,
     /// What is labelled as Slipway's.
@@ -371,11 +373,13 @@ impl Target for FakeCluster {
             return Err(TargetError::permanent(why.clone()));
         }
         if cloud.lingering.contains(name) {
-            let remaining = vec![JobWait {
-                object: format!("Pod/{name}"),
+            let pod = |object: String| JobWait {
+                object,
                 reason: "terminating".to_owned(),
                 message: String::new(),
-            }];
+            };
+            let crowd = (0..cloud.crowd).map(|number| pod(format!("Pod/{name}-{number}")));
+            let remaining = std::iter::once(pod(format!("Pod/{name}"))).chain(crowd).collect();
             return Ok(Uninstalled { remaining });
         }
         if !request.keep_record {

@@ -285,6 +285,35 @@ async fn what_failed_is_said_even_if_it_cannot_be_taken_away() {
 }
 
 #[tokio::test]
+async fn of_many_objects_that_stay_some_are_named_and_the_others_counted() {
+    let world = World::new().await;
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.broken.insert("bad".to_owned(), "no such image".to_owned());
+        cloud.lingering.insert("bad".to_owned());
+        cloud.crowd = 24;
+    }
+    let id = run(&world, json!({"name": "x", "steps": [chart("bad", &json!({}))]})).await;
+    seconds(&world, 30).await;
+    let job = step(&world, &id, "bad").await.job_id.unwrap().to_string();
+    let waits = world.app.job(&admin(), &job).await.unwrap().waiting_for;
+    assert_eq!(waits[0].object, "Pod/bad");
+    let named = waits
+        .iter()
+        .filter(|wait| wait.object.starts_with("Pod/"))
+        .count();
+    let last = waits.last().unwrap().to_string();
+    assert_eq!(last, format!("{} more: not named here", 25 - named));
+    world.settle().await;
+    let message = step(&world, &id, "bad").await.error_message.unwrap();
+    assert!(
+        message.contains("after cleaning up: Pod/bad: terminating; "),
+        "{message}"
+    );
+    assert!(message.ends_with(&last), "{message}");
+}
+
+#[tokio::test]
 async fn a_job_that_nothing_here_runs_can_be_cancelled() {
     let world = World::new().await;
     let new: NewJob = serde_json::from_value(json!({
