@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use slipway_model::{Catalog, Cluster, ClusterHealth, Execution, JsonMap, Node, Timestamp};
-use slipway_ports::Outside;
+use slipway_ports::{Outside, TargetError};
 
 /// What one attempt gets.
 pub struct Context<'a> {
@@ -35,11 +35,11 @@ impl Context<'_> {
 /// What actions reach beyond their parameters.
 #[async_trait]
 pub trait Surroundings: Send + Sync {
-    /// A registered cluster by id or name; the error is a sentence for people.
-    async fn cluster(&self, id_or_name: &str) -> Result<Cluster, String>;
+    /// A registered cluster by id or name.
+    async fn cluster(&self, id_or_name: &str) -> Result<Cluster, TargetError>;
 
-    /// A look at a cluster; the error is a sentence for people.
-    async fn health(&self, cluster: &Cluster) -> Result<ClusterHealth, String>;
+    /// A look at a cluster.
+    async fn health(&self, cluster: &Cluster) -> Result<ClusterHealth, TargetError>;
 
     /// What can fill a slot.
     fn catalog(&self) -> &Catalog;

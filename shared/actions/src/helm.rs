@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use slipway_model::{ClusterId, FailureKind, HelmJobConfig, HelmOperation, JobType, JsonMap, Outcome};
+use slipway_ports::FailureClass;
 
 use crate::{Answer, Context, JobDraft};
 
@@ -71,7 +72,8 @@ pub(crate) async fn draft(
         .await
     {
         Ok(cluster) => cluster.id,
-        Err(message) => return refused(message),
+        Err(error) if error.class() == FailureClass::Permanent => return refused(error.0.message),
+        Err(error) => return Answer::Outcome(Outcome::Blocked(error.0.message)),
     };
     let mut metadata = JsonMap::new();
     if !config.chart_ref.is_empty() {

@@ -75,6 +75,17 @@ pub(crate) enum ConnectError {
     Target(#[from] TargetError),
 }
 
+/// What works on a cluster takes a part of the control plane that does not answer like a cluster that does not.
+impl From<ConnectError> for TargetError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::App(AppError::Problem(problem)) => Self::permanent(problem.detail),
+            ConnectError::App(error) => Self::transient(error.to_problem().detail),
+            ConnectError::Target(error) => error,
+        }
+    }
+}
+
 /// How a cluster stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterHealthView {
@@ -276,20 +287,21 @@ impl App {
     }
 
     async fn health_now(&self, caller: &Caller, cluster: &Cluster) -> Result<ClusterHealth, AppError> {
-        match self.connect(&caller.tenant, cluster.id).await {
-            Ok(target) => Ok(target.health().await),
-            Err(ConnectError::App(error)) => Err(error),
-            Err(ConnectError::Target(error)) => Ok(ClusterHealth {
-                healthy: false,
-                message: error.to_string(),
-                version: None,
-                uid: None,
-                ready_nodes: 0,
-                nodes: 0,
-                allocatable: None,
-                free: None,
-            }),
-        }
+        let seen = match self.connect(&caller.tenant, cluster.id).await {
+            Ok(target) => target.health().await,
+            Err(ConnectError::App(error)) => return Err(error),
+            Err(ConnectError::Target(error)) => Err(error),
+        };
+        Ok(seen.unwrap_or_else(|error| ClusterHealth {
+            healthy: false,
+            message: error.to_string(),
+            version: None,
+            uid: None,
+            ready_nodes: 0,
+            nodes: 0,
+            allocatable: None,
+            free: None,
+        }))
     }
 
     /// Forgets a cluster and its credentials. What runs on it goes on running.

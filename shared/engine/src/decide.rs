@@ -134,10 +134,11 @@ pub fn decide(
     }
 }
 
-struct Step<'a> {
+/// One step at one moment.
+pub(crate) struct Step<'a> {
     node: &'a Node,
     header: &'a Execution,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     claims: &'a Claims<'a>,
 }
 
@@ -235,12 +236,13 @@ impl Step<'_> {
             }
             EffectClass::Pure | EffectClass::Idempotent => match self.closed(record) {
                 Some(end) => Decision::Write(Box::new(end)),
-                None if record.fence > LOST_CLAIMS + record.attempts.len() as u64 => {
+                None if record.fence > LOST_CLAIMS + record.attempts.len() as u64 + record.times_blocked => {
                     let why = format!(
                         "the process that ran the action ended before it answered, {LOST_CLAIMS} times and more"
                     );
                     self.fail(record, why, FailureKind::Permanent)
                 }
+                None if record.blocked_by.is_some() => self.attempt_again(record),
                 // Whatever its deadline says: the time was the lost process's, and a repeat gets as much again.
                 None => self.attempt(record, record.attempt),
             },
@@ -253,6 +255,9 @@ impl Step<'_> {
                 Some(_) => Decision::CancelJob(job),
                 None => Decision::Stay(record.deadline),
             };
+        }
+        if record.blocked_by.is_some() {
+            return self.look_at_block(record);
         }
         if let Some(end) = self.stopped(record) {
             return Decision::Write(Box::new(end));
@@ -280,6 +285,7 @@ impl Step<'_> {
                 next.wake_at = Some(wake);
                 next.outputs = outputs;
             }),
+            Outcome::Blocked(why) => self.block(record, why),
         }
     }
 
@@ -325,44 +331,66 @@ impl Step<'_> {
     /// The record of a step that must end because of a cancellation or a deadline.
     fn stopped(&self, record: &StepRecord) -> Option<StepRecord> {
         self.closed(record).or_else(|| {
-            let is_late = record.deadline.is_some_and(|deadline| self.now >= deadline);
-            is_late.then(|| {
-                let limit = self.timeout_seconds();
-                let why = format!("the step passed its deadline of {limit} seconds");
-                self.ended(record, StepStatus::TimedOut, false, Some(why))
-            })
+            self.is_late(record)
+                .then(|| self.ended(record, StepStatus::TimedOut, false, Some(self.lateness())))
         })
     }
 
+    pub(crate) fn is_late(&self, record: &StepRecord) -> bool {
+        record.deadline.is_some_and(|deadline| self.now >= deadline)
+    }
+
+    pub(crate) fn lateness(&self) -> String {
+        format!(
+            "the step passed its deadline of {} seconds",
+            self.timeout_seconds()
+        )
+    }
+
     /// The record of a step that must end because its execution does.
-    fn closed(&self, record: &StepRecord) -> Option<StepRecord> {
+    pub(crate) fn closed(&self, record: &StepRecord) -> Option<StepRecord> {
         match closing(self.header) {
             Some(Closing::Cancelled) => {
                 let why = "the execution was cancelled".to_owned();
                 Some(self.ended(record, StepStatus::Cancelled, false, Some(why)))
             }
             Some(Closing::TimedOut) => {
-                let why = "the execution passed its deadline".to_owned();
+                let mut why = "the execution passed its deadline".to_owned();
+                if let Some(blocked) = &record.blocked_by {
+                    why = format!("{why} while the step was blocked: {blocked}");
+                }
                 Some(self.ended(record, StepStatus::TimedOut, false, Some(why)))
             }
             Some(Closing::Failing) | None => None,
         }
     }
 
-    fn timeout_seconds(&self) -> u64 {
+    pub(crate) fn timeout_seconds(&self) -> u64 {
         self.node.timeout_seconds.unwrap_or(self.claims.timeout_seconds)
     }
 
-    fn retries_left(&self, record: &StepRecord) -> bool {
+    pub(crate) fn retries_left(&self, record: &StepRecord) -> bool {
         record.attempt < self.node.retry.max_attempts
             && closing(self.header).is_none_or(|why| why == Closing::Failing)
     }
 
     fn attempt(&self, record: &StepRecord, attempt: u32) -> Decision {
+        let mut next = self.claim(record);
+        next.attempt = attempt;
+        next.blocked_by = None;
+        next.deadline = Some(self.now.plus(Duration::from_secs(self.timeout_seconds())));
+        Decision::Attempt(Box::new(next))
+    }
+
+    /// The same attempt once more, within the time that it has, whoever lost some of that.
+    pub(crate) fn attempt_again(&self, record: &StepRecord) -> Decision {
+        Decision::Attempt(Box::new(self.claim(record)))
+    }
+
+    fn claim(&self, record: &StepRecord) -> StepRecord {
         let limit = Duration::from_secs(self.timeout_seconds());
         let mut next = record.clone();
         next.status = StepStatus::Running;
-        next.attempt = attempt;
         next.fence += 1;
         // What can be repeated is, soon after its time is over; what cannot has to be over for certain.
         let lease = match self.claims.effect {
@@ -376,14 +404,14 @@ impl Step<'_> {
         next.wake_at = None;
         next.job_id = None;
         next.started_at = next.started_at.or(Some(self.now));
-        next.deadline = Some(self.now.plus(limit));
-        Decision::Attempt(Box::new(next))
+        next
     }
 
     fn wait(&self, record: &StepRecord, fill: impl FnOnce(&mut StepRecord)) -> Decision {
         let mut next = record.clone();
         next.status = StepStatus::AwaitingEvent;
         next.lease_until = None;
+        next.blocked_by = None;
         fill(&mut next);
         Decision::Write(Box::new(next))
     }
@@ -394,7 +422,7 @@ impl Step<'_> {
         Decision::Write(Box::new(next))
     }
 
-    fn fail(&self, record: &StepRecord, message: String, kind: FailureKind) -> Decision {
+    pub(crate) fn fail(&self, record: &StepRecord, message: String, kind: FailureKind) -> Decision {
         if kind == FailureKind::Permanent || !self.retries_left(record) {
             return Decision::Write(Box::new(self.ended(
                 record,
@@ -416,6 +444,7 @@ impl Step<'_> {
         });
         next.status = StepStatus::Retrying;
         next.lease_until = None;
+        next.blocked_by = None;
         next.deadline = None;
         next.job_id = None;
         next.outputs = JsonMap::new();
@@ -426,7 +455,7 @@ impl Step<'_> {
         Decision::Write(Box::new(next))
     }
 
-    fn ended(
+    pub(crate) fn ended(
         &self,
         record: &StepRecord,
         status: StepStatus,
@@ -444,6 +473,7 @@ impl Step<'_> {
         next.lease_until = None;
         next.deadline = None;
         next.wake_at = None;
+        next.blocked_by = None;
         next.ended_at = Some(self.now);
         next
     }
@@ -459,6 +489,7 @@ pub fn abandoned(record: &StepRecord, now: Timestamp) -> StepRecord {
         lease_until: None,
         deadline: None,
         wake_at: None,
+        blocked_by: None,
         ended_at: Some(now),
         ..record.clone()
     }
@@ -489,6 +520,8 @@ fn fresh() -> StepRecord {
         epoch: String::new(),
         deadline: None,
         wake_at: None,
+        blocked_by: None,
+        times_blocked: 0,
         job_id: None,
         outputs: JsonMap::new(),
         outputs_blob: None,

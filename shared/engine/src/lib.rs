@@ -3,6 +3,7 @@
 //! No clock, no randomness, no I/O. Callers load a neighbourhood of the execution — one node, its record and the
 //! header — and carry out what a decision says: one guarded write, then idempotent ones.
 
+mod blocked;
 mod decide;
 mod events;
 mod finish;

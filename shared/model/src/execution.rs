@@ -43,7 +43,7 @@ pub enum StepStatus {
     Pending,
     /// Its action runs under a lease.
     Running,
-    /// It waits for its job, a person or a point in time.
+    /// It waits for its job, a person, a point in time, or for something outside to pass that blocks it.
     AwaitingEvent,
     /// An attempt failed; the next one starts after the backoff.
     Retrying,
@@ -142,6 +142,11 @@ pub struct Execution {
     pub failure: Option<Failure>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn is_local(tenant: &TenantId) -> bool {
     *tenant == TenantId::local()
 }
@@ -187,9 +192,15 @@ pub struct StepRecord {
     /// When the attempt must have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// When it should be looked at again: the end of a backoff or of a `wait`.
+    /// When it should be looked at again: the end of a backoff or of a `wait`, or when a blocked attempt is made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_at: Option<Timestamp>,
+    /// What the current attempt was blocked by when it was made last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<String>,
+    /// How often attempts were blocked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub times_blocked: u64,
     /// The job of the current attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,

@@ -33,6 +33,9 @@ pub enum Outcome {
     AwaitApproval,
     /// Done when that time has come, with outputs.
     WaitUntil(Timestamp, JsonMap),
+    /// Nothing was done yet, because of something that may pass: what, for people, and never a secret. The attempt is
+    /// made again after a pause, until its time is over.
+    Blocked(String),
 }
 
 /// How a job ended.

@@ -318,8 +318,9 @@ pub trait Target: Send + Sync {
     /// What two registrations of one cluster share: the UID of the `kube-system` namespace.
     async fn identity(&self) -> Result<String, TargetError>;
 
-    /// Whether it answers, and what it has free. A cluster that does not answer is an unhealthy one, not an error.
-    async fn health(&self) -> ClusterHealth;
+    /// Whether it is ready, and what it has free. Of one that cannot be asked the error says why, and whether that may
+    /// pass.
+    async fn health(&self) -> Result<ClusterHealth, TargetError>;
 
     /// Helm's newest record of a release.
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError>;

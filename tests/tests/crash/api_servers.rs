@@ -92,6 +92,22 @@ fn a_cluster_that_comes_back_gets_what_was_wanted_once() {
     let through = |name| Through::new(name, PATIENT, &server, &kubernetes);
     let (absent, throttled, broken) = (through("absent"), through("throttled"), through("broken"));
     let (slow, cut, restarted) = (through("slow"), through("cut"), through("restarted"));
+    // Before anything else, the health of the cluster is looked at.
+    let (early, unready) = (through("early"), through("unready"));
+    for (deployment, fault) in [(&early, Fault::Down), (&unready, Fault::Answers(503, None))] {
+        deployment.api.fails(fault);
+        server.begin(deployment.name);
+        server.wait(
+            60,
+            &format!("{} to say what it waits for", deployment.name),
+            |client| {
+                let progress = client.deployment_progress(deployment.name);
+                let waits = component(&progress, "first")["waiting_for"].as_str()?.to_owned();
+                (waits.contains("is not healthy: the cluster ") && waits.contains("; tried again at "))
+                    .then_some(())
+            },
+        );
+    }
     let faults = [
         (&absent, Fault::Down),
         (&throttled, Fault::Answers(429, Some(1))),
@@ -104,7 +120,6 @@ fn a_cluster_that_comes_back_gets_what_was_wanted_once() {
     }
     server.begin(restarted.name);
     for (deployment, fault) in &faults {
-        // A cluster that does not answer at the very beginning is said at once.
         server.wait_for_component(deployment.name, "first", "DEPLOYING", 60);
         deployment.api.fails(*fault);
     }
@@ -120,10 +135,15 @@ fn a_cluster_that_comes_back_gets_what_was_wanted_once() {
         }
     }
     restarted.recover_after(&server, 3);
+    for deployment in [&early, &unready] {
+        deployment.recover_after(&server, 2);
+    }
     for (deployment, _) in &faults {
         deployment.expect_running(&server);
     }
-    restarted.expect_running(&server);
+    for deployment in [&restarted, &early, &unready] {
+        deployment.expect_running(&server);
+    }
     assert!(slow.api.met() > 10, "hardly anything was slow");
     server.stop();
 }

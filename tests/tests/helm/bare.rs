@@ -18,7 +18,7 @@ async fn without_helm_releases_are_looked_at_and_not_touched() {
     let applied = target.apply(&request).await.unwrap();
 
     let bare = bare_cluster_target(folder.path()).await;
-    assert!(bare.health().await.healthy);
+    assert!(bare.health().await.unwrap().healthy);
     assert_eq!(bare.identity().await.unwrap(), target.identity().await.unwrap());
     until_ready(&*bare, &release(31), &applied.objects).await;
     let record = bare.record(&release(31)).await.unwrap();

@@ -295,7 +295,7 @@ async fn a_cluster_that_does_not_answer_is_said_soon_and_one_that_does_tells_its
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = fs::read_to_string(kubeconfig()).unwrap();
     let target = target(folder.path()).await;
-    let health = target.health().await;
+    let health = target.health().await.unwrap();
     assert!(
         health.healthy && health.ready_nodes >= 3 && health.ready_nodes == health.nodes,
         "{health:?}"
@@ -317,12 +317,20 @@ async fn a_cluster_that_does_not_answer_is_said_soon_and_one_that_does_tells_its
     let start = Instant::now();
     let closed = kubeconfig.replace(&server, &format!("127.0.0.1:{port}"));
     let absent = cluster_target(folder.path(), Some(closed), None).await;
-    let health = absent.health().await;
-    assert!(
-        !health.healthy && health.message.contains(&port.to_string()),
-        "{}",
-        health.message
-    );
+    let error = absent.health().await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    // Somebody else's certificate, or none that anybody vouches for, is no better in a minute.
+    let strangers = kubeconfig
+        .lines()
+        .filter(|line| !line.contains("certificate-authority-data"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_ne!(strangers, kubeconfig);
+    let unknown = cluster_target(folder.path(), Some(strangers), None).await;
+    let error = unknown.health().await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent, "{error}");
+    assert!(error.to_string().contains("is not accepted: "), "{error}");
     let error = absent.record(&release(14)).await.unwrap_err();
     assert_eq!(error.class(), FailureClass::Transient);
     assert!(

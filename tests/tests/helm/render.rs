@@ -184,7 +184,7 @@ async fn without_helm_what_was_rendered_is_read_and_nothing_is_rendered() {
         let before = renders.kept().await;
 
         let bare = bare_render_target(renders.store()).await;
-        assert!(bare.health().await.healthy);
+        assert!(bare.health().await.unwrap().healthy);
         let record = bare.record(&release(1)).await.unwrap().unwrap();
         assert_eq!((record.revision, &record.objects), (1, &applied.objects));
         let outputs = BTreeMap::new();

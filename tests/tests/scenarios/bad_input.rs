@@ -330,8 +330,18 @@ fn clusters_that_cannot_be_used_are_said_to_be_so_and_nothing_is_left_on_them() 
             &json!({"name": "away", "type": "kubeconfig", "kubeconfig": away}),
         )
         .expect(201);
-    let (_, said) = deploy_in_vain(&server, &chart, "away");
-    assert!(said.contains("127.0.0.1:1") || said.contains("cluster"), "{said}");
+    server.publish(&Template::named("patient").helm("only", &chart, &json!({})));
+    let _ = server.create("patient", "away");
+    server.begin("patient");
+    server.wait(60, "what it waits for", |client| {
+        let progress = client.deployment_progress("patient");
+        let waits = component(&progress, "only")["waiting_for"].as_str()?.to_owned();
+        (waits.contains("https://127.0.0.1:1 does not answer") && waits.contains("tried again at"))
+            .then_some(())
+    });
+    let _ = server.post("/deployments/patient/stop", &json!({})).expect(202);
+    let stopped = server.settled("patient", 20);
+    assert_eq!(stopped["status"], "STOPPED", "{stopped:#}");
 
     // Somebody who may do nothing.
     let tag = server.tag();

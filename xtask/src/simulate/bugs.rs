@@ -51,6 +51,15 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "blocked-is-failed",
+        what: "A step fails because of a cluster that is away for a moment.",
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "            Outcome::Blocked(why) => self.block(record, why),",
+            "            Outcome::Blocked(why) if PLANTED => self.fail(record, why, FailureKind::Transient),\n            Outcome::Blocked(why) => self.block(record, why),",
+        )],
+    },
+    Bug {
         name: "failures-stop-nothing",
         what: "A step runs although one that it depends on failed.",
         file: "shared/engine/src/decide.rs",

@@ -7,6 +7,8 @@ use slipway_model::{
     ParameterDefinition, Resources,
 };
 
+use slipway_ports::{FailureClass, TargetError};
+
 use crate::{Action, Answer, Context};
 
 pub(crate) struct Definition;
@@ -18,9 +20,10 @@ static METADATA: ActionMetadata = ActionMetadata {
     category: "Cluster",
     icon: "heart-pulse",
     color: "#10B981",
-    description: "Checks that the cluster answers, and that it has free what `minimum` asks for.",
+    description: "Checks that the cluster answers, and that it has free what `minimum` asks for. Waits for one that is \
+                  away for a while.",
     execution_mode: ExecutionMode::Sync,
-    timeout_seconds: 120,
+    timeout_seconds: 600,
     idempotent: true,
     effect: EffectClass::Idempotent,
     required_services: &["clusters"],
@@ -91,24 +94,36 @@ fn shortages(minimum: &Resources, free: &Capacity) -> Vec<String> {
     short
 }
 
-async fn look(context: &Context<'_>) -> Result<JsonMap, (String, FailureKind)> {
+fn permanent(message: String) -> Outcome {
+    let kind = FailureKind::Permanent;
+    Outcome::Failed { message, kind }
+}
+
+/// What cannot be seen now may be seen soon; what cannot be seen as things are registered is said at once.
+fn unseen(error: TargetError) -> Outcome {
+    let message = error.0.message;
+    match error.0.class {
+        FailureClass::Permanent => permanent(message),
+        FailureClass::Transient | FailureClass::TimedOut => Outcome::Blocked(message),
+    }
+}
+
+async fn look(context: &Context<'_>) -> Result<JsonMap, Outcome> {
     let name = context.text("cluster_id").unwrap_or_default();
-    let permanent = |message| (message, FailureKind::Permanent);
     let minimum: Resources = match context.params.get("minimum") {
         None | Some(Value::Null) => Resources::default(),
         Some(value) => {
             serde_json::from_value(value.clone()).map_err(|error| permanent(format!("minimum: {error}")))?
         }
     };
-    let cluster = context.surroundings.cluster(name).await.map_err(permanent)?;
-    let health = context
-        .surroundings
-        .health(&cluster)
-        .await
-        .map_err(|message| (message, FailureKind::Transient))?;
+    let cluster = context.surroundings.cluster(name).await.map_err(unseen)?;
+    let health = context.surroundings.health(&cluster).await.map_err(|mut error| {
+        error.0.message = format!("cluster '{}' is not healthy: {}", cluster.name, error.0.message);
+        unseen(error)
+    })?;
     if !health.healthy {
         let message = format!("cluster '{}' is not healthy: {}", cluster.name, health.message);
-        return Err((message, FailureKind::Transient));
+        return Err(Outcome::Blocked(message));
     }
     if let Some(free) = &health.free {
         let short = shortages(&minimum, free);
@@ -118,7 +133,8 @@ async fn look(context: &Context<'_>) -> Result<JsonMap, (String, FailureKind)> {
                 cluster.name,
                 short.join("; ")
             );
-            return Err((message, FailureKind::Transient));
+            let kind = FailureKind::Transient;
+            return Err(Outcome::Failed { message, kind });
         }
     }
     Ok(JsonMap::from_iter([
@@ -138,7 +154,7 @@ impl Action for Definition {
     async fn run(&self, context: Context<'_>) -> Answer {
         Answer::Outcome(match look(&context).await {
             Ok(outputs) => Outcome::Completed(outputs),
-            Err((message, kind)) => Outcome::Failed { message, kind },
+            Err(outcome) => outcome,
         })
     }
 }

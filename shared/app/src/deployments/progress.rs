@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    ComponentDeployment, ComponentStatus, DeploymentId, DeploymentStatus, ExecutionProgress,
+    ComponentDeployment, ComponentStatus, DeploymentId, DeploymentStatus, ExecutionProgress, StepProgress,
+    StepStatus,
 };
 use utoipa::ToSchema;
 
@@ -65,13 +66,13 @@ impl App {
         };
         let mut progress = Vec::with_capacity(components.len());
         for component in components {
-            let step = execution
-                .iter()
-                .filter_map(|execution| execution.steps.as_ref())
-                .flatten()
-                .find(|step| step.step_id == component.component_name);
+            let steps = execution
+                .as_ref()
+                .and_then(|execution| execution.steps.as_deref())
+                .unwrap_or_default();
+            let step = steps.iter().find(|step| step.step_id == component.component_name);
             let waiting_for = match step {
-                Some(step) => step.waiting_for.clone(),
+                Some(step) => step.waiting_for.clone().or_else(|| held_up_by(step, steps)),
                 None => self.legacy_wait(&caller.tenant, &component).await?,
             };
             progress.push(ComponentProgress {
@@ -89,6 +90,17 @@ impl App {
             execution,
         })
     }
+}
+
+/// What blocks the health check before a component's step, which is no component that could say so.
+fn held_up_by(step: &StepProgress, steps: &[StepProgress]) -> Option<String> {
+    let is_before = |other: &&StepProgress| step.depends_on.contains(&other.step_id);
+    let mut before = steps.iter().filter(is_before);
+    let check = before.find(|other| other.action == "cluster_health" && other.waiting_for.is_some())?;
+    check
+        .waiting_for
+        .clone()
+        .filter(|_| step.status == StepStatus::Pending)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a template has at most 500 components")]

@@ -203,6 +203,8 @@ fn kept_record(outputs: JsonMap, now: Timestamp) -> StepRecord {
         epoch: String::new(),
         deadline: None,
         wake_at: None,
+        blocked_by: None,
+        times_blocked: 0,
         job_id: None,
         outputs,
         outputs_blob: None,

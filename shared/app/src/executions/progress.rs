@@ -168,6 +168,12 @@ impl App {
 
     /// What a step waits for, in words.
     async fn waiting_for(&self, header: &Execution, record: &StepRecord) -> Result<Option<String>, AppError> {
+        if let Some(why) = &record.blocked_by {
+            return Ok(Some(match record.wake_at {
+                Some(wake) => format!("{why}; tried again at {wake}"),
+                None => format!("{why}; tried again now"),
+            }));
+        }
         Ok(match (record.status, record.job_id, record.wake_at) {
             (StepStatus::Retrying, _, Some(wake)) => {
                 let why = record.error_message.as_deref().unwrap_or_default();

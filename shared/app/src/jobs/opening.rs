@@ -183,22 +183,14 @@ impl<'a> Opening<'a> {
 
     async fn reach(&self) -> Result<(Cluster, Arc<dyn Target>, String), TargetError> {
         let id = self.job.cluster_id.to_string();
-        let problem = |error: AppError| match error {
-            AppError::Problem(problem) => TargetError::permanent(problem.detail),
-            other => TargetError::transient(other.to_problem().detail),
-        };
         let cluster = self
             .app
             .find_cluster(&self.job.tenant, &id)
             .await
-            .map_err(problem)?;
+            .map_err(ConnectError::from)?;
         let cluster = cluster
             .ok_or_else(|| TargetError::permanent(format!("cluster {id} is not registered any more")))?;
-        let target = match self.app.connect(&self.job.tenant, cluster.id).await {
-            Ok(target) => target,
-            Err(ConnectError::App(error)) => return Err(problem(error)),
-            Err(ConnectError::Target(error)) => return Err(error),
-        };
+        let target = self.app.connect(&self.job.tenant, cluster.id).await?;
         let uid = target.identity().await?;
         Ok((cluster, target, uid))
     }

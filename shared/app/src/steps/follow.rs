@@ -47,7 +47,8 @@ impl Drive<'_> {
             }
             return self.follow(node, record.satisfied, history).await;
         }
-        if record.status == StepStatus::AwaitingEvent {
+        // That it began was told with the claim, before the action ran and was blocked.
+        if record.status == StepStatus::AwaitingEvent && record.blocked_by.is_none() {
             let started = step_started_event(&self.header, node, &record);
             publish(self.session.as_mut(), &self.header, &started);
             if let Some(job) = record.job_id {

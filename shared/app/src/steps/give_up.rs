@@ -178,7 +178,9 @@ impl Drive<'_> {
                 .attempts
                 .last()
                 .is_some_and(|last| last.ended_at > verdict.at);
-        if retried_since {
+        let blocked_since =
+            record.blocked_by.is_some() && record.wake_at.is_some_and(|wake| wake > verdict.at);
+        if retried_since || blocked_since {
             return Ok(None);
         }
         let (StepStatus::AwaitingEvent, Some(id)) = (record.status, record.job_id) else {

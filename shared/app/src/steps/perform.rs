@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use slipway_actions::{Action, Answer, Context};
 use slipway_engine::{Decision, StepEvent, decide, step_started_event};
-use slipway_model::{EffectClass, FailureKind, JobId, Node, Outcome, StepRecord};
+use slipway_model::{EffectClass, FailureKind, JobId, Node, Outcome, StepRecord, StepStatus};
 use slipway_ports::{Guard, Put, Stored};
 
 use crate::{
@@ -53,8 +53,13 @@ impl Drive<'_> {
             Put::Won(version) => version,
             Put::Lost(current) => return self.look_at_current(node.ordinal, current),
         };
-        let started = step_started_event(&self.header, node, &claim);
-        publish(self.session.as_mut(), &self.header, &started);
+        let was_blocked = before
+            .as_ref()
+            .is_some_and(|(record, _)| record.status == StepStatus::AwaitingEvent);
+        if !was_blocked {
+            let started = step_started_event(&self.header, node, &claim);
+            publish(self.session.as_mut(), &self.header, &started);
+        }
         if let Err(error) = self.settle().await {
             if let Err(also) = self.take_back(node, before, version).await {
                 tracing::warn!(execution = %self.header.id, step = node.id, error = %also, "a claim could not be taken back; it expires");
@@ -162,6 +167,7 @@ impl Drive<'_> {
                 resolved.hide_in(&mut outputs);
                 Ok(Outcome::Completed(outputs))
             }
+            Answer::Outcome(Outcome::Blocked(why)) => Ok(Outcome::Blocked(resolved.hide(&why))),
             Answer::Outcome(waits) => Ok(waits),
             Answer::Job(draft) => {
                 let new = NewStepJob {

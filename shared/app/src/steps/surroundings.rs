@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use slipway_actions::Surroundings;
 use slipway_model::{Catalog, Cluster, ClusterHealth, TenantId};
-use slipway_ports::Outside;
+use slipway_ports::{Outside, TargetError};
 
-use crate::App;
+use crate::{App, clusters::ConnectError};
 
 /// The surroundings of one tenant's actions.
 pub(crate) struct TenantSurroundings<'a> {
@@ -15,23 +15,19 @@ pub(crate) struct TenantSurroundings<'a> {
 
 #[async_trait]
 impl Surroundings for TenantSurroundings<'_> {
-    async fn cluster(&self, id_or_name: &str) -> Result<Cluster, String> {
+    async fn cluster(&self, id_or_name: &str) -> Result<Cluster, TargetError> {
         let found = self.app.find_cluster(self.tenant, id_or_name).await;
-        found.map_err(|error| error.to_problem().detail)?.ok_or_else(|| {
-            format!(
+        found.map_err(ConnectError::from)?.ok_or_else(|| {
+            TargetError::permanent(format!(
                 "there is no cluster '{}'; register it first",
                 crate::shown(id_or_name)
-            )
+            ))
         })
     }
 
-    async fn health(&self, cluster: &Cluster) -> Result<ClusterHealth, String> {
-        let target = self
-            .app
-            .connect(self.tenant, cluster.id)
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok(target.health().await)
+    async fn health(&self, cluster: &Cluster) -> Result<ClusterHealth, TargetError> {
+        let target = self.app.connect(self.tenant, cluster.id).await?;
+        target.health().await
     }
 
     fn catalog(&self) -> &Catalog {

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use slipway_model::{
-    Cluster, ClusterHealth, DriftedObject, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan,
+    Capacity, Cluster, ClusterHealth, DriftedObject, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan,
     ObjectRole, OutputSource, TenantId,
 };
 use slipway_ports::{
@@ -71,8 +71,12 @@ pub(crate) struct Cloud {
     pub(crate) marked: Vec<String>,
     /// Whether pods print the values that they were given, into logs, events and what is read of them.
     pub(crate) chatty: bool,
-    /// Why it does not answer.
-    pub(crate) out_of_reach: Option<String>,
+    /// Why its health cannot be had.
+    pub(crate) out_of_reach: Option<TargetError>,
+    /// How often its health was asked for.
+    pub(crate) health_looks: u32,
+    /// What it has free, if it says so.
+    pub(crate) free: Option<Capacity>,
 }
 
 impl Cloud {
@@ -148,19 +152,23 @@ impl Target for FakeCluster {
         }
     }
 
-    async fn health(&self) -> ClusterHealth {
+    async fn health(&self) -> Result<ClusterHealth, TargetError> {
         self.on_the_way("health").await;
-        let away = self.cloud().out_of_reach.clone();
-        ClusterHealth {
-            healthy: away.is_none(),
-            message: away.unwrap_or_default(),
+        let mut cloud = self.cloud();
+        cloud.health_looks += 1;
+        if let Some(error) = cloud.out_of_reach.clone() {
+            return Err(error);
+        }
+        Ok(ClusterHealth {
+            healthy: true,
+            message: String::new(),
             version: Some("v1.36.3".to_owned()),
             uid: Some("uid".to_owned()),
             ready_nodes: 1,
             nodes: 1,
             allocatable: None,
-            free: None,
-        }
+            free: cloud.free,
+        })
     }
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {

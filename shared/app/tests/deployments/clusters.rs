@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use slipway_app::{Caller, ListQuery, Role};
 use slipway_model::ClusterTarget;
-use slipway_ports::{ExposeSecret, Secrets};
+use slipway_ports::{ExposeSecret, Secrets, TargetError};
 
 use crate::world::{World, admin, caller, problem};
 
@@ -230,7 +230,7 @@ async fn a_cluster_that_does_not_answer_is_unhealthy_and_no_error() {
             .health
             .healthy
     );
-    world.cluster.cloud().out_of_reach = Some("connection refused".to_owned());
+    world.cluster.cloud().out_of_reach = Some(TargetError::transient("connection refused"));
     let health = world.app.cluster_health(&admin(), "dev").await.unwrap().health;
     assert!(!health.healthy);
     assert_eq!(health.message, "connection refused");

@@ -18,16 +18,16 @@ fn deploy(id: &str, max_attempts: u32) -> Value {
         "params": {"cluster_id": "dev", "chart_ref": "charts/x", "release_name": id, "namespace": "n"}})
 }
 
-async fn run(world: &World, dag: Value) -> ExecutionId {
+pub(crate) async fn run(world: &World, dag: Value) -> ExecutionId {
     world.app.create_execution(&admin(), dag).await.unwrap().id
 }
 
-async fn progress(world: &World, id: ExecutionId) -> ExecutionProgress {
+pub(crate) async fn progress(world: &World, id: ExecutionId) -> ExecutionProgress {
     let id = id.to_string();
     world.app.execution_progress(&admin(), &id, true).await.unwrap()
 }
 
-async fn step(world: &World, id: ExecutionId, name: &str) -> StepProgress {
+pub(crate) async fn step(world: &World, id: ExecutionId, name: &str) -> StepProgress {
     let steps = progress(world, id).await.steps.unwrap();
     steps.into_iter().find(|step| step.step_id == name).unwrap()
 }

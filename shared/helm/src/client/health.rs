@@ -30,16 +30,15 @@ impl Kubernetes {
         Ok(uid.to_owned())
     }
 
-    /// A look at the cluster; one that does not answer is an unhealthy one.
-    pub(crate) async fn health(&self) -> ClusterHealth {
+    /// A look at the cluster.
+    pub(crate) async fn health(&self) -> Result<ClusterHealth, TargetError> {
         match timeout(PATIENCE, self.look()).await {
-            Ok(Ok(health)) => health,
-            Ok(Err(error)) => unhealthy(error.to_string()),
-            Err(_) => unhealthy(format!(
+            Ok(seen) => seen,
+            Err(_) => Err(TargetError::transient(format!(
                 "the cluster at {} gave no full answer in {} s",
                 self.server(),
                 PATIENCE.as_secs()
-            )),
+            ))),
         }
     }
 
@@ -80,19 +79,6 @@ impl Kubernetes {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn unhealthy(message: String) -> ClusterHealth {
-    ClusterHealth {
-        healthy: false,
-        message,
-        version: None,
-        uid: None,
-        ready_nodes: 0,
-        nodes: 0,
-        allocatable: None,
-        free: None,
-    }
 }
 
 fn name(object: &Value) -> &str {

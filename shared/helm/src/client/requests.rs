@@ -293,13 +293,40 @@ impl Kubernetes {
                     _ => TargetError::permanent(message),
                 }
             }
-            error => TargetError::transient(format!(
-                "the cluster at {} does not answer: {}; check that it runs and can be reached from here",
-                self.server,
-                root_cause(error)
-            )),
+            error => match refused_certificate(error) {
+                // No waiting makes it another.
+                Some(why) => TargetError::permanent(format!(
+                    "the certificate of the cluster at {} is not accepted: {why}; register the cluster with a kubeconfig \
+                     whose server and certificate-authority-data are its own",
+                    self.server
+                )),
+                None => TargetError::transient(format!(
+                    "the cluster at {} does not answer: {}; check that it runs and can be reached from here",
+                    self.server,
+                    root_cause(error)
+                )),
+            },
         }
     }
+}
+
+/// Why the server's certificate was refused, if that is why there is no connection.
+fn refused_certificate(error: &kube::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why.to_string());
+        }
+        // An I/O error passes over what it wraps, and names that one's cause as its own.
+        cause = match error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// The last text of the chain, which is the one that says something.

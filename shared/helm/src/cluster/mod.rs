@@ -74,7 +74,7 @@ impl Target for ClusterTarget {
         self.kubernetes.identity().await
     }
 
-    async fn health(&self) -> ClusterHealth {
+    async fn health(&self) -> Result<ClusterHealth, TargetError> {
         self.kubernetes.health().await
     }
 

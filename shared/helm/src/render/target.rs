@@ -204,8 +204,8 @@ impl Target for RenderTarget {
         Ok(format!("render-{}", self.id))
     }
 
-    async fn health(&self) -> ClusterHealth {
-        ClusterHealth {
+    async fn health(&self) -> Result<ClusterHealth, TargetError> {
+        Ok(ClusterHealth {
             healthy: true,
             message: NO_CLUSTER.to_owned(),
             version: None,
@@ -214,7 +214,7 @@ impl Target for RenderTarget {
             nodes: 0,
             allocatable: None,
             free: None,
-        }
+        })
     }
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {

@@ -45,6 +45,9 @@ pub enum Invariant {
     RunningMeansDeployed,
     /// Nothing is left of a deleted deployment.
     DeletedMeansGone,
+    /// A step that asks for a cluster's health waits while the cluster is away, and for as long as it has; what waiting
+    /// does not change ends it at once.
+    BlockedIsNotFailed,
     /// Events say what is stored, and not before it is.
     EventsAgreeWithTheStore,
     /// What ended was told.
@@ -108,6 +111,7 @@ impl Invariant {
             Self::AJobTellsTheTruth => "a job that succeeded left the cluster as it says",
             Self::RunningMeansDeployed => "a running deployment has all its releases deployed",
             Self::DeletedMeansGone => "nothing is left of a deleted deployment",
+            Self::BlockedIsNotFailed => "what is blocked waits for as long as it has, and nothing else does",
             Self::EventsAgreeWithTheStore => "events say what is stored, and not before it is",
             Self::EveryEndIsTold => "what ended was told",
             Self::EverythingEnds => "once nothing goes wrong any more, everything ends",

@@ -9,7 +9,11 @@ use slipway_model::{
 use slipway_ports::Key;
 
 use super::{Invariant, Kind, execution_of, kind};
-use crate::{store::Row, world::World};
+use crate::{
+    cluster::target::{AWAY, REFUSED},
+    store::Row,
+    world::World,
+};
 
 /// A record as it stands, if it is of that shape.
 pub(super) fn read<T: serde::de::DeserializeOwned>(row: &Row) -> Option<T> {
@@ -189,6 +193,7 @@ impl World {
         }
         self.check_claim(key, before.as_ref(), after.as_ref());
         let Some(after) = after else { return };
+        self.check_blocked(key, execution, ordinal, before.as_ref(), &after);
         // What an earlier execution completed is kept by writing it before the header.
         let is_planned = self.tables.newest(&Key::new(execution, "x")).0.is_some();
         if before.is_none() && is_planned {
@@ -206,6 +211,43 @@ impl World {
                     format_args!("step {key} is COMPLETED although its job {id} has not succeeded"),
                 );
             }
+        }
+    }
+
+    /// A look at a cluster's health ended, or put off, its step.
+    fn check_blocked(
+        &mut self,
+        key: &Key,
+        execution: &str,
+        ordinal: u32,
+        before: Option<&StepRecord>,
+        after: &StepRecord,
+    ) {
+        let plan = self.checks.plans.get(execution);
+        let node = plan.and_then(|plan| plan.nodes.get(&ordinal));
+        if node.is_none_or(|node| node.action != "cluster_health") {
+            return;
+        }
+        let said = after.blocked_by.as_ref().or(after.error_message.as_ref());
+        let said = said.map_or("", String::as_str);
+        let is_of_execution = said.starts_with("the execution passed its deadline");
+        let had_time = before
+            .and_then(|before| before.deadline)
+            .is_some_and(|deadline| deadline.as_millis() > self.now);
+        let is_right = match after.status {
+            StepStatus::AwaitingEvent => !said.contains(REFUSED),
+            StepStatus::Failed => !said.contains(AWAY),
+            StepStatus::Retrying if said.contains(REFUSED) => false,
+            StepStatus::Retrying => !(said.contains(AWAY) && had_time),
+            StepStatus::TimedOut => is_of_execution || !(said.contains(AWAY) && had_time),
+            _ => true,
+        };
+        if !is_right {
+            let status = after.status;
+            self.violated(
+                Invariant::BlockedIsNotFailed,
+                format_args!("step {key} becomes {status:?}: {said}"),
+            );
         }
     }
 

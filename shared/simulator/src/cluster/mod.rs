@@ -4,7 +4,7 @@
 
 mod helm;
 mod others;
-mod target;
+pub(crate) mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 

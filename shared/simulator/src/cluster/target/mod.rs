@@ -44,14 +44,45 @@ struct SimTarget(Sim);
 /// The longest that one request to the API server may take, in milliseconds.
 const REQUEST: i64 = 30_000;
 
+/// What is said of an API server that is away, or that a request does not get to.
+pub(crate) const AWAY: &str = "the API server does not answer";
+
+/// What is said of an API server that does not accept the credentials.
+pub(crate) const REFUSED: &str = "the API server does not know who asks";
+
+/// Why a call did not get through.
+enum Unanswered {
+    Late,
+    Away,
+    Fault,
+}
+
 impl SimTarget {
     /// The way of a call that changes nothing.
     pub(super) async fn look(&self, name: &'static str) -> Result<(), TargetError> {
+        self.ask(name).await.map_err(|why| match why {
+            Unanswered::Late => TargetError::transient(format!("{AWAY} in time")),
+            Unanswered::Away | Unanswered::Fault => TargetError::transient(AWAY),
+        })
+    }
+
+    /// As `look`, of an API server that may also refuse whoever asks.
+    async fn look_unless_refused(&self, name: &'static str) -> Result<(), TargetError> {
+        match self.ask(name).await {
+            Ok(()) => Ok(()),
+            Err(Unanswered::Fault) if self.0.world().faults_left % 3 == 1 => {
+                Err(TargetError::permanent(REFUSED))
+            }
+            Err(_) => Err(TargetError::transient(AWAY)),
+        }
+    }
+
+    async fn ask(&self, name: &'static str) -> Result<(), Unanswered> {
         let latency = self.0.world().latency();
         self.0.pause(latency.min(REQUEST)).await;
         let mut world = self.0.world();
         if latency > REQUEST {
-            return Err(TargetError::transient("the API server does not answer in time"));
+            return Err(Unanswered::Late);
         }
         if world.trace.is_some() {
             let id = world.current.map_or(0, |task| task.0);
@@ -60,8 +91,11 @@ impl SimTarget {
         let now = world.now;
         world.cloud.settle(now);
         let rate = world.rates.cluster;
-        if world.cloud.away_until > now || world.goes_wrong(rate, Fault::ClusterFails) {
-            return Err(TargetError::transient("the API server does not answer"));
+        if world.cloud.away_until > now {
+            return Err(Unanswered::Away);
+        }
+        if world.goes_wrong(rate, Fault::ClusterFails) {
+            return Err(Unanswered::Fault);
         }
         Ok(())
     }
@@ -91,18 +125,18 @@ impl Target for SimTarget {
         Ok("uid".to_owned())
     }
 
-    async fn health(&self) -> ClusterHealth {
-        let answers = self.look("health").await;
-        ClusterHealth {
-            healthy: answers.is_ok(),
-            message: answers.err().map(|error| error.0.message).unwrap_or_default(),
+    async fn health(&self) -> Result<ClusterHealth, TargetError> {
+        self.look_unless_refused("health").await?;
+        Ok(ClusterHealth {
+            healthy: true,
+            message: String::new(),
             version: Some("v1.36.1".to_owned()),
             uid: Some("uid".to_owned()),
             ready_nodes: 1,
             nodes: 1,
             allocatable: None,
             free: None,
-        }
+        })
     }
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod blocked;
+
 use std::time::Duration;
 
 use slipway_engine::{Claims, Closing, Decision, StepEvent, closing, decide, final_status, step_event};
