@@ -226,7 +226,7 @@ pub(crate) fn blank_secret(mut secret: Value) -> Value {
     for field in ["data", "stringData"] {
         if let Some(values) = secret.get_mut(field).and_then(Value::as_object_mut) {
             for value in values.values_mut() {
-                *value = Value::String("(hidden)".to_owned());
+                *value = slipway_ports::HIDDEN.into();
             }
         }
     }

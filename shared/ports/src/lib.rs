@@ -6,6 +6,7 @@
 mod chain;
 mod charts;
 mod clock;
+mod hidden;
 mod hooks;
 mod looking;
 mod outside;
@@ -18,6 +19,7 @@ mod target;
 pub use chain::chain;
 pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
 pub use clock::{Clock, Ids};
+pub use hidden::{HIDDEN, Hidden, percent_encoded};
 pub use hooks::{
     Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,
 };

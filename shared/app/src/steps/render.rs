@@ -9,7 +9,7 @@ use slipway_expr::{
     render_value_partial,
 };
 use slipway_model::{Execution, JobWait, JsonMap, TenantId};
-use slipway_ports::{ExposeSecret, SecretString};
+use slipway_ports::{ExposeSecret, Hidden, SecretString};
 
 use crate::{App, AppError};
 
@@ -89,33 +89,25 @@ pub(crate) struct Rendered {
 
 /// Secrets that were resolved: what comes back from where they were sent may repeat them, and is written down.
 #[derive(Default)]
-pub(crate) struct Resolved(Vec<SecretString>);
+pub(crate) struct Resolved {
+    secrets: Vec<SecretString>,
+    hidden: Hidden,
+}
 
 impl Resolved {
-    /// A shorter text stands in many words by chance, and nobody can hide it.
-    const SHORTEST: usize = 4;
-
-    fn learn(&mut self, secret: &str) {
-        let escaped = Value::from(secret).to_string();
-        for text in [secret, secret.trim(), &escaped[1..escaped.len() - 1]] {
-            if text.len() >= Self::SHORTEST && !self.0.iter().any(|known| known.expose_secret() == text) {
-                self.0.push(SecretString::from(text));
-            }
-        }
-        // Longer ones first, so that one that contains another goes as a whole.
-        self.0
-            .sort_by_key(|text| std::cmp::Reverse(text.expose_secret().len()));
+    fn learn(&mut self, secret: &SecretString) {
+        self.hidden.learn(secret.expose_secret());
+        self.secrets.push(secret.clone());
     }
 
-    /// The secrets, in the notations that they are known in.
+    /// The secrets, as they were stored.
     pub(crate) fn texts(&self) -> &[SecretString] {
-        &self.0
+        &self.secrets
     }
 
     /// The text without the secrets.
     pub(crate) fn hide(&self, text: &str) -> String {
-        let secrets = self.0.iter().map(ExposeSecret::expose_secret);
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"))
+        self.hidden.hide(text)
     }
 
     /// Takes the secrets out of what something waits for.
@@ -126,7 +118,7 @@ impl Resolved {
 
     /// Takes the secrets out of every text of an object.
     pub(crate) fn hide_in(&self, map: &mut JsonMap) {
-        if !self.0.is_empty() {
+        if !self.hidden.is_empty() {
             map.values_mut().for_each(|value| self.hide_in_value(value));
         }
     }
@@ -173,7 +165,7 @@ impl App {
                     };
                     match self.secrets.get(tenant, stored).await? {
                         Some(secret) => {
-                            resolved.learn(secret.expose_secret());
+                            resolved.learn(&secret);
                             parameters.insert(name, Value::String(secret.expose_secret().to_owned()));
                         }
                         None => return Ok(Err(format!("the value of secret parameter '{name}' is gone"))),
@@ -189,7 +181,7 @@ impl App {
             let stored = own.cloned().unwrap_or_else(|| expression_secret(&name));
             match self.secrets.get(tenant, &stored).await? {
                 Some(secret) => {
-                    resolved.learn(secret.expose_secret());
+                    resolved.learn(&secret);
                     secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
                 }
                 None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
@@ -230,7 +222,7 @@ impl App {
         let mut resolved = Resolved::default();
         for reference in stored {
             if let Some(secret) = self.secrets.get(tenant, &reference).await? {
-                resolved.learn(secret.expose_secret());
+                resolved.learn(&secret);
             }
         }
         Ok(resolved)
@@ -256,12 +248,18 @@ mod tests {
     #[test]
     fn what_was_resolved_is_told_to_nobody() {
         let mut resolved = Resolved::default();
-        for secret in ["hunter22", "a", "line\nbreak"] {
-            resolved.learn(secret);
+        for secret in ["hunter22", "a", "line\nbreak", "first-long-line\nb"] {
+            resolved.learn(&SecretString::from(secret));
         }
         assert_eq!(
             resolved.hide("no access as a with hunter22"),
-            "no access as a with (hidden)"
+            "no access as (hidden) with (hidden)"
+        );
+        // As data of a Secret, and one line of two.
+        assert_eq!(resolved.hide("data: aHVudGVyMjI="), "data: (hidden)");
+        assert_eq!(
+            resolved.hide("loaded first-long-line, then"),
+            "loaded (hidden), then"
         );
         let mut outputs = object(serde_json::json!({"body": [{"echo": "hunter22"}, "line\\nbreak"]}));
         resolved.hide_in(&mut outputs);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use slipway_model::JsonMap;
-use slipway_ports::{Failure, FailureClass, TargetError};
+use slipway_ports::{Failure, FailureClass, Hidden, TargetError};
 
 use super::Finished;
 
@@ -75,7 +75,7 @@ const SECRET_KEYS: &[&str] = &[
 /// Texts that must not appear in messages.
 #[derive(Default)]
 pub(crate) struct Redactor {
-    texts: Vec<String>,
+    texts: Hidden,
 }
 
 impl Redactor {
@@ -85,14 +85,12 @@ impl Redactor {
         for (key, value) in values {
             redactor.learn(value, sounds_secret(key));
         }
-        // Longer ones first, so that one that contains another goes as a whole.
-        redactor.texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
         redactor
     }
 
     fn learn(&mut self, value: &Value, secret: bool) {
         match value {
-            Value::String(text) if secret && text.len() >= 4 => self.texts.push(text.clone()),
+            Value::String(text) if secret && text.len() >= 4 => self.texts.learn(text),
             Value::Array(items) => items.iter().for_each(|item| self.learn(item, secret)),
             Value::Object(fields) => {
                 for (key, value) in fields {
@@ -105,9 +103,7 @@ impl Redactor {
 
     /// The text without what must not appear in it.
     pub(crate) fn clean(&self, text: &str) -> String {
-        self.texts.iter().fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), "(hidden)")
-        })
+        self.texts.hide(text)
     }
 }
 

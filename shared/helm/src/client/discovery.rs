@@ -6,7 +6,7 @@ use serde_json::Value;
 use slipway_ports::{ObjectReference, TargetError};
 use tokio::sync::Mutex;
 
-use super::{Kubernetes, requests::encode};
+use super::{Kubernetes, encode};
 use crate::manifest::text_at;
 
 /// What the server says about the kinds of a group and version.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use slipway_ports::TargetError;
 use tokio::time::timeout;
 
-use super::{Kubernetes, REQUEST_TIMEOUT};
+use super::{Kubernetes, REQUEST_TIMEOUT, encode};
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
@@ -378,17 +378,4 @@ async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Res
             format!("no answer in {} s", REQUEST_TIMEOUT.as_secs()).into(),
         )),
     }
-}
-
-/// Text as it may stand in a path or a query.
-pub(crate) fn encode(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }

@@ -2,65 +2,33 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
+use slipway_ports::HIDDEN;
 
-use crate::{client::encode, manifest::blank_secret};
-
-/// What stands for a secret.
-const HIDDEN: &str = "(hidden)";
+use crate::manifest::blank_secret;
 
 /// What stands for a secret that becomes another one.
 const CHANGED: &str = "(hidden, changed)";
 
-/// A shorter text stands in many others by chance: it is hidden only where it stands alone.
-const SHORTEST: usize = 4;
-
-/// A shorter line of a longer secret is hidden only with the whole.
-const SHORTEST_LINE: usize = 12;
-
 /// Texts that nobody may be told.
 #[derive(Default)]
-pub(crate) struct Hidden(Vec<String>);
+pub(crate) struct Hidden(slipway_ports::Hidden);
 
 impl Hidden {
     /// Hides these texts, their lines, and what they look like in other notations.
     pub(crate) fn of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
-        let mut known: Vec<String> = Vec::new();
-        for text in texts {
-            let escaped = Value::from(text).to_string();
-            let forms = [
-                text.to_owned(),
-                text.trim().to_owned(),
-                escaped[1..escaped.len() - 1].to_owned(),
-                encode(text),
-                BASE64_STANDARD.encode(text),
-            ];
-            let lines = text
-                .lines()
-                .map(|line| line.trim().to_owned())
-                .filter(|line| line.len() >= SHORTEST_LINE);
-            known.extend(forms.into_iter().chain(lines).filter(|form| !form.is_empty()));
-        }
-        known.sort();
-        known.dedup();
-        Self(known)
+        Self(slipway_ports::Hidden::of(texts))
     }
 
     /// Whether a text holds something that nobody may be told.
     pub(crate) fn is_in(&self, text: &str) -> bool {
-        if self.stands_in(text) {
+        if self.0.is_in(text) {
             return true;
         }
         // What is packed with something else, such as `user:password`, shows when it is unpacked.
         text.len() >= 8
             && BASE64_STANDARD
                 .decode(text.trim())
-                .is_ok_and(|bytes| self.stands_in(&String::from_utf8_lossy(&bytes)))
-    }
-
-    fn stands_in(&self, text: &str) -> bool {
-        self.0
-            .iter()
-            .any(|hidden| text == hidden || (hidden.len() >= SHORTEST && text.contains(hidden.as_str())))
+                .is_ok_and(|bytes| self.0.is_in(&String::from_utf8_lossy(&bytes)))
     }
 
     /// Whether there is nothing to hide.
@@ -70,11 +38,7 @@ impl Hidden {
 
     /// A sentence without them.
     pub(crate) fn hide(&self, sentence: &str) -> String {
-        let mut long: Vec<&String> = self.0.iter().filter(|text| text.len() >= SHORTEST).collect();
-        // One that contains another goes as a whole.
-        long.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        long.into_iter()
-            .fold(sentence.to_owned(), |text, hidden| text.replace(hidden, HIDDEN))
+        self.0.hide(sentence)
     }
 
     /// Blanks one object.
