@@ -74,7 +74,9 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// Has a step looked at later. What is further away than a message can wait is found by the sweep.
+    /// Has a step looked at later. What is further away than a message can wait is left out, and not lost by that: `at` is
+    /// what the step's record says of itself, by which it stands in the index of what is due as long as it has not ended
+    /// (`step_item`). The sweep, which comes every minute on AWS as in one process, finds it there at its time.
     ///
     /// Also one that somebody else holds a claim of, when that is over: it may be held under this very message, which
     /// came twice. Whoever acknowledges it takes the other's away, who may yet end the step and die before telling it.

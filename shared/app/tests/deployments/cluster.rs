@@ -32,6 +32,11 @@ pub(crate) struct Cloud {
     pub(crate) half_made: BTreeMap<String, String>,
     /// Releases whose next apply is done, but whose end nobody hears.
     pub(crate) unheard: BTreeSet<String>,
+    /// Releases whose Helm dies in the middle of their next apply.
+    pub(crate) dying: BTreeSet<String>,
+    /// Release whose Helm died → the labels of its record, which is pending. Its last request is still on its way, and lands
+    /// when the record is recovered.
+    landing: BTreeMap<String, BTreeMap<String, String>>,
     /// Releases that never become ready.
     pub(crate) stuck: BTreeSet<String>,
     /// Release → values, of what is installed.
@@ -191,6 +196,17 @@ impl Target for FakeCluster {
                 ever_deployed: false,
             }));
         }
+        if let Some(labels) = cloud.landing.get(&release.name) {
+            return Ok(Some(ReleaseRecord {
+                revision: 1,
+                status: ReleaseStatus::PendingInstall,
+                labels: labels.clone(),
+                chart: "chart-1.0.0".to_owned(),
+                objects: vec![object(release)],
+                hooks: BTreeSet::new(),
+                ever_deployed: false,
+            }));
+        }
         Ok(cloud
             .installed
             .get(&release.name)
@@ -291,6 +307,10 @@ impl Target for FakeCluster {
             *left -= 1;
             return Err(TargetError::transient("too many requests"));
         }
+        if cloud.dying.remove(&name) {
+            cloud.landing.insert(name, request.labels.clone());
+            return Err(TargetError::transient("Helm was killed"));
+        }
         cloud.installed.insert(name.clone(), request.values.clone());
         let hooks = cloud.events(&name);
         let entry = cloud.revisions.entry(name.clone()).or_default();
@@ -319,7 +339,12 @@ impl Target for FakeCluster {
     }
 
     async fn recover(&self, release: &Release, _revision: u32) -> Result<String, TargetError> {
-        self.cloud().half_made.remove(&release.name);
+        let mut cloud = self.cloud();
+        cloud.half_made.remove(&release.name);
+        if let Some(labels) = cloud.landing.remove(&release.name) {
+            cloud.installed.insert(release.name.clone(), JsonMap::new());
+            cloud.revisions.insert(release.name.clone(), (1, labels));
+        }
         Ok("nothing".to_owned())
     }
 

@@ -16,7 +16,12 @@ fn dag() -> Value {
 
 /// Has an execution of it make its job, which nobody has begun.
 async fn job(app: &slipway_app::App) -> JobId {
-    let execution = app.create_execution(&admin(), dag()).await.unwrap();
+    job_of(app, dag()).await
+}
+
+/// The same for another DAG of one step.
+async fn job_of(app: &slipway_app::App, dag: Value) -> JobId {
+    let execution = app.create_execution(&admin(), dag).await.unwrap();
     let message = Message::Steps {
         tenant: TenantId::local(),
         execution: execution.id,
@@ -71,6 +76,48 @@ async fn a_newer_job_ends_none_that_helm_works_for() {
     assert_eq!(
         ended.metadata_["revision"], 1,
         "by the invocation that saw Helm end"
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_stalls_installs_nothing_that_a_newer_one_took_away_meanwhile() {
+    let world = World::new().await;
+    let old = job(&world.app).await;
+    world.clock.advance(Duration::from_millis(1));
+    let (app, cluster) = (world.app.clone(), world.cluster.clone());
+    // It has said that it wants the release, and waits for the store before it takes the lease.
+    world.flaky.before_put("owner", async move {
+        let dag = json!({"name": "x", "steps": [{"id": "a", "action": "helm_uninstall", "params": {
+            "cluster_id": "dev", "release_name": "a", "namespace": "shared"}}]});
+        let newer = job_of(&app, dag).await;
+        go_on(&app, newer).await;
+        let ended = app.job(&admin(), &newer.to_string()).await.unwrap();
+        assert_eq!(ended.status, JobStatus::Succeeded, "{ended:?}");
+        assert_eq!(cluster.cloud().log, ["uninstall a"]);
+    });
+    go_on(&world.app, old).await;
+    world.settle().await;
+    assert_eq!(world.cluster.cloud().log, ["uninstall a"]);
+    let ended = record(&world, old);
+    assert_eq!(ended.status, JobStatus::Cancelled, "{ended:?}");
+    assert!(ended.error_message.unwrap().contains("superseded by job"));
+}
+
+#[tokio::test]
+async fn what_landed_while_its_record_was_recovered_is_not_applied_again() {
+    let world = World::new().await;
+    let id = job(&world.app).await;
+    world.cluster.cloud().dying.insert("a".to_owned());
+    go_on(&world.app, id).await;
+    assert_eq!(record(&world, id).status, JobStatus::Running, "it tries again");
+    world.settle().await;
+    let ended = record(&world, id);
+    assert_eq!(ended.status, JobStatus::Succeeded, "{ended:?}");
+    assert_eq!(world.cluster.cloud().log, ["apply a", "complete a"]);
+    assert_eq!(
+        ended.metadata_["recovered"],
+        json!(["nothing"]),
+        "it was pending when the job looked"
     );
 }
 
