@@ -112,6 +112,11 @@ fn a_full_disk_is_said_loses_nothing_and_is_gone_on_from_without_a_restart() {
     let _ = server.create_with(&json!({"name": "before", "template": "roomy", "cluster": "local"}));
     let waiting = server.execute(&json!({"name": "waiting", "steps": [wait, tell]}));
     server.begin("before");
+    // Its lease is taken, and no step's claim is held, which would have to expire.
+    server.wait(30, "a job that Helm is at work for", |client| {
+        let jobs = client.get("/jobs?status=RUNNING").expect(200);
+        jobs["items"].as_array().unwrap().first().map(|_| ())
+    });
     disk.fill();
     let accepted = create_until_refused(&server, "full");
     assert_eq!(server.get("/deployments").status, 200, "reading goes on");
