@@ -12,6 +12,9 @@ use crate::{
     gate::{Gatekeeper, PLUGIN, ReleaseGate},
 };
 
+/// How long a place for Helm is waited for before it is said that others have them all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Less time than this is not worth beginning with.
 const SHORTEST: Duration = Duration::from_secs(5);
 
@@ -142,12 +145,12 @@ impl<'a> Invocation<'a> {
         let failed = |error: &io::Error| unusable(self.operation, error);
         let mut refusal = None;
         let finished = match gate {
-            None => run(self.helm, &self.workspace, &self.arguments, limit).await,
+            None => run(self.helm, &self.workspace, &self.arguments, PATIENCE, limit).await,
             Some(gate) => {
                 let keeper = Gatekeeper::prepare(&self.workspace).map_err(|error| failed(&error))?;
                 self.arguments.extend(["--post-renderer".into(), PLUGIN.into()]);
                 tokio::select! {
-                    finished = run(self.helm, &self.workspace, &self.arguments, limit) => finished,
+                    finished = run(self.helm, &self.workspace, &self.arguments, PATIENCE, limit) => finished,
                     () = keeper.keep(gate, self.release, &mut refusal) => {
                         Err(io::Error::other("the gate ended before Helm"))
                     }
@@ -181,6 +184,9 @@ pub(crate) fn require_helm<'a>(
 }
 
 fn unusable(operation: &str, error: &io::Error) -> TargetError {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return TargetError::queued(error.to_string());
+    }
     TargetError::transient(format!("helm {operation} cannot be run: {error}"))
 }
 

@@ -52,6 +52,14 @@ pub enum ChartError {
         /// What was seen.
         reason: String,
     },
+    /// Others have all the places for what fetches it: worth repeating, and no failure.
+    #[error("chart '{reference}' waits to be fetched: {reason}")]
+    Queued {
+        /// Which.
+        reference: String,
+        /// What it waits for.
+        reason: String,
+    },
 }
 
 /// Large data under a key: charts, plans, manifests.

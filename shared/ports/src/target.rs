@@ -273,6 +273,8 @@ pub enum FailureClass {
     Transient,
     /// Helm was stopped at its time limit.
     TimedOut,
+    /// Nothing was begun, because others have all the places that there are: worth repeating, and no failure.
+    Queued,
 }
 
 /// Why an operation failed.
@@ -302,6 +304,14 @@ impl TargetError {
     pub fn transient(message: impl Into<String>) -> Self {
         Self(Failure {
             class: FailureClass::Transient,
+            message: message.into(),
+        })
+    }
+
+    /// It waits for its turn.
+    pub fn queued(message: impl Into<String>) -> Self {
+        Self(Failure {
+            class: FailureClass::Queued,
             message: message.into(),
         })
     }

@@ -104,7 +104,7 @@ fn unseen(error: TargetError) -> Outcome {
     let message = error.0.message;
     match error.0.class {
         FailureClass::Permanent => permanent(message),
-        FailureClass::Transient | FailureClass::TimedOut => Outcome::Blocked(message),
+        FailureClass::Transient | FailureClass::TimedOut | FailureClass::Queued => Outcome::Blocked(message),
     }
 }
 

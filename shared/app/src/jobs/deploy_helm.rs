@@ -18,6 +18,9 @@ use crate::{App, AppError, keys, steps::Resolved};
 /// Failures in a row, worth repeating each, after which a job gives up.
 const FAILURES: u32 = 4;
 
+/// Pause before Helm is waited for again.
+const NEXT_TURN: Duration = Duration::from_secs(1);
+
 /// How long a job tries to take away what it installed.
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(300);
 
@@ -245,9 +248,20 @@ impl Run<'_> {
     /// What an operation's failure does to the job.
     async fn failed(&mut self, mut error: TargetError) -> Result<Next, AppError> {
         error.0.message = self.masked(&error.0.message).await?;
+        let patience = self.work.patience(&self.job, &self.config);
+        let is_over = patience.is_some_and(|until| self.app.clock.now() >= until);
+        if error.class() == FailureClass::Queued && !is_over {
+            // Nothing was tried. What is left of the job's time is looked at when it comes back.
+            self.job.waiting_for = vec![JobWait {
+                object: "helm".to_owned(),
+                reason: "queued".to_owned(),
+                message: error.0.message,
+            }];
+            return Ok(Next::Later(NEXT_TURN));
+        }
         self.work.failures_in_a_row = self.work.failures_in_a_row.saturating_add(1);
-        let is_late = match self.work.patience(&self.job, &self.config) {
-            Some(until) => self.app.clock.now() >= until,
+        let is_late = match patience {
+            Some(_) => is_over,
             None => self.work.failures_in_a_row >= FAILURES,
         };
         if error.class() == FailureClass::Transient && !is_late {

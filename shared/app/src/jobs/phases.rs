@@ -186,6 +186,7 @@ impl Run<'_> {
             Err(error @ ChartError::Unavailable { .. }) => {
                 return Ok(Err(TargetError::transient(error.to_string())));
             }
+            Err(ChartError::Queued { reason, .. }) => return Ok(Err(TargetError::queued(reason))),
             Err(error) => return Ok(Err(TargetError::permanent(error.to_string()))),
         };
         // By content, so that the jobs of a fleet share one copy.

@@ -266,7 +266,7 @@ impl App {
         };
         let cannot = |error: TargetError| match error.class() {
             FailureClass::Permanent => AppError::conflict(format!("job '{id}' has no logs to show: {error}")),
-            FailureClass::Transient | FailureClass::TimedOut => {
+            FailureClass::Transient | FailureClass::TimedOut | FailureClass::Queued => {
                 Problem::new(ProblemType::Unavailable, error.to_string()).into()
             }
         };

@@ -58,6 +58,10 @@ pub(crate) struct Cloud {
     pub(crate) drift: BTreeMap<String, Vec<DriftedObject>>,
     /// What is labelled as Slipway's.
     pub(crate) managed: Managed,
+    /// Whether others have all the places for Helm.
+    pub(crate) crowded: bool,
+    /// How often a check waited in vain for such a place.
+    pub(crate) turns: u32,
     /// Whether no call reaches it.
     pub(crate) away: bool,
     /// Release and event, as in `demo-llm pre-install` → names of hooks, in order.
@@ -226,6 +230,10 @@ impl Target for FakeCluster {
         self.on_the_way("check").await;
         let taken = {
             let mut cloud = self.cloud();
+            if cloud.crowded {
+                cloud.turns += 1;
+                return Err(TargetError::queued("all 8 places for Helm are taken"));
+            }
             cloud.limits.push(("check", request.time_limit));
             cloud.checking
         };
@@ -298,6 +306,9 @@ impl Target for FakeCluster {
         self.on_the_way("apply").await;
         let mut cloud = self.cloud();
         let name = request.release.name.clone();
+        if cloud.crowded {
+            return Err(TargetError::queued("all 8 places for Helm are taken"));
+        }
         cloud.log.push(format!("apply {name}"));
         cloud.limits.push(("apply", request.time_limit));
         if let Some(why) = cloud.broken.get(&name) {

@@ -88,6 +88,76 @@ async fn a_cluster_out_of_reach_blocks_and_does_not_fail() {
 }
 
 #[tokio::test]
+async fn a_job_that_waits_for_its_turn_with_helm_says_so_and_loses_no_tries() {
+    for while_applying in [false, true] {
+        let world = World::new().await;
+        let id = run(&world, json!({"name": "x", "steps": [deploy("x", 1)]})).await;
+        if while_applying {
+            let crowd = world.cluster.clone();
+            world
+                .cluster
+                .meanwhile("apply", async move { crowd.cloud().crowded = true });
+        } else {
+            world.cluster.cloud().crowded = true;
+        }
+        // Two minutes, in which it comes back many more than four times.
+        for _ in 0..120 {
+            for queue in World::queues() {
+                world.deliver(&queue).await;
+            }
+            world.clock.advance(Duration::from_secs(1));
+        }
+        let queued = step(&world, id, "x").await;
+        assert_eq!(queued.status, StepStatus::AwaitingEvent, "{queued:?}");
+        assert_eq!(
+            queued.waiting_for.unwrap(),
+            "helm: queued (all 8 places for Helm are taken)"
+        );
+        world.cluster.cloud().crowded = false;
+        world.settle().await;
+        assert_eq!(step(&world, id, "x").await.status, StepStatus::Completed);
+        let job = queued.job_id.unwrap().to_string();
+        let job = world.app.job(&admin(), &job).await.unwrap();
+        assert_eq!((job.retry_count, job.waiting_for.len()), (0, 0), "{job:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_turn_never_comes_ends_at_its_deadline_and_a_cancelled_one_at_once() {
+    let world = World::new().await;
+    world.cluster.cloud().crowded = true;
+    let mut short = deploy("x", 1);
+    short["timeout_seconds"] = json!(60);
+    let id = run(&world, json!({"name": "x", "steps": [short]})).await;
+    let cancelled = run(&world, json!({"name": "y", "steps": [deploy("y", 1)]})).await;
+    for _ in 0..30 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let why = "nobody wants it";
+    let text = cancelled.to_string();
+    world.app.cancel_execution(&admin(), &text, why).await.unwrap();
+    for _ in 0..5 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(step(&world, cancelled, "y").await.status, StepStatus::Cancelled);
+    world.settle().await;
+    let late = step(&world, id, "x").await;
+    assert_eq!(late.status, StepStatus::TimedOut);
+    let said = late.error_message.unwrap();
+    assert!(
+        said.contains("deadline of 60 seconds; waiting for helm: queued (all 8 places"),
+        "{said}"
+    );
+    assert_eq!(world.cluster.cloud().log, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_stop_after_a_cancellation_still_uninstalls_what_is_in_flight() {
     let world = World::new().await;
     world.cluster.cloud().stuck.insert("my-agent-llm".to_owned());

@@ -57,6 +57,27 @@ async fn a_preview_renders_what_can_be_known_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_preview_waits_some_turns_for_helm_and_then_says_what_for() {
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    world.cluster.cloud().crowded = true;
+    let plan = preview(&world, &id).await;
+    let said = |at: usize| plan.components[at].reason.as_deref();
+    assert_eq!(
+        (said(0), said(1)),
+        (
+            Some("all 8 places for Helm are taken"),
+            Some("all 8 places for Helm are taken")
+        )
+    );
+    assert_eq!(
+        world.cluster.cloud().turns,
+        12,
+        "six turns each; the third is deferred"
+    );
+}
+
+#[tokio::test]
 async fn what_runs_is_unchanged_until_its_values_change() {
     use ComponentChange::{Change, Unchanged};
 

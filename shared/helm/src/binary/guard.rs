@@ -74,22 +74,22 @@ impl Finished {
 }
 
 /// Runs Helm with `arguments` in `workspace` for at most `limit`, then ends it. Dropping the future kills it at once.
+///
+/// It waits for a place for at most `patience`, of a quarter of its time at most: who waited longer would have Helm
+/// stopped for it. Then nothing was begun, and the error is of the kind `WouldBlock`.
 pub(crate) async fn run(
     helm: &Helm,
     workspace: &Workspace,
     arguments: &[OsString],
+    patience: Duration,
     limit: Duration,
 ) -> io::Result<Finished> {
     let end = Instant::now() + limit;
-    // Waiting for one's turn is part of the time. Never closed, so that it cannot fail.
-    let Ok(_place) = timeout_at(end, helm.places.acquire()).await else {
+    // Never closed, so that it cannot fail.
+    let Ok(_place) = timeout(patience.min(limit / 4), helm.places.acquire()).await else {
         return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!(
-                "all {} places for Helm were taken for {} s",
-                helm.settings.processes,
-                limit.as_secs()
-            ),
+            io::ErrorKind::WouldBlock,
+            format!("all {} places for Helm are taken", helm.settings.processes.max(1)),
         ));
     };
     let path = workspace.path();
@@ -227,7 +227,7 @@ mod tests {
         let helm = helm(folder.path(), script).await;
         let workspace = Workspace::new(&helm).unwrap();
         let arguments = [folder.path().as_os_str().to_owned()];
-        let finished = run(&helm, &workspace, &arguments, limit).await.unwrap();
+        let finished = run(&helm, &workspace, &arguments, LONG, limit).await.unwrap();
         (finished, folder)
     }
 
@@ -298,7 +298,7 @@ mod tests {
         helm.settings.file_limit = 1 << 20;
         let workspace = Workspace::new(&helm).unwrap();
         let arguments = [folder.path().as_os_str().to_owned()];
-        let finished = run(&helm, &workspace, &arguments, LONG).await.unwrap();
+        let finished = run(&helm, &workspace, &arguments, LONG, LONG).await.unwrap();
         assert!(!finished.succeeded() && !finished.timed_out);
         assert_eq!(fs::metadata(folder.path().join("large")).unwrap().len(), 1 << 20);
     }
@@ -344,22 +344,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_for_a_turn_is_part_of_the_time() {
+    async fn who_gets_no_place_soon_has_begun_nothing_and_keeps_its_time() {
         let folder = tempfile::tempdir().unwrap();
         let mut helm = helm(folder.path(), "echo done").await;
         helm.places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
         let workspace = Workspace::new(&helm).unwrap();
-        let limit = Duration::from_millis(50);
+        let short = Duration::from_millis(50);
         let taken = helm.places.acquire().await.unwrap();
-        let error = run(&helm, &workspace, &[], limit).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
-        assert!(
-            error.to_string().contains("places for Helm were taken"),
-            "{error}"
-        );
+        // Neither patience nor a long time makes it wait for longer than the other allows.
+        for (patience, limit) in [(short, 400 * short), (400 * short, short)] {
+            let start = Instant::now();
+            let error = run(&helm, &workspace, &[], patience, limit).await.unwrap_err();
+            assert!(start.elapsed() < 200 * short, "waited {:?}", start.elapsed());
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+            assert!(error.to_string().contains("places for Helm are taken"), "{error}");
+        }
         drop(taken);
-        let limit = Duration::from_secs(20);
-        assert!(run(&helm, &workspace, &[], limit).await.unwrap().succeeded());
+        assert!(run(&helm, &workspace, &[], LONG, LONG).await.unwrap().succeeded());
     }
 
     #[tokio::test]
@@ -374,7 +375,7 @@ mod tests {
             }
         };
         tokio::select! {
-            finished = run(&helm, &workspace, &arguments, LONG) => panic!("ended by itself: {finished:?}"),
+            finished = run(&helm, &workspace, &arguments, LONG, LONG) => panic!("ended by itself: {finished:?}"),
             () = begun => {}
         }
         until(|| has_ended(&folder.path().join("child")));

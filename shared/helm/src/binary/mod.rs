@@ -26,7 +26,7 @@ pub struct HelmSettings {
     /// Time between SIGTERM at a time limit, upon which Helm marks its release failed, and SIGKILL, which leaves it
     /// pending; 10 s by default.
     pub grace: Duration,
-    /// Helms that run at the same time; 8 by default. The others wait their turn.
+    /// Helms that run at the same time; 8 by default. The others wait some seconds for their turn, then come again.
     pub processes: usize,
     /// Variables that Helm sees besides its own, such as `HTTPS_PROXY`. Never secrets.
     pub environment: BTreeMap<String, String>,

@@ -162,7 +162,10 @@ impl Charts {
         })?;
         let workspace = Workspace::new(helm)
             .map_err(|error| PullError::Unavailable(format!("no private directory can be made: {error}")))?;
-        let failed = |error: std::io::Error| PullError::Unavailable(format!("Helm cannot be run: {error}"));
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => PullError::Queued(error.to_string()),
+            _ => PullError::Unavailable(format!("Helm cannot be run: {error}")),
+        };
         let mut arguments: Vec<OsString> = vec!["pull".into()];
         match &reference.place {
             // Packed above, without Helm.
@@ -197,7 +200,9 @@ impl Charts {
                 let file = ["--repository-config".into(), OsString::from(file)];
                 let mut update: Vec<OsString> = vec!["repo".into(), "update".into(), "source".into()];
                 update.extend(file.clone());
-                let finished = run(helm, &workspace, &update, TIME_LIMIT).await.map_err(failed)?;
+                let finished = run(helm, &workspace, &update, TIME_LIMIT, TIME_LIMIT)
+                    .await
+                    .map_err(failed)?;
                 if !finished.succeeded() {
                     // The reason stands in its output, its complaint says only that there was one.
                     let reason = String::from_utf8_lossy(&finished.stdout);
@@ -218,7 +223,7 @@ impl Charts {
         let out = workspace.path().join("pulled");
         fs::create_dir(&out).map_err(failed)?;
         arguments.extend(["--destination".into(), out.clone().into()]);
-        let finished = run(helm, &workspace, &arguments, TIME_LIMIT)
+        let finished = run(helm, &workspace, &arguments, TIME_LIMIT, TIME_LIMIT)
             .await
             .map_err(failed)?;
         if !finished.succeeded() {
@@ -253,6 +258,7 @@ impl Charts {
 enum PullError {
     Refused(String),
     Unavailable(String),
+    Queued(String),
 }
 
 fn classify(finished: &Finished, doing: &str) -> PullError {
@@ -296,6 +302,10 @@ impl ChartSource for Charts {
             .map_err(|error| match error {
                 PullError::Refused(reason) => refused(reason),
                 PullError::Unavailable(reason) => ChartError::Unavailable {
+                    reference: reference.to_owned(),
+                    reason,
+                },
+                PullError::Queued(reason) => ChartError::Queued {
                     reference: reference.to_owned(),
                     reason,
                 },

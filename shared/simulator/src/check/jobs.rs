@@ -8,7 +8,11 @@ use super::{
     Invariant,
     records::{read, status},
 };
-use crate::{cluster::Revision, store::Row, world::World};
+use crate::{
+    cluster::{Revision, target::CROWDED},
+    store::Row,
+    world::World,
+};
 
 impl World {
     /// A job is written by whoever holds its release, if anybody does.
@@ -89,6 +93,15 @@ impl World {
                 );
             }
             return;
+        }
+        if after == JobStatus::Failed
+            && let Some(message) = new.and_then(read::<Job>).and_then(|job| job.error_message)
+            && message.contains(CROWDED)
+        {
+            self.violated(
+                Invariant::BlockedIsNotFailed,
+                format_args!("job {key} becomes {after:?}: {message}"),
+            );
         }
         if after == JobStatus::Succeeded
             && let Some(job) = new.and_then(read::<Job>)

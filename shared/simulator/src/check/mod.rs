@@ -46,7 +46,7 @@ pub enum Invariant {
     /// Nothing is left of a deleted deployment.
     DeletedMeansGone,
     /// A step that asks for a cluster's health waits while the cluster is away, and for as long as it has; what waiting
-    /// does not change ends it at once.
+    /// does not change ends it at once. No job fails because it waits for its turn with Helm.
     BlockedIsNotFailed,
     /// Events say what is stored, and not before it is.
     EventsAgreeWithTheStore,

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 use slipway_model::{ComponentDeployment, DagStep, Deployment, JobId, JsonMap};
 use slipway_ports::{
-    ChartError, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRequest, TargetError,
+    ChartError, FailureClass, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRequest,
+    TargetError,
 };
 
 use super::{
@@ -16,6 +17,9 @@ use crate::{App, AppError, clusters::ConnectError, jobs::foreign};
 
 /// How long Helm may render one component.
 const RENDERING: Duration = Duration::from_secs(60);
+
+/// How often a place for Helm is waited for, each time for as long as the target does.
+const TURNS: u32 = 6;
 
 /// How a component is deployed now.
 #[derive(Clone, Copy)]
@@ -69,7 +73,7 @@ impl App {
             .await;
         let chart = match pulled {
             Ok(chart) => chart,
-            Err(error @ ChartError::Unavailable { .. }) => {
+            Err(error @ (ChartError::Unavailable { .. } | ChartError::Queued { .. })) => {
                 plan.reason = Some(format!("{error}; this may pass"));
                 return Ok(plan);
             }
@@ -139,7 +143,13 @@ impl App {
             secrets: rendering.resolved.texts(),
             secret_values: &secret_values,
         };
-        Ok(target.preview(&request).await?)
+        let mut turns = TURNS;
+        loop {
+            match target.preview(&request).await {
+                Err(error) if error.class() == FailureClass::Queued && turns > 1 => turns -= 1,
+                answer => return Ok(answer?),
+            }
+        }
     }
 
     /// Where in the values that a component was deployed with texts stand that came from secrets.

@@ -50,6 +50,9 @@ pub(crate) const AWAY: &str = "the API server does not answer";
 /// What is said of an API server that does not accept the credentials.
 pub(crate) const REFUSED: &str = "the API server does not know who asks";
 
+/// What is said while others have all the places for Helm.
+pub(crate) const CROWDED: &str = "all places for Helm are taken";
+
 /// Why a call did not get through.
 enum Unanswered {
     Late,
@@ -72,6 +75,17 @@ impl SimTarget {
             Ok(()) => Ok(()),
             Err(Unanswered::Fault) if self.0.world().faults_left % 3 == 1 => {
                 Err(TargetError::permanent(REFUSED))
+            }
+            Err(_) => Err(TargetError::transient(AWAY)),
+        }
+    }
+
+    /// As `look`, by Helm, which may also have to wait for its turn.
+    async fn look_by_helm(&self, name: &'static str) -> Result<(), TargetError> {
+        match self.ask(name).await {
+            Ok(()) => Ok(()),
+            Err(Unanswered::Fault) if self.0.world().faults_left % 3 == 1 => {
+                Err(TargetError::queued(CROWDED))
             }
             Err(_) => Err(TargetError::transient(AWAY)),
         }
@@ -144,7 +158,7 @@ impl Target for SimTarget {
     }
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
-        self.look("check").await?;
+        self.look_by_helm("check").await?;
         let manifest = rendered(request);
         Ok(CheckedRelease {
             objects: objects(&request.release, &manifest),
