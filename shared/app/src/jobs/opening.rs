@@ -274,10 +274,13 @@ impl<'a> Opening<'a> {
             Put::Won(next) => self.version = next,
             Put::Lost(_) => return Ok(false),
         }
+        // Another invocation may have gone on with the job since: what that has found out stays.
         let key = keys::job_work(&self.job.tenant, self.job.id);
-        session
-            .put(&key, self.app.work_item(&self.job, &self.work), Guard::Any)
-            .await?;
+        let item = self.app.work_item(&self.job, &self.work);
+        let guard = self.work_version.map_or(Guard::Absent, Guard::Version);
+        if let Put::Won(next) = session.put(&key, item, guard).await? {
+            self.work_version = Some(next);
+        }
         Ok(true)
     }
 }

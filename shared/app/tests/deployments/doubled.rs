@@ -160,6 +160,29 @@ async fn a_late_second_message_writes_no_older_working_record_back() {
 }
 
 #[tokio::test]
+async fn an_invocation_that_met_no_cluster_writes_no_older_working_record_back() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    world.cluster.cloud().away = true;
+    let id = job(&world.app).await;
+    // It stalls when it has written that it waits; then the cluster is there, and another one goes on.
+    let (app, cluster) = (world.app.clone(), world.cluster.clone());
+    world.flaky.before_put("work", async move {
+        cluster.cloud().away = false;
+        go_on(&app, id).await;
+    });
+    go_on(&world.app, id).await;
+    let work: Value = serde_json::from_str(&body(&world, id, "work")).unwrap();
+    assert_eq!(work["revision"], 1, "what the other found out stays: {work}");
+    let waits = record(&world, id);
+    assert_eq!(waits.status, JobStatus::Running, "nothing is ready: {waits:?}");
+    world.cluster.cloud().stuck.clear();
+    world.settle().await;
+    assert_eq!(record(&world, id).status, JobStatus::Succeeded);
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
+
+#[tokio::test]
 async fn a_cancellation_is_left_to_the_invocation_that_works_for_the_job() {
     let world = World::new().await;
     let id = job(&world.app).await;
