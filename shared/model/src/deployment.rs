@@ -221,6 +221,9 @@ pub struct ComponentDeployment {
     pub cluster_id: ClusterId,
     /// How it stands.
     pub status: ComponentStatus,
+    /// The deployment's generation that it was planned for last.
+    #[serde(default)]
+    pub generation: u64,
     /// Whether the template version that is being deployed does not have it any more: it is uninstalled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub removed: bool,

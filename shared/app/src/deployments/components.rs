@@ -35,6 +35,7 @@ pub(crate) fn planned(
                 release_name: text("release_name").unwrap_or_default().to_owned(),
                 cluster_id: cluster.unwrap_or(deployment.cluster_id),
                 status: ComponentStatus::Pending,
+                generation: deployment.generation,
                 removed: false,
                 kept: false,
                 execution_id: None,
@@ -189,7 +190,7 @@ pub(crate) fn hear(
 impl App {
     /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
     /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`.
-    /// A repeat changes nothing.
+    /// A repeat changes nothing, nor does one that stalled until a newer generation was planned.
     pub(crate) async fn prepare_components(
         &self,
         session: &mut dyn Session,
@@ -208,6 +209,9 @@ impl App {
                     .await?;
             }
             self.update_component(session, deployment, name, |found| {
+                if found.generation > deployment.generation {
+                    return false;
+                }
                 let mut after = ComponentDeployment {
                     status: found.status,
                     execution_id: found.execution_id,
@@ -248,8 +252,11 @@ impl App {
             let name = found.component_name;
             if !names.contains(name.as_str()) && !found.removed {
                 self.update_component(session, deployment, &name, |found| {
-                    let changes = !found.removed;
-                    found.removed = true;
+                    let changes = !found.removed && found.generation <= deployment.generation;
+                    if changes {
+                        found.removed = true;
+                        found.generation = deployment.generation;
+                    }
                     changes
                 })
                 .await?;
@@ -266,7 +273,7 @@ impl App {
         found: &ComponentDeployment,
         wanted: &ComponentDeployment,
     ) -> Result<(), AppError> {
-        if found.release_name == wanted.release_name {
+        if found.release_name == wanted.release_name || found.generation > deployment.generation {
             return Ok(());
         }
         let left = ComponentDeployment {

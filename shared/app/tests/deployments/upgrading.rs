@@ -1,8 +1,8 @@
 //! Upgrades and rollbacks.
 
 use serde_json::json;
-use slipway_app::{RollbackRequest, UpgradeRequest};
-use slipway_model::{ComponentStatus, DeploymentStatus};
+use slipway_app::{App, RollbackRequest, UpgradeRequest};
+use slipway_model::{ComponentStatus, DeploymentStatus, Message, Queue, TenantId};
 
 use crate::world::{World, admin, mixed, problem};
 
@@ -83,6 +83,49 @@ async fn a_new_version_brings_new_components_and_uninstalls_old_ones() {
         installed,
         ["my-agent-llm", "my-agent-runtime", "my-agent-vector-db"]
     );
+}
+
+/// Has the deployment's newest generation planned.
+async fn plan(app: &App, id: &str) {
+    let deployment = app.deployment(&admin(), id).await.unwrap().deployment;
+    let message = Message::Plan {
+        tenant: TenantId::local(),
+        deployment: deployment.id,
+        generation: deployment.generation,
+        preview: false,
+    };
+    app.handle(&Queue::PlanDag, message).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_planner_that_stalls_brings_nothing_back_that_a_newer_one_removed() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    let components = template["components"].as_array_mut().unwrap();
+    components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});
+    components.remove(0);
+    template["deployment_order"] = json!(["llm", "runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let larger = upgrade(json!({"parameters": {"size": 8}}));
+    world.app.upgrade_deployment(&admin(), &id, larger).await.unwrap();
+    // Meanwhile that is stopped, and an upgrade planned that has a component less.
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_put("component/vector_db", async move {
+        app.stop_deployment(&admin(), &name).await.unwrap();
+        plan(&app, &name).await;
+        let smaller = upgrade(json!({"template_version": "2.0.0"}));
+        app.upgrade_deployment(&admin(), &name, smaller).await.unwrap();
+        plan(&app, &name).await;
+    });
+    world.settle().await;
+    let view = world.view(&id).await;
+    assert_eq!(view.deployment.status, DeploymentStatus::Running);
+    assert_eq!(view.deployment.template.version.to_string(), "2.0.0");
+    let names = view.components.iter().map(|one| one.component_name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["llm", "runtime"]);
+    let installed: Vec<String> = world.cluster.cloud().installed.keys().cloned().collect();
+    assert_eq!(installed, ["my-agent-llm", "my-agent-runtime"]);
 }
 
 #[tokio::test]
