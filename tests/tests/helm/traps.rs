@@ -275,6 +275,16 @@ async fn a_rollback_that_is_repeated_leaves_nothing_of_what_it_goes_back_from() 
     let back = target.rollback(&rollback).await.unwrap();
     assert_eq!(names(), "configmap/frozen\n");
     assert_eq!(back.removed.len(), 1);
+
+    // The same, whose writer dies right after Helm, and what comes then is another apply.
+    target.apply(&request(55, &second, json!({}))).await.unwrap();
+    kubectl(&["-n", &namespace, "create", "-f", manifest.to_str().unwrap()]);
+    target.rollback(&rollback).await.unwrap_err();
+    kubectl(&["-n", &namespace, "delete", "configmap/frozen"]);
+    PlainHelm::new().run(&release(55), &["rollback", "app", "1"]);
+    assert_eq!(names(), "configmap/frozen\nconfigmap/newer\n");
+    target.apply(&request(55, &first, json!({}))).await.unwrap();
+    assert_eq!(names(), "configmap/frozen\n");
     remove(&*target, 55).await;
 }
 

@@ -1,6 +1,7 @@
 //! What Helm would forget and what it would delete: objects that a failed revision made and no later one has, because
-//! an upgrade compares with the last deployed revision only; those of the last deployed one, because a rollback compares
-//! with the newest, which may be a rollback that failed; and volume claims that a new revision does not have.
+//! an upgrade compares with the last deployed revision only; those of deployed ones, because a rollback compares with the
+//! newest, which may be a rollback that failed, and whoever made a revision may have died before this was done; and volume
+//! claims that a new revision does not have.
 
 use std::collections::BTreeSet;
 
@@ -18,21 +19,18 @@ use crate::{
 };
 
 impl ClusterTarget {
-    /// The objects of those revisions that failed, and of the one that was deployed last.
+    /// The objects of revisions that failed or were deployed, of which a new one may find some that it does not have.
     pub(super) async fn objects_left_of(
         &self,
         release: &Release,
         revisions: &[Revision],
     ) -> Result<Vec<ObjectReference>, TargetError> {
         let mut objects = Vec::new();
-        let mut is_found = false;
         for revision in revisions {
-            let was_deployed = matches!(
+            if matches!(
                 revision.status,
-                ReleaseStatus::Deployed | ReleaseStatus::Superseded
-            );
-            if revision.status == ReleaseStatus::Failed || (was_deployed && !is_found) {
-                is_found |= was_deployed;
+                ReleaseStatus::Failed | ReleaseStatus::Deployed | ReleaseStatus::Superseded
+            ) {
                 let payload = self.kubernetes.payload(release, revision.number).await?;
                 objects.extend(inventory(&payload.documents()?, &release.namespace));
             }

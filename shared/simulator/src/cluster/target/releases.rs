@@ -83,20 +83,19 @@ impl SimTarget {
         self.remove_orphans(&name, suspects, &request.objects, end).await
     }
 
-    /// What revisions had that failed, what the one had that was deployed last, and what was left of those whose records
-    /// are gone. The newest `made` revisions do not count.
+    /// What revisions had that failed or were deployed, and what was left of those whose records are gone. The newest
+    /// `made` revisions do not count.
     fn suspects(&self, name: &str, leftovers: &[ObjectReference], made: usize) -> Vec<ObjectReference> {
         let world = self.0.world();
         let revisions = world.cloud.releases.get(name).map_or(&[][..], Vec::as_slice);
         let mut suspects = leftovers.to_vec();
-        let mut is_found = false;
-        for one in revisions.iter().rev().skip(made) {
-            let was_deployed = matches!(one.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded);
-            if one.status == ReleaseStatus::Failed || (was_deployed && !is_found) {
-                is_found |= was_deployed;
-                suspects.extend(one.objects.iter().cloned());
-            }
-        }
+        let had = revisions.iter().rev().skip(made).filter(|one| {
+            matches!(
+                one.status,
+                ReleaseStatus::Failed | ReleaseStatus::Deployed | ReleaseStatus::Superseded
+            )
+        });
+        suspects.extend(had.flat_map(|one| one.objects.iter().cloned()));
         suspects
     }
 
