@@ -10,6 +10,15 @@ fn upgrade(request: serde_json::Value) -> UpgradeRequest {
     serde_json::from_value(request).unwrap()
 }
 
+/// A version of the template that has a component less.
+fn without_vector_db() -> serde_json::Value {
+    let mut template = mixed("2.0.0");
+    let components = template["components"].as_array_mut().unwrap();
+    components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});
+    components.remove(0);
+    template
+}
+
 #[tokio::test]
 async fn an_upgrade_changes_parameters_selections_and_values_and_keeps_the_rest() {
     let world = World::new().await;
@@ -38,10 +47,8 @@ async fn an_upgrade_changes_parameters_selections_and_values_and_keeps_the_rest(
 async fn a_new_version_brings_new_components_and_uninstalls_old_ones() {
     let world = World::new().await;
     let id = world.running("agent").await;
-    let mut template = mixed("2.0.0");
+    let mut template = without_vector_db();
     let components = template["components"].as_array_mut().unwrap();
-    components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});
-    components.remove(0);
     components.push(json!({"name": "memory", "type": "memory_store", "default_component": "valkey"}));
     template["deployment_order"] = json!(["llm", "runtime", "memory"]);
     world.app.publish_template(&admin(), template).await.unwrap();
@@ -101,10 +108,7 @@ async fn plan(app: &App, id: &str) {
 async fn a_planner_that_stalls_brings_nothing_back_that_a_newer_one_removed() {
     let world = World::new().await;
     let id = world.running("agent").await;
-    let mut template = mixed("2.0.0");
-    let components = template["components"].as_array_mut().unwrap();
-    components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});
-    components.remove(0);
+    let mut template = without_vector_db();
     template["deployment_order"] = json!(["llm", "runtime"]);
     world.app.publish_template(&admin(), template).await.unwrap();
     let larger = upgrade(json!({"parameters": {"size": 8}}));
