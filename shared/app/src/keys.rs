@@ -1,6 +1,8 @@
 //! Where everything stands in the store. Every key of a tenant's data begins with the tenant.
 
-use slipway_model::{CHUNK_SIZE, ClusterId, DeploymentId, ExecutionId, JobId, TenantId, Timestamp};
+use slipway_model::{
+    CHUNK_SIZE, ClusterId, DeploymentId, Execution, ExecutionId, Job, JobId, TenantId, Timestamp,
+};
 use slipway_ports::Key;
 
 /// An execution's header.
@@ -8,23 +10,48 @@ pub(crate) fn execution(tenant: &TenantId, id: ExecutionId) -> Key {
     Key::new(format!("{tenant}/x/{id}"), "x")
 }
 
-fn chunk_partition(tenant: &TenantId, id: ExecutionId, ordinal: u32) -> String {
-    format!("{tenant}/x/{id}/c{:05}", ordinal / CHUNK_SIZE)
+/// Under the plan's name, so that a plan that was written for the same execution and not taken is never met.
+fn chunk_partition(tenant: &TenantId, id: ExecutionId, plan: &str, ordinal: u32) -> String {
+    let chunk = ordinal / CHUNK_SIZE;
+    match plan {
+        // Written before plans had names.
+        "" => format!("{tenant}/x/{id}/c{chunk:05}"),
+        plan => format!("{tenant}/x/{id}/{plan}/c{chunk:05}"),
+    }
 }
 
 /// The plan chunk that holds a node.
-pub(crate) fn plan(tenant: &TenantId, id: ExecutionId, ordinal: u32) -> Key {
-    Key::new(chunk_partition(tenant, id, ordinal), "plan")
+pub(crate) fn plan(header: &Execution, ordinal: u32) -> Key {
+    Key::new(
+        chunk_partition(&header.tenant, header.id, &header.plan, ordinal),
+        "plan",
+    )
 }
 
 /// A step's record, in the partition of its plan chunk.
-pub(crate) fn step(tenant: &TenantId, id: ExecutionId, ordinal: u32) -> Key {
-    Key::new(chunk_partition(tenant, id, ordinal), format!("s{ordinal:05}"))
+pub(crate) fn step(header: &Execution, ordinal: u32) -> Key {
+    step_of_plan(&header.tenant, header.id, &header.plan, ordinal)
+}
+
+/// The record of a job's step; nothing if it has none.
+pub(crate) fn step_of_job(job: &Job) -> Option<Key> {
+    let (execution, ordinal) = job.step?;
+    Some(step_of_plan(&job.tenant, execution, &job.plan, ordinal))
+}
+
+fn step_of_plan(tenant: &TenantId, id: ExecutionId, plan: &str, ordinal: u32) -> Key {
+    Key::new(
+        chunk_partition(tenant, id, plan, ordinal),
+        format!("s{ordinal:05}"),
+    )
 }
 
 /// The arrivals of a node with several dependencies.
-pub(crate) fn join(tenant: &TenantId, id: ExecutionId, ordinal: u32) -> Key {
-    Key::new(chunk_partition(tenant, id, ordinal), format!("j{ordinal:05}"))
+pub(crate) fn join(header: &Execution, ordinal: u32) -> Key {
+    Key::new(
+        chunk_partition(&header.tenant, header.id, &header.plan, ordinal),
+        format!("j{ordinal:05}"),
+    )
 }
 
 /// When progress of an execution was last published.
@@ -219,7 +246,11 @@ mod tests {
         let (d, k): (DeploymentId, ClusterId) = (id.parse().unwrap(), id.parse().unwrap());
         for (key, thing) in [
             (execution(&tenant, x), Some(DueThing::Execution(x))),
-            (step(&tenant, x, 130), Some(DueThing::Step(x, 130))),
+            (
+                step_of_plan(&tenant, x, "9f86d081884c7d65", 130),
+                Some(DueThing::Step(x, 130)),
+            ),
+            (step_of_plan(&tenant, x, "", 130), Some(DueThing::Step(x, 130))),
             (job(&tenant, j), Some(DueThing::Job(j))),
             (deployment(&tenant, d), Some(DueThing::Deployment(d))),
             (drift(&tenant, d), Some(DueThing::Drift(d))),

@@ -102,6 +102,9 @@ pub struct Execution {
     /// Step names in `outputs` → ordinal.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub output_reads: BTreeMap<String, u32>,
+    /// Name of the plan that it follows: a digest of the plan's nodes and of what is kept from earlier executions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan: String,
     /// Topics that get the events.
     pub callback_topics: Vec<String>,
     /// Steps of the DAG.

@@ -314,6 +314,9 @@ pub struct Job {
     /// The step that waits for it: execution and ordinal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<(ExecutionId, u32)>,
+    /// The name of that execution's plan.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plan: String,
     /// Set once a caller cancels it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<crate::Cancellation>,

@@ -9,6 +9,7 @@ use slipway_model::{
 };
 use slipway_ports::{Guard, Item, Listing, Put, Session};
 
+use super::outputs::digest;
 use crate::{
     App, AppError, Caller, Role, keys,
     registry::ActionRegistry,
@@ -109,7 +110,7 @@ impl App {
         mark_effects(&mut plan.nodes);
         let now = self.clock.now();
         let (ready, kept) = first_nodes(&plan.nodes, &new.kept);
-        let header = new_header(new, &plan, now);
+        let mut header = new_header(new, &plan, now);
         if json_size(&header) > LARGEST_HEADER {
             let limit = LARGEST_HEADER / 1024;
             let message = format!(
@@ -123,14 +124,17 @@ impl App {
         }
         let key = keys::execution(&header.tenant, header.id);
         // What is there never changes, even if what it was made from has: a repeat only sends again.
+        let chunks: Vec<Item> = plan.into_chunks().iter().map(Item::of).collect();
+        header.plan = name_of(&chunks, &kept);
+        let plan = header.plan.clone();
         let header = match session.get(&key).await? {
             Some(stored) => stored.read()?,
             None => {
-                for (first, chunk) in (0..).step_by(CHUNK_SIZE as usize).zip(plan.into_chunks()) {
-                    self.write_chunk(session, &header, first, &chunk).await?;
+                for (first, chunk) in (0..).step_by(CHUNK_SIZE as usize).zip(chunks) {
+                    self.write_chunk(session, &header, first, chunk).await?;
                 }
                 for (ordinal, outputs) in &kept {
-                    let key = keys::step(&header.tenant, header.id, *ordinal);
+                    let key = keys::step(&header, *ordinal);
                     let item = self
                         .step_item(&header, *ordinal, &kept_record(outputs.clone(), now))
                         .await?;
@@ -146,18 +150,19 @@ impl App {
             }
         };
         if !header.status.is_terminal() {
-            // What is kept comes first: once anything else has begun, nobody looks whether that was told.
-            let kept = kept.iter().map(|(ordinal, _)| *ordinal).collect();
-            send_steps(session, &header, Vec::new(), kept);
-            send_steps(session, &header, few_messages(ready), Vec::new());
+            if header.plan == plan {
+                // What is kept comes first: once anything else has begun, nobody looks whether that was told.
+                let kept = kept.iter().map(|(ordinal, _)| *ordinal).collect();
+                send_steps(session, &header, Vec::new(), kept);
+                send_steps(session, &header, few_messages(ready), Vec::new());
+            } else {
+                // Somebody planned something else at the same time, and may have died before sending its first steps.
+                let message = look_at(&header, ExecutionLook::Repair);
+                session.send(Queue::ExecuteStep, message, Duration::ZERO);
+            }
             let until_deadline = header.deadline.since(now);
             if until_deadline <= LONGEST_DELAY {
-                let look = ExecutionLook::Control;
-                let message = Message::Execution {
-                    tenant: header.tenant.clone(),
-                    execution: header.id,
-                    look,
-                };
+                let message = look_at(&header, ExecutionLook::Control);
                 session.send(Queue::ExecuteStep, message, until_deadline);
             }
         }
@@ -175,6 +180,21 @@ impl App {
             None => None,
         })
     }
+}
+
+fn look_at(header: &Execution, look: ExecutionLook) -> Message {
+    Message::Execution {
+        tenant: header.tenant.clone(),
+        execution: header.id,
+        look,
+    }
+}
+
+/// The name of a plan: the same nodes with the same kept outputs have the same one.
+fn name_of(chunks: &[Item], kept: &[KeptNode]) -> String {
+    let kept = Item::of(&kept).body;
+    let chunks = chunks.iter().map(|chunk| chunk.body.as_bytes());
+    digest(chunks.chain([kept.as_bytes()]))
 }
 
 /// The ordinal of a node that is kept, and its outputs.
@@ -240,6 +260,7 @@ fn new_header(new: NewExecution, plan: &slipway_dag::Plan, now: Timestamp) -> Ex
         settings: new.dag.settings,
         outputs: new.dag.outputs,
         output_reads: plan.output_reads.clone(),
+        plan: String::new(),
         callback_topics: new.dag.callback_topics,
         step_count: u32::try_from(new.dag.steps.len()).unwrap_or(u32::MAX),
         node_count: u32::try_from(plan.nodes.len()).unwrap_or(u32::MAX),

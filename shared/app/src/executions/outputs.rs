@@ -22,6 +22,14 @@ pub(crate) fn larger_than(outputs: &JsonMap, limit: usize) -> bool {
     may_be_large && json_size(outputs) > limit
 }
 
+/// A name for what is in `parts`, one after the other: 32 hexadecimal digits.
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut digest = Sha256::new();
+    parts.into_iter().for_each(|part| digest.update(part));
+    let digest = digest.finalize();
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl App {
     /// The item of a step's record: due when its claim expires, its wait ends or its deadline passes. Large outputs of
     /// a step that ended are written to a blob, which is named by what is in it: whoever repeats it, and whoever
@@ -34,13 +42,11 @@ impl App {
     ) -> Result<Item, AppError> {
         let mut item = if record.status.is_terminal() && larger_than(&record.outputs, INLINE_OUTPUTS) {
             let data = Item::of(&record.outputs).body.into_bytes();
-            let digest: String = Sha256::digest(&data)[..16]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
             let blob = format!(
-                "{}/executions/{}/outputs-{ordinal}-{digest}.json",
-                header.tenant, header.id
+                "{}/executions/{}/outputs-{ordinal}-{}.json",
+                header.tenant,
+                header.id,
+                digest([&*data])
             );
             self.blobs.put(&blob, data).await?;
             let mut record = record.clone();

@@ -90,18 +90,16 @@ impl App {
         session: &mut dyn Session,
         header: &Execution,
         first: u32,
-        chunk: &PlanChunk,
+        mut item: Item,
     ) -> Result<(), AppError> {
-        let (tenant, id) = (&header.tenant, header.id);
-        let key = keys::plan(tenant, id, first);
-        let mut item = Item::of(chunk);
         if item.body.len() > INLINE_BYTES {
-            let blob = format!("{tenant}/executions/{id}/plan-{first}.json");
+            let (tenant, id, plan) = (&header.tenant, header.id, &header.plan);
+            let blob = format!("{tenant}/executions/{id}/plan-{plan}-{first}.json");
             self.blobs.put(&blob, item.body.into_bytes()).await?;
             item = Item::of(&StoredChunk::Blob { blob });
         }
         item.expires_at = self.parts_kept_until(header);
-        session.put(&key, item, Guard::Any).await?;
+        session.put(&keys::plan(header, first), item, Guard::Any).await?;
         Ok(())
     }
 
@@ -115,7 +113,7 @@ impl App {
         if let Some(chunk) = self.plans().find(&header.tenant, header.id, index) {
             return Ok(Some(chunk));
         }
-        let key = keys::plan(&header.tenant, header.id, ordinal);
+        let key = keys::plan(header, ordinal);
         let Some(stored) = self.store.get(&key).await? else {
             return Ok(None);
         };

@@ -26,7 +26,7 @@ pub(crate) async fn each_chunk(
     mut visit: impl FnMut(u32, &[(u32, StepRecord)]) -> Result<(), AppError> + Send,
 ) -> Result<(), AppError> {
     for first in (0..header.node_count).step_by(CHUNK_SIZE as usize) {
-        let partition = keys::plan(&header.tenant, header.id, first).partition;
+        let partition = keys::plan(header, first).partition;
         let page = app
             .store
             .query(&partition, "s", None, CHUNK_SIZE as usize)

@@ -68,7 +68,7 @@ impl App {
         caller.require(Role::Deployer)?;
         let header = self.execution(caller, id).await?;
         let (ordinal, action) = self.find_step(&header, step).await?;
-        let key = keys::step(&header.tenant, header.id, ordinal);
+        let key = keys::step(&header, ordinal);
         let mut session = self.store.session();
         let stored = session.get(&key).await?;
         let record: Option<StepRecord> = stored.as_ref().map(|stored| stored.read()).transpose()?;

@@ -73,10 +73,10 @@ impl App {
 
     /// Whether a step still waits for this job.
     async fn is_awaited(&self, session: &mut dyn Session, job: &Job) -> Result<bool, AppError> {
-        let Some((execution, ordinal)) = job.step else {
+        let Some(key) = keys::step_of_job(job) else {
             return Ok(false);
         };
-        let Some(stored) = session.get(&keys::step(&job.tenant, execution, ordinal)).await? else {
+        let Some(stored) = session.get(&key).await? else {
             return Ok(false);
         };
         let step: slipway_model::StepRecord = stored.read()?;

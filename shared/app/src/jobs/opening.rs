@@ -164,11 +164,10 @@ impl<'a> Opening<'a> {
     /// Whether the job's step waits for it. A step's job is written before the step's record, which is what commits
     /// to it: the step may have been cancelled in between, or kept from an earlier execution.
     async fn awaited(&self, session: &mut dyn Session) -> Result<Awaited, AppError> {
-        let Some((execution, ordinal)) = self.job.step else {
+        let (Some((execution, _)), Some(step)) = (self.job.step, keys::step_of_job(&self.job)) else {
             return Ok(Awaited::Now);
         };
-        let tenant = &self.job.tenant;
-        if let Some(stored) = session.get(&keys::step(tenant, execution, ordinal)).await? {
+        if let Some(stored) = session.get(&step).await? {
             let step: StepRecord = stored.read()?;
             return Ok(match step.status {
                 StepStatus::AwaitingEvent if step.job_id == Some(self.job.id) => Awaited::Now,
@@ -176,7 +175,7 @@ impl<'a> Opening<'a> {
                 _ => Awaited::Perhaps,
             });
         }
-        let header = self.app.load_execution(tenant, execution).await?;
+        let header = self.app.load_execution(&self.job.tenant, execution).await?;
         let goes_on = header.is_some_and(|header| !header.status.is_terminal());
         Ok(if goes_on { Awaited::Perhaps } else { Awaited::Never })
     }

@@ -200,6 +200,7 @@ impl App {
             generation: origin.header.generation,
             undoes: origin.header.compensates.is_some(),
             step: Some((origin.header.id, origin.node.ordinal)),
+            plan: origin.header.plan.clone(),
             cancel: None,
         };
         let work = JobWork {

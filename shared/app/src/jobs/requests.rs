@@ -134,6 +134,7 @@ impl App {
             generation: 0,
             undoes: false,
             step: None,
+            plan: String::new(),
             cancel: None,
         };
         let mut session = self.store.session();

@@ -226,6 +226,7 @@ fn legacy_job(deployment: &Deployment, id: JobId, draft: &LegacyJob, now: Timest
         generation: deployment.generation,
         undoes: false,
         step: None,
+        plan: String::new(),
         cancel: None,
     }
 }

@@ -208,7 +208,7 @@ impl Drive<'_> {
     }
 
     pub(super) async fn record(&mut self, ordinal: u32) -> Result<Option<(StepRecord, u64)>, AppError> {
-        let key = keys::step(&self.header.tenant, self.header.id, ordinal);
+        let key = keys::step(&self.header, ordinal);
         Ok(match self.session.get(&key).await? {
             Some(stored) => Some((stored.read()?, stored.version)),
             None => None,

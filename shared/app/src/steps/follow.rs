@@ -125,7 +125,7 @@ impl Drive<'_> {
             let arrived = if successor.of == 1 {
                 ok
             } else {
-                let key = keys::join(&self.header.tenant, self.header.id, successor.ordinal);
+                let key = keys::join(&self.header, successor.ordinal);
                 let arrivals = self.session.arrive(&key, successor.slot, ok).await?;
                 if arrivals.count() < u32::from(successor.of) {
                     continue;
@@ -206,7 +206,7 @@ impl Drive<'_> {
         let mut next = fork;
         loop {
             if next.of > 1 {
-                let key = keys::join(&self.header.tenant, self.header.id, next.ordinal);
+                let key = keys::join(&self.header, next.ordinal);
                 let arrivals = self.session.arrivals(&key).await?;
                 return Ok((arrivals.ok | arrivals.bad) & (1 << next.slot) != 0);
             }

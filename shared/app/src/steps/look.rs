@@ -74,7 +74,7 @@ impl Drive<'_> {
             // Nothing begins or goes on any more, and nobody looks at it again.
             if let (Some(record), Some(version)) = (&record, version) {
                 let ended = abandoned(record, self.app.clock.now());
-                let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+                let key = keys::step(&self.header, node.ordinal);
                 let item = self.app.step_item(&self.header, node.ordinal, &ended).await?;
                 self.session.put(&key, item, Guard::Version(version)).await?;
             }
@@ -125,7 +125,7 @@ impl Drive<'_> {
                 }
             }
         };
-        let key = keys::join(&self.header.tenant, self.header.id, counted);
+        let key = keys::join(&self.header, counted);
         let arrivals = self.session.arrivals(&key).await?;
         let full = usize::try_from(arrivals.count()).is_ok_and(|count| count >= expected);
         Ok(full.then_some(arrivals.bad == 0))

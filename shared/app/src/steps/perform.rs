@@ -44,7 +44,7 @@ impl Drive<'_> {
         effect: EffectClass,
     ) -> Result<(), AppError> {
         let prepared = self.prepare(node, action).await?;
-        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let key = keys::step(&self.header, node.ordinal);
         let guard = before
             .as_ref()
             .map_or(Guard::Absent, |(_, version)| Guard::Version(*version));
@@ -77,7 +77,7 @@ impl Drive<'_> {
         before: Option<(StepRecord, u64)>,
         version: u64,
     ) -> Result<(), AppError> {
-        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let key = keys::step(&self.header, node.ordinal);
         let guard = Guard::Version(version);
         match before {
             Some((record, _)) => {
@@ -229,7 +229,7 @@ impl Drive<'_> {
         version: Option<u64>,
         next: StepRecord,
     ) -> Result<(), AppError> {
-        let key = keys::step(&self.header.tenant, self.header.id, node.ordinal);
+        let key = keys::step(&self.header, node.ordinal);
         let guard = version.map_or(Guard::Absent, Guard::Version);
         let item = self.app.step_item(&self.header, node.ordinal, &next).await?;
         match self.session.put(&key, item, guard).await? {

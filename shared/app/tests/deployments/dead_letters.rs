@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slipway_app::NewJob;
 use slipway_model::{
-    DeploymentStatus, Event, ExecutionLook, ExecutionProgress, ExecutionStatus, JobStatus, Message, Queue,
-    StepProgress, StepRecord, StepStatus, TenantId,
+    DeploymentStatus, Event, ExecutionId, ExecutionLook, ExecutionProgress, ExecutionStatus, JobStatus,
+    Message, Queue, StepProgress, StepRecord, StepStatus, TenantId,
 };
 use slipway_ports::{Guard, Item, Put, Receiver, Store, Stored};
 
@@ -62,6 +62,15 @@ fn topic(name: &str) -> Queue {
 fn stored(world: &World, part: &str) -> Stored {
     let mut found = world.store.items().into_iter();
     found.find(|item| item.key.to_string().contains(part)).unwrap()
+}
+
+/// The only chunk of an execution's plan.
+fn plan_of(world: &World, execution: ExecutionId) -> Stored {
+    let mut found = world.store.items().into_iter();
+    let is_of = |partition: &str| partition.contains(&execution.to_string());
+    found
+        .find(|item| item.key.sort == "plan" && is_of(&item.key.partition))
+        .unwrap()
 }
 
 /// Writes over an item.
@@ -270,7 +279,7 @@ async fn an_execution_whose_plan_cannot_be_read_ends_and_so_does_its_deployment(
     let world = World::new().await;
     let (id, execution) = world.planned("models").await;
     let messages = take(&world, &Queue::ExecuteStep).await;
-    let chunk = stored(&world, &format!("{execution}/c00000|plan"));
+    let chunk = plan_of(&world, execution);
     overwrite(&world, &chunk, "{}").await;
     give_up(&world, &Queue::ExecuteStep, &messages).await;
     let header = world
@@ -346,7 +355,7 @@ async fn a_look_that_died_has_what_was_lost_sent_again() {
         execution: id.parse().unwrap(),
         look: ExecutionLook::Repair,
     };
-    overwrite(&world, &stored(&world, &format!("{id}/c00000|plan")), "[]").await;
+    overwrite(&world, &plan_of(&world, id.parse().unwrap()), "[]").await;
     give_up(&world, &Queue::ExecuteStep, &[message]).await;
     assert_eq!(
         world.app.execution(&admin(), &id).await.unwrap().status,

@@ -1,8 +1,9 @@
 //! Deleting deployments.
 
-use slipway_model::{ComponentStatus, DeploymentStatus, Queue};
+use slipway_model::{ComponentStatus, DeploymentStatus, Message, Queue};
+use slipway_ports::{Guard, Store as _};
 
-use crate::world::{World, admin, new_deployment, problem};
+use crate::world::{World, admin, new_deployment, problem, steps};
 
 #[tokio::test]
 async fn what_runs_is_uninstalled_dependants_first_and_the_name_is_free_again() {
@@ -145,4 +146,40 @@ async fn a_deletion_that_fails_can_be_tried_again() {
     assert_eq!(again.status, DeploymentStatus::Deleting);
     world.settle().await;
     assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+}
+
+#[tokio::test]
+async fn a_planner_that_stalls_changes_no_plan_that_is_followed() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    world.cluster.cloud().log.clear();
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    // When it has read what there is to uninstall, a component goes, and another one plans with what is left.
+    let (app, store, cluster) = (world.app.clone(), world.store.clone(), world.cluster.clone());
+    let deployment = world.deployment(&id).await;
+    world.flaky.before_put("plan", async move {
+        cluster.cloud().installed.remove("my-agent-runtime");
+        let items = store.items();
+        let gone = items.iter().find(|item| item.key.sort == "component/runtime");
+        let mut session = store.session();
+        session.delete(&gone.unwrap().key, Guard::Any).await.unwrap();
+        session.settle().await.unwrap();
+        let message = Message::Plan {
+            tenant: deployment.tenant,
+            deployment: deployment.id,
+            generation: deployment.generation,
+            preview: false,
+        };
+        app.handle(&Queue::PlanDag, message).await.unwrap();
+    });
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    assert_eq!(
+        world.cluster.cloud().log,
+        ["uninstall my-agent-llm", "uninstall my-agent-vector-db"]
+    );
+    let execution = world.deployment(&id).await.pipeline_execution_id.unwrap();
+    let steps = steps(&world, &execution.to_string()).await;
+    let names: Vec<&str> = steps.iter().map(|step| step.step_id.as_str()).collect();
+    assert_eq!(names, ["llm", "vector_db"]);
 }

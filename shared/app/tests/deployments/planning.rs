@@ -2,18 +2,9 @@
 
 use serde_json::{Value, json};
 use slipway_app::Role;
-use slipway_model::{BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, Queue, StepProgress, TenantId};
+use slipway_model::{BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, Queue, TenantId};
 
-use crate::world::{World, admin, caller, problem};
-
-async fn steps(world: &World, execution: &str) -> Vec<StepProgress> {
-    let progress = world
-        .app
-        .execution_progress(&admin(), execution, true)
-        .await
-        .unwrap();
-    progress.steps.unwrap()
-}
+use crate::world::{World, admin, caller, problem, steps};
 
 #[tokio::test]
 async fn start_answers_at_once_with_the_execution_that_planning_then_writes() {

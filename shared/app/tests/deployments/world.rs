@@ -8,7 +8,7 @@ use slipway_app::{
 };
 use slipway_model::{
     BUDPIPELINE_EVENTS, BUDUSECASES_EVENTS, Catalog, Cluster, ComponentDeployment, ComponentStatus,
-    Deployment, DeploymentStatus, Event, ExecutionId, Message, Problem, Queue, TenantId,
+    Deployment, DeploymentStatus, Event, ExecutionId, Message, Problem, Queue, StepProgress, TenantId,
 };
 use slipway_ports::Receiver;
 use slipway_testkit::{
@@ -72,6 +72,16 @@ pub(crate) fn admin() -> Caller {
 
 pub(crate) fn problem<T: std::fmt::Debug>(result: Result<T, AppError>) -> Problem {
     result.unwrap_err().to_problem()
+}
+
+/// The steps of an execution.
+pub(crate) async fn steps(world: &World, execution: &str) -> Vec<StepProgress> {
+    let progress = world
+        .app
+        .execution_progress(&admin(), execution, true)
+        .await
+        .unwrap();
+    progress.steps.unwrap()
 }
 
 pub(crate) fn new_deployment(template: &str, name: &str) -> NewDeployment {

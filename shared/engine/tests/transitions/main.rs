@@ -30,6 +30,7 @@ fn header() -> Execution {
         settings: DagSettings::default(),
         outputs: JsonMap::new(),
         output_reads: std::collections::BTreeMap::new(),
+        plan: String::new(),
         callback_topics: Vec::new(),
         step_count: 1,
         node_count: 2,

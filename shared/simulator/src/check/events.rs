@@ -8,7 +8,7 @@ use slipway_ports::Key;
 
 use super::{
     Invariant,
-    records::{read, step_key},
+    records::{plan_in, read, step_key},
 };
 use crate::{queue::Letter, world::World};
 
@@ -66,17 +66,16 @@ impl World {
             .as_str()
             .unwrap_or(&event.workflow_id)
             .to_owned();
-        let execution = format!("{tenant}/x/{id}");
-        let header: Option<Execution> = self.settled(&Key::new(&*execution, "x"));
-        let status = header.map(|header| header.status);
+        let header: Option<Execution> = self.settled(&Key::new(format!("{tenant}/x/{id}"), "x"));
+        let status = header.as_ref().map(|header| header.status);
+        let plan = header.as_ref().map(plan_in).unwrap_or_default();
         let step = event.payload["step_id"].as_str().unwrap_or_default().to_owned();
         let ordinal = self
             .checks
             .plans
-            .get(&execution)
+            .get(&plan)
             .and_then(|plan| plan.names.get(&step).copied());
-        let record: Option<StepRecord> =
-            ordinal.and_then(|ordinal| self.settled(&step_key(&execution, ordinal)));
+        let record: Option<StepRecord> = ordinal.and_then(|ordinal| self.settled(&step_key(&plan, ordinal)));
         let said = &event.payload["status"];
         let (agrees, what) = match event.event_type.as_str() {
             "step_started" => (record.is_some(), "step"),

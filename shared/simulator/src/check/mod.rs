@@ -170,7 +170,7 @@ struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) tasks_started: u32,
-    /// `tenant/x/id` → the plan.
+    /// `tenant/x/id/name` → the plan of that name.
     plans: BTreeMap<String, Plan>,
     /// Step → who claimed it under which fence.
     claimed: BTreeMap<Key, (u64, Option<TaskId>)>,
@@ -196,13 +196,9 @@ enum Kind<'a> {
     Other,
 }
 
-/// The partition `tenant/x/id` of a key of an execution.
-fn execution_of(partition: &str) -> &str {
-    let end = partition
-        .match_indices('/')
-        .nth(2)
-        .map_or(partition.len(), |(at, _)| at);
-    &partition[..end]
+/// The plan `tenant/x/id/name` of one of its chunks.
+fn plan_of(partition: &str) -> &str {
+    partition.rsplit_once('/').map_or(partition, |(plan, _)| plan)
 }
 
 fn kind(key: &Key) -> Kind<'_> {
@@ -213,7 +209,7 @@ fn kind(key: &Key) -> Kind<'_> {
         (_, Some("x"), _, "x") => Kind::Header,
         (_, Some("x"), _, "plan") => Kind::Chunk,
         (_, Some("x"), _, sort) => match sort.strip_prefix('s').and_then(|ordinal| ordinal.parse().ok()) {
-            Some(ordinal) => Kind::Step(execution_of(&key.partition), ordinal),
+            Some(ordinal) => Kind::Step(plan_of(&key.partition), ordinal),
             None => Kind::Other,
         },
         (_, Some("j"), Some(id), "j") => Kind::Job(id),

@@ -8,7 +8,7 @@ use slipway_model::{
 };
 use slipway_ports::Key;
 
-use super::{Invariant, Kind, execution_of, kind};
+use super::{Invariant, Kind, kind, plan_of};
 use crate::{
     cluster::target::{AWAY, REFUSED},
     store::Row,
@@ -30,10 +30,15 @@ pub(super) fn status<S: serde::de::DeserializeOwned>(row: &Row) -> Option<S> {
     read::<Of<S>>(row).map(|of| of.status)
 }
 
-/// The key of a step.
-pub(super) fn step_key(execution: &str, ordinal: u32) -> Key {
+/// The plan `tenant/x/id/name` that an execution follows.
+pub(super) fn plan_in(header: &Execution) -> String {
+    format!("{}/x/{}/{}", header.tenant, header.id, header.plan)
+}
+
+/// The key of a step of a plan.
+pub(super) fn step_key(plan: &str, ordinal: u32) -> Key {
     Key::new(
-        format!("{execution}/c{:05}", ordinal / slipway_model::CHUNK_SIZE),
+        format!("{plan}/c{:05}", ordinal / slipway_model::CHUNK_SIZE),
         format!("s{ordinal:05}"),
     )
 }
@@ -52,7 +57,7 @@ impl World {
         match kind(key) {
             Kind::Header => self.check_header(key, old, new),
             Kind::Chunk => self.learn_plan(key, new),
-            Kind::Step(execution, ordinal) => self.check_step(key, execution, ordinal, old, new),
+            Kind::Step(plan, ordinal) => self.check_step(key, plan, ordinal, old, new),
             Kind::Job(id) => {
                 self.check_fence(key, id, new);
                 self.check_job(key, old, new);
@@ -85,7 +90,7 @@ impl World {
         let plan = self
             .checks
             .plans
-            .entry(execution_of(&key.partition).to_owned())
+            .entry(plan_of(&key.partition).to_owned())
             .or_default();
         for node in chunk.nodes {
             if node.kind == NodeKind::Step {
@@ -120,24 +125,28 @@ impl World {
         if !new.is_terminal() || old.is_some_and(|old| old.is_terminal()) {
             return;
         }
+        let Some(header) = row.and_then(read::<Execution>) else {
+            return;
+        };
+        let followed = plan_in(&header);
         let steps: Vec<(u32, String)> = self
             .checks
             .plans
-            .get(&key.partition)
+            .get(&followed)
             .into_iter()
             .flat_map(|plan| plan.names.iter().map(|(name, ordinal)| (*ordinal, name.clone())))
             .collect();
         let mut failed = None;
         let mut changed = None;
         for (ordinal, name) in steps {
-            let record: Option<StepRecord> = self.newest(&step_key(&key.partition, ordinal));
+            let record: Option<StepRecord> = self.newest(&step_key(&followed, ordinal));
             match record {
                 Some(record) if record.status.is_terminal() => {
                     if matches!(record.status, StepStatus::Failed | StepStatus::TimedOut) {
                         failed = Some(name);
                     } else if record.status == StepStatus::Completed
                         && !record.kept
-                        && self.installs(&key.partition, ordinal)
+                        && self.installs(&followed, ordinal)
                     {
                         changed = Some(name);
                     }
@@ -158,7 +167,6 @@ impl World {
             );
         }
         if let (ExecutionStatus::Failed | ExecutionStatus::TimedOut, Some(name)) = (new, changed)
-            && let Some(header) = row.and_then(read::<Execution>)
             && header.settings.on_failure == OnFailure::Rollback
             && header.compensated_by.is_none()
         {
@@ -170,15 +178,15 @@ impl World {
     }
 
     /// Whether a step installs something.
-    fn installs(&self, execution: &str, ordinal: u32) -> bool {
+    fn installs(&self, plan: &str, ordinal: u32) -> bool {
         self.checks
             .plans
-            .get(execution)
+            .get(plan)
             .and_then(|plan| plan.nodes.get(&ordinal))
             .is_some_and(|node| matches!(node.action.as_str(), "helm_deploy" | "deployment_create"))
     }
 
-    fn check_step(&mut self, key: &Key, execution: &str, ordinal: u32, old: Option<&Row>, new: Option<&Row>) {
+    fn check_step(&mut self, key: &Key, plan: &str, ordinal: u32, old: Option<&Row>, new: Option<&Row>) {
         let before = old.and_then(read::<StepRecord>);
         let after = new.and_then(read::<StepRecord>);
         if let (Some(before), Some(old)) = (&before, old)
@@ -193,17 +201,21 @@ impl World {
         }
         self.check_claim(key, before.as_ref(), after.as_ref());
         let Some(after) = after else { return };
-        self.check_blocked(key, execution, ordinal, before.as_ref(), &after);
-        // What an earlier execution completed is kept by writing it before the header.
-        let is_planned = self.tables.newest(&Key::new(execution, "x")).0.is_some();
+        self.check_blocked(key, plan, ordinal, before.as_ref(), &after);
+        // What an earlier execution completed is kept by writing it before the header, which takes one plan.
+        let header: Option<Execution> = match before {
+            Some(_) if after.status != StepStatus::Completed => None,
+            _ => self.newest(&Key::new(plan_of(plan), "x")),
+        };
+        let is_planned = header.is_some_and(|header| plan_in(&header) == plan);
         if before.is_none() && is_planned {
-            self.check_dependencies(key, execution, ordinal, &after);
+            self.check_dependencies(key, plan, ordinal, &after);
         }
         if after.status == StepStatus::Completed
             && is_planned
             && let Some(id) = after.job_id
         {
-            let tenant = execution.split('/').next().unwrap_or_default();
+            let tenant = plan.split('/').next().unwrap_or_default();
             let job: Option<Job> = self.newest(&Key::new(format!("{tenant}/j/{id}"), "j"));
             if job.is_none_or(|job| job.status != JobStatus::Succeeded) {
                 self.violated(
@@ -218,13 +230,16 @@ impl World {
     fn check_blocked(
         &mut self,
         key: &Key,
-        execution: &str,
+        plan: &str,
         ordinal: u32,
         before: Option<&StepRecord>,
         after: &StepRecord,
     ) {
-        let plan = self.checks.plans.get(execution);
-        let node = plan.and_then(|plan| plan.nodes.get(&ordinal));
+        let node = self
+            .checks
+            .plans
+            .get(plan)
+            .and_then(|plan| plan.nodes.get(&ordinal));
         if node.is_none_or(|node| node.action != "cluster_health") {
             return;
         }
@@ -283,8 +298,8 @@ impl World {
     }
 
     /// Everything before a step, through joins and forks.
-    fn steps_before(&self, execution: &str, ordinal: u32) -> Vec<u32> {
-        let Some(plan) = self.checks.plans.get(execution) else {
+    fn steps_before(&self, plan: &str, ordinal: u32) -> Vec<u32> {
+        let Some(plan) = self.checks.plans.get(plan) else {
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -303,16 +318,16 @@ impl World {
         found
     }
 
-    fn check_dependencies(&mut self, key: &Key, execution: &str, ordinal: u32, record: &StepRecord) {
+    fn check_dependencies(&mut self, key: &Key, plan: &str, ordinal: u32, record: &StepRecord) {
         let run = self
             .checks
             .plans
-            .get(execution)
+            .get(plan)
             .and_then(|plan| plan.nodes.get(&ordinal))
             .map(|node| node.run)
             .unwrap_or_default();
-        for before in self.steps_before(execution, ordinal) {
-            let found: Option<StepRecord> = self.newest(&step_key(execution, before));
+        for before in self.steps_before(plan, ordinal) {
+            let found: Option<StepRecord> = self.newest(&step_key(plan, before));
             let ended = found.as_ref().is_some_and(|found| found.status.is_terminal());
             let satisfied = found.as_ref().is_some_and(|found| found.satisfied);
             let starts = matches!(

@@ -9,7 +9,7 @@ use slipway_ports::{Key, ReleaseStatus};
 
 use super::{
     Invariant, Kind, kind,
-    records::{read, step_key},
+    records::{plan_in, read, step_key},
 };
 use crate::world::World;
 
@@ -77,17 +77,16 @@ impl World {
             .iter()
             .any(|topic| topic == BUDUSECASES_EVENTS);
         let id = header.id.to_string();
+        let followed = plan_in(header);
         let names: Vec<(String, u32)> = self
             .checks
             .plans
-            .get(&key.partition)
+            .get(&followed)
             .map(|plan| plan.names.iter().map(|(name, at)| (name.clone(), *at)).collect())
             .unwrap_or_default();
         for (name, ordinal) in names {
-            let record: Option<StepRecord> = self
-                .tables
-                .settled(&step_key(&key.partition, ordinal))
-                .and_then(read);
+            let record: Option<StepRecord> =
+                self.tables.settled(&step_key(&followed, ordinal)).and_then(read);
             let Some(record) = record else { continue };
             self.coverage.end(format!("step {:?}", record.status));
             let was_told = self
