@@ -36,9 +36,15 @@ impl World {
         if job != id {
             return;
         }
-        let now: Option<Value> = self.newest(&owner);
-        let newest = now.and_then(|owner| owner["fence"].as_u64()).unwrap_or_default();
-        if newest <= fence {
+        let owner: Value = self.newest(&owner).unwrap_or_default();
+        let newest = owner["fence"].as_u64().unwrap_or_default();
+        // A job whose message failed for the last time is given up by an invocation that holds the release no more, and
+        // nobody does at that moment.
+        let is_given_up = owner["busy"] == false
+            && new
+                .and_then(status::<JobStatus>)
+                .is_some_and(|status| status == JobStatus::Failed);
+        if newest <= fence || is_given_up {
             return;
         }
         // The working record of a job that has ended is read by nobody.

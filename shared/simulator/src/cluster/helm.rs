@@ -33,9 +33,8 @@ pub(crate) enum Operation {
         to: u32,
         labels: BTreeMap<String, String>,
     },
-    Uninstall {
-        keep_record: bool,
-    },
+    /// With its history kept.
+    Uninstall,
 }
 
 type Outcome = Result<Revision, TargetError>;
@@ -233,11 +232,10 @@ impl Run {
                     }
                 }
                 let (last, newest) = self.newest();
-                let old = self.deployed().unwrap_or(newest);
-                let pending = if last.is_none_or(|(_, status)| status == ReleaseStatus::Uninstalled) {
-                    ReleaseStatus::PendingInstall
+                let (pending, old) = if last.is_none_or(|(_, status)| status == ReleaseStatus::Uninstalled) {
+                    (ReleaseStatus::PendingInstall, Vec::new())
                 } else {
-                    ReleaseStatus::PendingUpgrade
+                    (ReleaseStatus::PendingUpgrade, self.deployed().unwrap_or(newest))
                 };
                 let revision = Revision {
                     number: 0,
@@ -271,7 +269,7 @@ impl Run {
                 };
                 self.revise(last, revision, &old).await
             }
-            Operation::Uninstall { keep_record } => self.uninstall(keep_record).await,
+            Operation::Uninstall => self.uninstall().await,
         }
     }
 
@@ -369,23 +367,15 @@ impl Run {
         }
     }
 
-    async fn uninstall(&self, keep_record: bool) -> Outcome {
-        let revisions = {
-            let world = self.sim.world();
-            world
-                .cloud
-                .releases
-                .get(&self.release)
-                .cloned()
-                .unwrap_or_default()
-        };
-        let Some(newest) = revisions.iter().max_by_key(|revision| revision.number).cloned() else {
+    async fn uninstall(&self) -> Outcome {
+        let newest = self.sim.world().cloud.newest(&self.release).cloned();
+        let Some(newest) = newest else {
             return Err(TargetError::permanent("release: not found"));
         };
-        let mark = Request::Mark {
+        let mark = |status| Request::Mark {
             release: self.release.clone(),
             number: newest.number,
-            status: ReleaseStatus::Uninstalling,
+            status,
         };
         let deletes = newest
             .objects
@@ -395,21 +385,9 @@ impl Run {
                 release: self.release.clone(),
                 object: object.clone(),
             });
-        let forgets = revisions.iter().map(|revision| {
-            if keep_record {
-                Request::Mark {
-                    release: self.release.clone(),
-                    number: revision.number,
-                    status: ReleaseStatus::Uninstalled,
-                }
-            } else {
-                Request::Forget {
-                    release: self.release.clone(),
-                    number: revision.number,
-                }
-            }
-        });
-        for request in std::iter::once(mark).chain(deletes).chain(forgets) {
+        let begins = std::iter::once(mark(ReleaseStatus::Uninstalling));
+        let ends = std::iter::once(mark(ReleaseStatus::Uninstalled));
+        for request in begins.chain(deletes).chain(ends) {
             match self.send(request).await {
                 Sent::Done => {}
                 Sent::Failed(error) => return Err(error),

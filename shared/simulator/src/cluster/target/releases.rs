@@ -200,20 +200,13 @@ impl SimTarget {
             }
             known.sort();
             known.dedup();
-            let kept = world.cloud.newest(&name).map(|newest| newest.status);
-            let is_there = match kept {
-                None => false,
-                Some(ReleaseStatus::Uninstalled) => !request.keep_record,
-                Some(_) => true,
-            };
+            let newest = world.cloud.newest(&name);
+            let is_there = newest.is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled);
             (known, is_there)
         };
         if is_there {
             let limit = end - self.0.world().now;
-            let operation = Operation::Uninstall {
-                keep_record: request.keep_record,
-            };
-            Process::start(&self.0, &name, operation, limit).await?;
+            Process::start(&self.0, &name, Operation::Uninstall, limit).await?;
         }
         for object in &known {
             if self.0.world().now >= end {
@@ -253,10 +246,18 @@ impl SimTarget {
         if self.0.world().has(Mutant::UninstallLies) {
             return Ok(Uninstalled::default());
         }
-        if let Some(deployment) = request
-            .namespace_of
-            .filter(|_| remaining.is_empty() && !request.keep_record)
-        {
+        let is_done = remaining.is_empty() && !request.keep_record;
+        if is_done {
+            let revisions = self.0.world().cloud.releases.get(&name).cloned();
+            for revision in revisions.unwrap_or_default() {
+                let forget = Request::Forget {
+                    release: name.clone(),
+                    number: revision.number,
+                };
+                self.change("forget", forget).await?;
+            }
+        }
+        if let Some(deployment) = request.namespace_of.filter(|_| is_done) {
             let request = Request::DeleteNamespace {
                 name: request.release.namespace.clone(),
                 deployment,
