@@ -124,6 +124,11 @@ pub(super) async fn perform(sim: &Sim, app: &App, ask: Ask) -> Result<String, Ap
             let step = app.approve_step(&me, &id, &step, approval).await?;
             format!("{:?}", step.status)
         }
+        Ask::Look { of, id } => match of {
+            0 | 1 => app.request_drift(&me, &id).await?.requested_at.to_string(),
+            2 => app.request_orphans(&me, &id).await?.requested_at.to_string(),
+            _ => format!("{} orphans", app.orphans(&me, &id).await?.items.len()),
+        },
     })
 }
 

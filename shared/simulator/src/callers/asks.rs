@@ -77,6 +77,11 @@ pub(crate) enum Ask {
         id: String,
     },
     Decide(String, String, bool),
+    /// A look at what runs of a deployment, or is left on a cluster, now.
+    Look {
+        of: u32,
+        id: String,
+    },
 }
 
 impl World {
@@ -108,7 +113,7 @@ impl World {
     /// What the next caller asks.
     pub(crate) fn next_ask(&mut self) -> Ask {
         let has_templates = self.known.has_templates;
-        let kind = self.choices.below(32);
+        let kind = self.choices.below(34);
         match kind {
             0..4 => Ask::List {
                 of: self.choices.below(8),
@@ -187,12 +192,23 @@ impl World {
                 format!("s{}", self.choices.below(4)),
                 self.choices.below(2) == 0,
             ),
+            26 | 27 => {
+                let of = self.choices.below(4);
+                let id = match of {
+                    0 | 1 => self.some_deployment(),
+                    _ => self
+                        .choices
+                        .one_of(&["dev", "dev", "second", "nowhere"])
+                        .to_owned(),
+                };
+                Ask::Look { of, id }
+            }
             _ if !has_templates => Ask::List {
                 of: 0,
                 limit: 1,
                 filter: 0,
             },
-            26 | 27 => {
+            28 | 29 => {
                 let id = self.some_deployment();
                 let upgrade = match self.choices.below(5) {
                     0 => None,
@@ -203,11 +219,11 @@ impl World {
                 };
                 Ask::Preview { id, upgrade }
             }
-            28 => Ask::Plan {
+            30 => Ask::Plan {
                 id: self.some_deployment(),
             },
-            29 => Ask::Create(self.creation_in_full()),
-            30 => {
+            31 => Ask::Create(self.creation_in_full()),
+            32 => {
                 let id = self.some_deployment();
                 Ask::Upgrade(id, self.upgrade_in_full())
             }

@@ -6,7 +6,7 @@ mod lists;
 
 use serde_json::{Value, json};
 use slipway_app::{App, AppError, Approval, Caller, NewCluster, NewDeployment, Role, RollbackRequest};
-use slipway_model::{StepStatus, TenantId};
+use slipway_model::{DeploymentStatus, StepStatus, TenantId};
 
 pub(crate) use asks::Ask;
 
@@ -253,6 +253,29 @@ pub(crate) async fn furnish(sim: Sim, app: App, cluster: Value, templates: Vec<V
             };
             sim.world().violated(Invariant::NoHandlerFailsByItself, text);
         }
+    }
+}
+
+/// Asks for a look at all that runs, and at the cluster, instead of waiting for the hour.
+pub(crate) async fn ask_for_looks(sim: Sim, app: App) {
+    let caller = caller();
+    let running: Vec<String> = sim
+        .world()
+        .deployments()
+        .iter()
+        .filter(|deployment| deployment.status == DeploymentStatus::Running)
+        .map(|deployment| deployment.id.to_string())
+        .collect();
+    for id in running {
+        if let Err(error) = app.request_drift(&caller, &id).await {
+            sim.world().violated(Invariant::NoHandlerFailsByItself, error);
+        }
+    }
+    match app.request_orphans(&caller, "dev").await {
+        Ok(_) => {}
+        // A caller may have unregistered it, or it is a render target, on which nothing is made.
+        Err(AppError::Problem(problem)) if matches!(problem.status, 404 | 409) => {}
+        Err(error) => sim.world().violated(Invariant::NoHandlerFailsByItself, error),
     }
 }
 

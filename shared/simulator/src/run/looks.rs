@@ -1,10 +1,11 @@
-//! What happens once all is at rest: others change things on the cluster, and an hour later somebody looks.
+//! What happens once all is at rest: others change things on the cluster, and an hour later, or when a caller asks,
+//! somebody looks.
 
 use slipway_model::DeploymentStatus;
 
 use super::Run;
 use crate::{
-    callers::{Call, tell_looks},
+    callers::{Call, ask_for_looks, tell_looks},
     tasks::Role,
     world::Happening,
 };
@@ -14,6 +15,9 @@ const POLLS: u32 = 3;
 
 /// Times that others change something.
 const ROUNDS: u32 = 2;
+
+/// From one sweep to the next, in milliseconds.
+const A_MINUTE: i64 = 60_000;
 
 /// An hour and a sweep, in milliseconds.
 const AN_HOUR: i64 = 3_660_000;
@@ -36,7 +40,7 @@ impl Run {
                 for id in open {
                     self.spawn_call(world, Call::Sync(id));
                 }
-                world.after(60_000, Happening::Sweep);
+                world.after(A_MINUTE, Happening::Sweep);
                 return true;
             }
         }
@@ -57,7 +61,7 @@ impl Run {
             world.looks.was_asked = true;
             let work = tell_looks(self.sim.clone(), self.app.clone());
             world.spawn("review".to_owned(), Role::Caller, 1, Box::pin(work));
-            world.after(60_000, Happening::Sweep);
+            world.after(A_MINUTE, Happening::Sweep);
             return true;
         }
         let is_seen = world.cloud.is_registered
@@ -80,9 +84,16 @@ impl Run {
         }
         world.looks.answers.clear();
         world.looks.before = world.snapshot();
-        world.looks.must_sweep = true;
-        world.after(AN_HOUR, Happening::Sweep);
-        self.last_call = world.now + AN_HOUR;
+        let wait = if world.choices.below(4) == 3 {
+            let work = ask_for_looks(self.sim.clone(), self.app.clone());
+            world.spawn("request".to_owned(), Role::Caller, 1, Box::pin(work));
+            A_MINUTE
+        } else {
+            world.looks.must_sweep = true;
+            AN_HOUR
+        };
+        world.after(wait, Happening::Sweep);
+        self.last_call = world.now + wait;
         true
     }
 }
