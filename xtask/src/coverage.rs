@@ -82,7 +82,9 @@ pub fn run(seeds: u64, out: &mut dyn Write) -> Result<()> {
         cargo()
             .args(["build", "--quiet", "--profile", "simulate", "-p", PACKAGE])
             .args(["--target-dir", &target])
-            .env("RUSTFLAGS", "-Cinstrument-coverage"),
+            .env("RUSTFLAGS", "-Cinstrument-coverage")
+            // Build scripts count, too, and would leave their profiles in the checkout.
+            .env("LLVM_PROFILE_FILE", folder.join("build").join("%m.profraw")),
     )?;
     let program = folder.join("simulate").join(PROGRAM);
     say(&format!("playing {seeds} seeds"));

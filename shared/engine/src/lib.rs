@@ -7,9 +7,11 @@ mod blocked;
 mod decide;
 mod events;
 mod finish;
+mod next;
 mod progress;
 
-pub use decide::{Claims, Decision, Illegal, StepEvent, abandoned, decide};
+pub use decide::{Claims, Decision, Illegal, StepEvent, decide};
 pub use events::{execution_event, step_event, step_started_event};
 pub use finish::{Closing, closing, final_status};
+pub use next::abandoned;
 pub use progress::{eta_seconds, percent};

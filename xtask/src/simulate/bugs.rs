@@ -44,7 +44,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the-fence-stays",
         what: "A new claim has the fence of the one before.",
-        file: "shared/engine/src/decide.rs",
+        file: "shared/engine/src/next.rs",
         edits: &[(
             "        next.fence += 1;",
             "        next.fence += u64::from(!PLANTED);",
@@ -201,6 +201,33 @@ pub(super) const BUGS: &[Bug] = &[
         edits: &[(
             "                    if record.expires_at > now {",
             "                    if record.expires_at > now && !PLANTED {",
+        )],
+    },
+    Bug {
+        name: "pages-overlap",
+        what: "A page begins with what the one before ended with.",
+        file: "shared/app/src/paging.rs",
+        edits: &[(
+            "            next_cursor: page.next.as_deref().map(to_cursor),",
+            "            next_cursor: if PLANTED { page.next.as_deref().map(|_| to_cursor(\"~\")) } else { page.next.as_deref().map(to_cursor) },",
+        )],
+    },
+    Bug {
+        name: "roles-are-not-asked",
+        what: "Everybody may do everything.",
+        file: "shared/app/src/caller.rs",
+        edits: &[(
+            "        if self.role >= role {",
+            "        if self.role >= role || PLANTED {",
+        )],
+    },
+    Bug {
+        name: "any-cursor-is-taken",
+        what: "A cursor that no list gave out begins the list again.",
+        file: "shared/app/src/paging.rs",
+        edits: &[(
+            "        match from_cursor(cursor) {",
+            "        if PLANTED {\n            return Ok(None);\n        }\n        match from_cursor(cursor) {",
         )],
     },
 ];
