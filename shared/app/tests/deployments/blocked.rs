@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_model::{Capacity, DeploymentStatus, ExecutionStatus, Queue, StepStatus};
+use slipway_model::{Capacity, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus, TenantId};
 use slipway_ports::TargetError;
 
 use crate::{
@@ -172,4 +172,30 @@ async fn an_execution_that_waits_for_a_cluster_is_cancelled_at_once() {
     assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
     let ended = step(&world, execution, "cluster_health").await;
     assert_eq!((ended.status, ended.waiting_for), (StepStatus::Cancelled, None));
+}
+
+#[tokio::test]
+async fn a_message_that_died_ends_a_blocked_step_only_if_it_was_to_be_asked_again_by_then() {
+    let world = World::new().await;
+    world.cluster.cloud().out_of_reach = Some(TargetError::transient("no route to host"));
+    let id = run(&world, asking(&json!({}))).await;
+    world.deliver(&Queue::ExecuteStep).await;
+    let message = Message::Steps {
+        tenant: TenantId::local(),
+        execution: id,
+        ordinals: vec![0],
+    };
+    let give_up = || world.app.give_up(&Queue::ExecuteStep, &message, "it broke");
+    give_up().await.unwrap();
+    let waits = step(&world, id, "ask").await;
+    assert_eq!(
+        waits.status,
+        StepStatus::AwaitingEvent,
+        "it has a message of its own"
+    );
+    world.clock.advance(Duration::from_secs(10));
+    give_up().await.unwrap();
+    let ended = step(&world, id, "ask").await;
+    assert_eq!(ended.status, StepStatus::Failed);
+    assert!(ended.error_message.unwrap().contains("it broke"));
 }

@@ -4,6 +4,7 @@
 
 mod blocked;
 mod chaos;
+mod cloud;
 mod cluster;
 mod clusters;
 mod creating;
