@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use slipway_model::{
-    Deployment, DeploymentId, Execution, ExecutionId, ExecutionLook, Message, Queue, TenantId,
+    Deployment, DeploymentId, DeploymentStatus, Execution, ExecutionId, ExecutionLook, Message, Queue,
+    TenantId,
 };
 use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session};
 
@@ -127,12 +128,16 @@ impl App {
             tracing::info!(deployment = %id, "took a deployment away whose creation was cut short");
             return Ok(());
         }
-        self.reconcile(&deployment).await?;
+        let derived = self.reconcile(&deployment).await?;
         // The legacy path is brought up to date by those who ask.
         let is_watched = deployment.status.is_in_flight() && deployment.pipeline_execution_id.is_some();
         let again = is_watched.then(|| self.clock.now()).and_then(look_again);
         // Unless somebody has just changed it, whose change is looked at in its own time.
         let mut session = self.store.session();
+        if derived.status == DeploymentStatus::Running {
+            // Whoever said so may have died before this.
+            self.schedule_drift(session.as_mut(), &derived).await?;
+        }
         let item = deployment_item(&deployment).due_at(again);
         session.put(&key, item, Guard::Version(stored.version)).await?;
         Ok(session.settle().await?)

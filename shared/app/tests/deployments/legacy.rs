@@ -1,5 +1,7 @@
 //! Without pipeline orchestration: jobs straight from the deployment, status by sync.
 
+use std::time::Duration;
+
 use serde_json::json;
 use slipway_app::ListQuery;
 use slipway_model::{ComponentStatus, DeploymentStatus, JobType, Queue};
@@ -204,4 +206,20 @@ async fn values_that_need_an_execution_are_refused() {
         (refused.status, refused.errors[0].path.as_str()),
         (422, "values.llm")
     );
+}
+
+#[tokio::test]
+async fn what_was_said_to_run_is_looked_at_although_whoever_said_so_got_no_further() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world.flaky.refuse_put("drift", 0);
+    assert!(world.app.sync_deployment(&admin(), &id).await.is_err());
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    let is_to_be_looked_at = || world.store.items().iter().any(|item| item.key.sort == "drift");
+    assert!(!is_to_be_looked_at());
+    world.clock.advance(Duration::from_secs(60));
+    world.app.sync_deployments().await.unwrap();
+    assert!(is_to_be_looked_at());
 }
