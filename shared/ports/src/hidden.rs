@@ -17,8 +17,18 @@ const SHORTEST: usize = 4;
 /// A shorter line of a longer secret is hidden only with the whole.
 const SHORTEST_LINE: usize = 12;
 
+/// Fewer characters of base64 say too little to be looked for where they are a part of more.
+const SHORTEST_PART: usize = 8;
+
+/// Characters on a line of base64 where it is broken into lines: as in PEM, and as in MIME.
+const LINES: [usize; 2] = [64, 76];
+
 /// Secrets in every notation that they are known to be repeated in: as they are, without the space around them, as in
-/// JSON, as in a URL, in base64 of both alphabets, and, where they have several lines, each line of at least 12 bytes.
+/// JSON, as in a URL, in base64 of both alphabets, also broken into lines, and, where they have several lines, each line of
+/// at least 12 bytes.
+///
+/// Where a secret is a part of what is in base64, as in `user:password` of an `Authorization` header, what stands for it
+/// alone is hidden; a character on either side says two or four bits of its ends.
 ///
 /// A secret of at least 4 bytes is hidden wherever it stands, also within a word. A shorter one is hidden only where it is
 /// a word of its own: with no letter, digit or underscore beside it.
@@ -56,6 +66,8 @@ impl Hidden {
             .into_iter()
             .chain(notations(trimmed))
             .chain(lines)
+            .chain(parts_of_base64(secret))
+            .chain(parts_of_base64(trimmed))
         {
             add(&mut self.anywhere, form);
         }
@@ -102,6 +114,29 @@ fn notations(secret: &str) -> [String; 7] {
         BASE64_URL_SAFE.encode(secret),
         BASE64_URL_SAFE_NO_PAD.encode(secret),
     ]
+}
+
+/// What stands for a secret alone where more than it is in base64, or where that is broken into lines.
+fn parts_of_base64(secret: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    // Three bytes make four characters, so that there are three places where it can begin: after how many bytes, and the
+    // first character to which none of those contributes.
+    for (before, first) in [(0, 0), (1, 2), (2, 3)] {
+        let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
+        let last = bytes.len() * 8 / 6;
+        for alphabet in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
+            parts.push(alphabet.encode(&bytes)[first..last].to_owned());
+        }
+    }
+    let whole = BASE64_STANDARD.encode(secret);
+    for width in LINES {
+        if whole.len() > width {
+            let lines = whole.as_bytes().chunks(width);
+            parts.extend(lines.map(|line| String::from_utf8_lossy(line).into_owned()));
+        }
+    }
+    parts.retain(|part| part.len() >= SHORTEST_PART);
+    parts
 }
 
 /// The text without a secret where that is a word of its own.
@@ -158,6 +193,32 @@ mod tests {
             assert!(hidden.is_in(form), "{notation}");
         }
         assert_eq!(hidden.hide("what is no secret"), "what is no secret");
+    }
+
+    #[test]
+    fn a_secret_that_is_a_part_of_base64_is_hidden_there() {
+        let hidden = Hidden::of(["correct horse"]);
+        // `printf 'me:correct horse' | base64`, and so on.
+        for (said, left) in [
+            ("Basic bWU6Y29ycmVjdCBob3JzZQ==", "Basic bWU6(hidden)"),
+            ("Basic eW91OmNvcnJlY3QgaG9yc2U=", "Basic eW91Om(hidden)U="),
+            ("Basic dGhleTpjb3JyZWN0IGhvcnNl", "Basic dGhleTp(hidden)"),
+            ("Basic bWU6Y29ycmVjdCBob3JzZSBub3c=", "Basic bWU6(hidden)SBub3c="),
+        ] {
+            assert_eq!(hidden.hide(said), left);
+        }
+    }
+
+    #[test]
+    fn base64_that_is_broken_into_lines_is_hidden_line_by_line() {
+        let key = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let hidden = Hidden::of([key]);
+        let whole = BASE64_STANDARD.encode(key);
+        for width in [64, 76] {
+            let (first, second) = whole.split_at(width);
+            let said = format!("key: |\n  {first}\n  {second}\n");
+            assert_eq!(hidden.hide(&said), "key: |\n  (hidden)\n  (hidden)\n");
+        }
     }
 
     #[test]
