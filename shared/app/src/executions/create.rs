@@ -123,10 +123,10 @@ impl App {
             ));
         }
         let key = keys::execution(&header.tenant, header.id);
-        // What is there never changes, even if what it was made from has: a repeat only sends again.
         let chunks: Vec<Item> = plan.into_chunks().iter().map(Item::of).collect();
         header.plan = name_of(&chunks, &kept);
         let plan = header.plan.clone();
+        // What is there never changes, even if what it was made from has: a repeat only sends again.
         let header = match session.get(&key).await? {
             Some(stored) => stored.read()?,
             None => {
