@@ -2,7 +2,9 @@
 //! when it is gone.
 
 use serde_json::{Value, json};
-use slipway_tests::{Chart, Kubernetes, Options, Registry, Run, Server, Template, component, statuses, text};
+use slipway_tests::{
+    ApiServer, Chart, Fault, Kubernetes, Options, Registry, Run, Server, Template, component, statuses, text,
+};
 
 /// The chart's own kind; its plural is unique on a cluster that many share.
 fn definition(plural: &str) -> String {
@@ -65,11 +67,11 @@ impl Drop for Definition<'_> {
     }
 }
 
-/// Waits until a component is said to wait with all of these words.
+/// Waits until the first component of a deployment is said to wait with all of these words.
 #[track_caller]
-fn wait_for_words(server: &Server, words: &[&str]) {
+fn wait_for_words(server: &Server, deployment: &str, words: &[&str]) {
     server.wait(30, &format!("progress says {words:?}"), |client| {
-        let progress = client.deployment_progress("blocked");
+        let progress = client.deployment_progress(deployment);
         let waiting = component(&progress, "db")["waiting_for"].as_str()?.to_owned();
         words.iter().all(|word| waiting.contains(word)).then_some(())
     });
@@ -106,9 +108,9 @@ fn what_a_resource_or_a_finalizer_holds_up_says_so_and_goes_on_when_it_lets_go()
     server.begin("blocked");
 
     // Its controller, which a person plays here, has said nothing yet, then that it works, then that it is done.
-    wait_for_words(&server, &["Database/main"]);
+    wait_for_words(&server, "blocked", &["Database/main"]);
     held.report(&namespace, &json!({"phase": "Building"}));
-    wait_for_words(&server, &["Database/main", "in_progress"]);
+    wait_for_words(&server, "blocked", &["Database/main", "in_progress"]);
     held.report(&namespace, &json!({"phase": "Ready", "replicas": 0}));
     let waits = statuses(&server.deployment("blocked"));
     assert_eq!(
@@ -120,7 +122,7 @@ fn what_a_resource_or_a_finalizer_holds_up_says_so_and_goes_on_when_it_lets_go()
 
     // Somebody's finalizer keeps an object from going.
     let _ = server.delete("/deployments/blocked").expect(202);
-    wait_for_words(&server, &["ConfigMap/held", "test.slipway.dev/hold"]);
+    wait_for_words(&server, "blocked", &["ConfigMap/held", "test.slipway.dev/hold"]);
     let status = Run::of(&mut server.command(&["status", "blocked"]));
     let out = status.expect(0);
     assert!(
@@ -143,5 +145,47 @@ fn what_a_resource_or_a_finalizer_holds_up_says_so_and_goes_on_when_it_lets_go()
     let gone = server.deployment(&text(&created, "id"));
     assert_eq!(gone["status"], "DELETED", "{gone:#}");
     kubernetes.wait_until_gone(&namespace);
+    server.stop();
+}
+
+#[test]
+fn a_cluster_that_is_away_is_waited_for_and_a_stop_waits_for_nothing() {
+    let kubernetes = Kubernetes::shared();
+    let registry = Registry::start();
+    let mut server = Options::default().registry(&registry).start();
+    let api = ApiServer::start(&kubernetes);
+    let cluster = json!({"name": "away", "type": "kubeconfig", "kubeconfig": api.kubeconfig()});
+    let _ = server.post("/clusters", &cluster).expect(201);
+    let chart = Chart::tiny().push(&registry);
+    server.publish(&Template::named("small").helm("db", &chart, &json!({})));
+    api.fails(Fault::Down);
+    for name in ["patient", "given-up"] {
+        let order = json!({"name": name, "template": "small", "cluster": "away"});
+        kubernetes.remove_later(&text(&server.create_with(&order), "namespace"));
+        server.begin(name);
+    }
+    for name in ["patient", "given-up"] {
+        wait_for_words(
+            &server,
+            name,
+            &["cluster 'away' is not healthy", "; tried again at "],
+        );
+    }
+    let out = Run::of(&mut server.command(&["status", "patient"]));
+    let out = out.expect(0);
+    assert!(
+        out.contains("DEPLOYING") && out.contains("is not healthy"),
+        "{out}"
+    );
+
+    let _ = server.post("/deployments/given-up/stop", &json!({})).expect(202);
+    server.wait(30, "the end of what was given up", |client| {
+        let deployment = client.get("/deployments/given-up").expect(200);
+        (deployment["status"] == "STOPPED").then_some(())
+    });
+    api.fails(Fault::None);
+    let _ = server.running("patient", 90);
+    let stopped = server.deployment("given-up");
+    assert_eq!(stopped["status"], "STOPPED", "{stopped:#}");
     server.stop();
 }
