@@ -1,7 +1,8 @@
 //! What the end of an execution means for its deployment.
 
 use slipway_model::{
-    Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, ExecutionId, ExecutionStatus, TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, ExecutionId,
+    ExecutionStatus, TenantId,
 };
 use slipway_ports::{Guard, Session};
 
@@ -67,12 +68,20 @@ impl App {
         Ok(Some(deployment))
     }
 
-    /// Forgets the components that an upgrade or rollback has uninstalled.
+    /// Forgets the components that an upgrade or rollback has uninstalled. What a newer generation removes, which may have
+    /// begun meanwhile, is still there.
     async fn drop_removed(&self, session: &mut dyn Session, deployment: &Deployment) -> Result<(), AppError> {
         for component in self.components_of(deployment).await? {
-            if component.removed {
-                let key = keys::component(&deployment.tenant, deployment.id, &component.component_name);
-                session.delete(&key, Guard::Any).await?;
+            if !component.removed {
+                continue;
+            }
+            let key = keys::component(&deployment.tenant, deployment.id, &component.component_name);
+            let Some(stored) = session.get(&key).await? else {
+                continue;
+            };
+            let component: ComponentDeployment = stored.read()?;
+            if component.removed && component.generation <= deployment.generation {
+                session.delete(&key, Guard::Version(stored.version)).await?;
             }
         }
         Ok(())

@@ -35,8 +35,17 @@ impl Chance {
     }
 }
 
-/// What somebody else does right before an item is written: the item's sort key, and what is done.
+/// What somebody else does right before an item is written or a query is made: the item's sort key or the query's
+/// prefix, and what is done.
 type Meanwhile = Arc<Mutex<Option<(String, Pin<Box<dyn Future<Output = ()> + Send>>)>>>;
+
+/// Does what is to be done before that, if anything is.
+async fn meet(meanwhile: &Meanwhile, what: &str) {
+    let then = meanwhile.lock().unwrap().take_if(|(on, _)| on == what);
+    if let Some((_, then)) = then {
+        then.await;
+    }
+}
 
 /// Calls since they were counted last.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +136,11 @@ impl FlakyStore {
         *self.meanwhile.lock().unwrap() = Some((sort.to_owned(), Box::pin(then)));
     }
 
+    /// Has that done once, right before what is behind that prefix is asked for.
+    pub(crate) fn before_query(&self, prefix: &str, then: impl Future<Output = ()> + Send + 'static) {
+        self.before_put(prefix, then);
+    }
+
     fn read(&self) -> Result<(), StoreError> {
         call(&self.chance, &self.per_mille)?;
         count(&self.plan, |calls| calls.reads += 1)
@@ -169,6 +183,7 @@ impl Store for FlakyStore {
         limit: usize,
     ) -> Result<ListPage, StoreError> {
         self.read()?;
+        meet(&self.meanwhile, prefix).await;
         self.inner.query(partition, prefix, after, limit).await
     }
 
@@ -246,14 +261,7 @@ impl Session for FlakySession {
     async fn put(&mut self, key: &Key, item: Item, guard: Guard) -> Result<Put, StoreError> {
         self.write()?;
         self.refuse(key)?;
-        let then = self
-            .meanwhile
-            .lock()
-            .unwrap()
-            .take_if(|(sort, _)| *sort == key.sort);
-        if let Some((_, then)) = then {
-            then.await;
-        }
+        meet(&self.meanwhile, &key.sort).await;
         let put = self.inner.put(key, item, guard).await;
         // Written, and the answer lost.
         call(&self.chance, &self.per_mille)?;

@@ -133,6 +133,34 @@ async fn a_planner_that_stalls_brings_nothing_back_that_a_newer_one_removed() {
 }
 
 #[tokio::test]
+async fn whoever_stalls_at_the_end_of_an_older_generation_forgets_nothing_that_a_newer_one_removes() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = without_vector_db();
+    template["deployment_order"] = json!(["llm", "runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    // Meanwhile an upgrade is planned that has a component less.
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_query("component/", async move {
+        let smaller = upgrade(json!({"template_version": "2.0.0"}));
+        app.upgrade_deployment(&admin(), &name, smaller).await.unwrap();
+        plan(&app, &name).await;
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Upgrading);
+    assert!(
+        world.component(&id, "vector_db").await.removed,
+        "it is still there"
+    );
+    world.settle().await;
+    let names = world.components(&id).await;
+    assert_eq!(
+        names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["llm", "runtime"]
+    );
+}
+
+#[tokio::test]
 async fn defaults_of_a_new_version_count_where_nothing_was_set() {
     let world = World::new().await;
     let id = world.running("agent").await;
