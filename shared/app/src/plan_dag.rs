@@ -9,7 +9,7 @@ use slipway_model::{
 
 use crate::{
     App, AppError,
-    deployments::{Ending, add_uninstalls, delete_dag, facts, planned},
+    deployments::{Ending, STOPPED, add_uninstalls, delete_dag, facts, planned},
     executions::NewExecution,
 };
 
@@ -36,10 +36,15 @@ impl App {
         };
         let (Some(execution), true) = (
             deployment.pipeline_execution_id,
-            deployment.generation == generation && deployment.status.is_in_flight(),
+            deployment.generation == generation,
         ) else {
             return Ok(());
         };
+        if !deployment.status.is_in_flight() {
+            // It was stopped before it was planned, and whoever planned it all the same may have died since.
+            self.cancel_if_there(tenant, execution, STOPPED).await?;
+            return Ok(());
+        }
         if deployment.stop_requested || deployment.delete_requested {
             return self.cancel_planned(&deployment, execution).await;
         }
@@ -89,11 +94,8 @@ impl App {
         }
         // A stop that came between reading the deployment and writing the execution did not find it.
         let now = self.load_deployment(tenant, id).await?;
-        if now.is_some_and(|now| {
-            now.pipeline_execution_id != Some(execution) || now.stop_requested || now.delete_requested
-        }) {
-            self.cancel_if_there(tenant, execution, "the deployment was stopped")
-                .await?;
+        if now.is_some_and(|now| !now.follows(execution)) {
+            self.cancel_if_there(tenant, execution, STOPPED).await?;
         }
         Ok(())
     }
@@ -163,7 +165,8 @@ impl App {
             return Ok(kept);
         };
         match self.load_execution(&deployment.tenant, before).await? {
-            Some(execution) if execution.compensated_by.is_none() => {}
+            // One that has not ended may still be undone.
+            Some(execution) if execution.status.is_terminal() && execution.compensated_by.is_none() => {}
             _ => return Ok(kept),
         }
         let progress = self.progress_of(&deployment.tenant, before, true).await?;
@@ -180,7 +183,7 @@ impl App {
         let reason = if deployment.delete_requested {
             "the deployment is being deleted"
         } else {
-            "the deployment was stopped"
+            STOPPED
         };
         if self
             .cancel_if_there(&deployment.tenant, execution, reason)

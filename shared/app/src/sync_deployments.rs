@@ -11,7 +11,7 @@ use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session};
 
 use crate::{
     App, AppError,
-    deployments::{deployment_item, look_again},
+    deployments::{STOPPED, deployment_item, look_again},
     keys::{self, DueThing},
 };
 
@@ -96,6 +96,11 @@ impl App {
         if header.status.is_terminal() {
             return Ok(());
         }
+        if header.cancel.is_none() && !self.is_wanted(&header).await? {
+            // Its planner came too late, and died before it could see that.
+            self.cancel_if_there(tenant, execution, STOPPED).await?;
+            return Ok(());
+        }
         let now = self.clock.now();
         let must_end = header.cancel.is_some() || header.deadline <= now.plus(AHEAD);
         let (look, delay) = match must_end {
@@ -115,6 +120,15 @@ impl App {
             session.put(&key, item, Guard::Version(stored.version)).await?;
         }
         Ok(session.settle().await?)
+    }
+
+    /// Whether the deployment that an execution works for follows it. What undoes another execution is wanted by that one.
+    async fn is_wanted(&self, header: &Execution) -> Result<bool, AppError> {
+        let (Some(deployment), None) = (header.deployment_id, header.compensates) else {
+            return Ok(true);
+        };
+        let deployment = self.load_deployment(&header.tenant, deployment).await?;
+        Ok(deployment.is_some_and(|deployment| deployment.follows(header.id)))
     }
 
     /// A deployment that changed: its state is derived again, in case an event was lost or a call cut short.

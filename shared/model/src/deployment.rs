@@ -190,6 +190,14 @@ pub struct Deployment {
     pub updated_at: Timestamp,
 }
 
+impl Deployment {
+    /// Whether an execution works on it, and nobody has asked for it to end.
+    pub fn follows(&self, execution: ExecutionId) -> bool {
+        let is_stopping = self.stop_requested || self.delete_requested;
+        self.pipeline_execution_id == Some(execution) && self.status.is_in_flight() && !is_stopping
+    }
+}
+
 fn is_local(tenant: &TenantId) -> bool {
     *tenant == TenantId::local()
 }

@@ -38,4 +38,5 @@ pub(crate) use operation::wrong_state;
 pub(crate) use records::{deployment_item, look_again};
 pub(crate) use revisions::Revision;
 pub(crate) use start::refuse_unless_pending;
+pub(crate) use stop::STOPPED;
 pub(crate) use undoing::UNDO;

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{App, AppError, Caller, Role};
 
+/// Why an execution is cancelled that its deployment does not follow any more.
+pub(crate) const STOPPED: &str = "the deployment was stopped";
+
 impl App {
     /// Stops a deployment. One that was not started is `STOPPED` at once; one that an execution works on once that
     /// execution is cancelled, and first installs that are in flight are uninstalled. What completed stays.
@@ -48,7 +51,7 @@ impl App {
                 // Planning cancels the execution as soon as it has written it, should it be at that just now.
                 send_plan(session.as_mut(), &deployment);
                 session.settle().await?;
-                self.cancel_if_there(&deployment.tenant, execution, "the deployment was stopped")
+                self.cancel_if_there(&deployment.tenant, execution, STOPPED)
                     .await?;
             }
             Some(_) => session.settle().await?,
@@ -68,10 +71,12 @@ impl App {
         execution: ExecutionId,
         reason: &str,
     ) -> Result<bool, AppError> {
-        if self.load_execution(tenant, execution).await?.is_none() {
+        let Some(header) = self.load_execution(tenant, execution).await? else {
             return Ok(false);
+        };
+        if !header.status.is_terminal() {
+            self.request_cancel(tenant, execution, reason, true).await?;
         }
-        self.request_cancel(tenant, execution, reason, true).await?;
         Ok(true)
     }
 }

@@ -12,6 +12,7 @@ use super::{
     components::{StepNews, hear},
     ending::Ending,
     operation::send_plan,
+    stop::STOPPED,
 };
 use crate::{App, AppError, Caller, Role};
 
@@ -72,9 +73,8 @@ impl App {
         self.repair_components(deployment, &execution, &progress).await?;
         self.repair_undone(deployment, &execution).await?;
         if !execution.status.is_terminal() {
-            if deployment.stop_requested || deployment.delete_requested {
-                let reason = "the deployment was stopped";
-                self.cancel_if_there(tenant, id, reason).await?;
+            if !deployment.follows(id) {
+                self.cancel_if_there(tenant, id, STOPPED).await?;
             }
             let mut session = self.store.session();
             let message = Message::Execution {

@@ -1,8 +1,12 @@
 //! Starting, and what is planned.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use slipway_app::Role;
-use slipway_model::{BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, Queue, TenantId};
+use slipway_model::{
+    BUDUSECASES_EVENTS, DeploymentId, DeploymentStatus, ExecutionLook, Message, Queue, StepStatus, TenantId,
+};
 
 use crate::world::{World, admin, caller, problem, steps};
 
@@ -151,4 +155,116 @@ async fn outputs_and_parameters_reach_the_charts() {
             "apply my-agent-runtime"
         ]
     );
+}
+
+/// Has a deployment stopped right before the header of its first execution is written, and whoever writes that die then,
+/// if it `dies`. The deployment's id, and the execution's.
+async fn stopped_while_it_is_planned(world: &World, dies: bool) -> (String, String) {
+    let id = world.created("agent").await.deployment.id.to_string();
+    let started = world.app.start_deployment(&admin(), &id).await.unwrap();
+    let (app, flaky, clock, name) = (
+        world.app.clone(),
+        world.flaky.clone(),
+        world.clock.clone(),
+        id.clone(),
+    );
+    world.flaky.before_put("x", async move {
+        app.stop_deployment(&admin(), &name).await.unwrap();
+        let deployment = app.deployment(&admin(), &name).await.unwrap().deployment;
+        let message = Message::Plan {
+            tenant: TenantId::local(),
+            deployment: deployment.id,
+            generation: deployment.generation,
+            preview: false,
+        };
+        app.handle(&Queue::PlanDag, message).await.unwrap();
+        let stopped = app.deployment(&admin(), &name).await.unwrap().deployment;
+        assert_eq!(
+            stopped.status,
+            DeploymentStatus::Stopped,
+            "there is nothing to cancel yet"
+        );
+        clock.advance(Duration::from_secs(60));
+        app.sync_deployments().await.unwrap();
+        if dies {
+            flaky.lose_sends_after(9);
+        }
+    });
+    let message = Message::Plan {
+        tenant: TenantId::local(),
+        deployment: id.parse().unwrap(),
+        generation: 1,
+        preview: false,
+    };
+    let planned = world.app.handle(&Queue::PlanDag, message).await;
+    assert_eq!(planned.is_err(), dies, "{planned:?}");
+    (id, started.pipeline_execution_id.unwrap().to_string())
+}
+
+async fn is_cancelled(world: &World, execution: &str) -> bool {
+    let execution = world.app.execution(&admin(), execution).await.unwrap();
+    execution.cancel.is_some()
+}
+
+#[tokio::test]
+async fn what_was_stopped_before_it_was_planned_is_cancelled_by_its_planner() {
+    let world = World::new().await;
+    let (id, execution) = stopped_while_it_is_planned(&world, false).await;
+    assert!(is_cancelled(&world, &execution).await);
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    assert!(world.cluster.cloud().log.is_empty(), "nothing was installed");
+}
+
+#[tokio::test]
+async fn what_was_stopped_before_it_was_planned_is_cancelled_when_the_message_comes_again() {
+    let world = World::new().await;
+    let (id, execution) = stopped_while_it_is_planned(&world, true).await;
+    assert!(!is_cancelled(&world, &execution).await);
+    world.deliver(&Queue::PlanDag).await;
+    assert!(is_cancelled(&world, &execution).await);
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    assert!(world.cluster.cloud().log.is_empty(), "nothing was installed");
+}
+
+#[tokio::test]
+async fn the_sweep_cancels_what_no_deployment_follows() {
+    let world = World::new().await;
+    let (_, execution) = stopped_while_it_is_planned(&world, true).await;
+    world.clock.advance(Duration::from_secs(240));
+    world.app.sync_deployments().await.unwrap();
+    assert!(is_cancelled(&world, &execution).await);
+}
+
+#[tokio::test]
+async fn a_retry_keeps_nothing_of_what_has_not_ended_and_may_still_be_undone() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+    let (id, execution) = stopped_while_it_is_planned(&world, true).await;
+    let repair = Message::Execution {
+        tenant: TenantId::local(),
+        execution: execution.parse().unwrap(),
+        look: ExecutionLook::Repair,
+    };
+    world.app.handle(&Queue::ExecuteStep, repair).await.unwrap();
+    let jobs = Queue::Topic("budpipelineEvents".to_owned());
+    for queue in [Queue::ExecuteStep, Queue::DeployHelm, jobs]
+        .iter()
+        .cycle()
+        .take(12)
+    {
+        world.deliver(queue).await;
+    }
+    let before = steps(&world, &execution).await;
+    assert!(
+        before
+            .iter()
+            .any(|step| step.step_id == "llm" && step.status == StepStatus::Completed),
+        "{before:?}"
+    );
+    let retried = world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.deliver(&Queue::PlanDag).await;
+    let after = steps(&world, &retried.pipeline_execution_id.unwrap().to_string()).await;
+    assert!(after.iter().all(|step| !step.kept), "{after:?}");
 }
