@@ -1,5 +1,6 @@
 //! What an execution that undoes another one means for a deployment and its components.
 
+use serde_json::Value;
 use slipway_engine::execution_event;
 use slipway_model::{Deployment, Execution, ExecutionStatus, StepProgress, StepStatus};
 
@@ -11,6 +12,9 @@ use crate::{App, AppError};
 
 /// What the id of a step that undoes begins with; the rest is the component.
 pub(crate) const UNDO: &str = "undo-";
+
+/// The output of an execution that undoes another one that names the components which it leaves.
+pub(crate) const KEPT: &str = "kept";
 
 impl App {
     /// Why an execution failed, and what became of what it had changed.
@@ -26,7 +30,16 @@ impl App {
         let undone = if !undoing.status.is_terminal() {
             format!("what it had changed is being undone by execution {id}")
         } else if undoing.status == ExecutionStatus::Completed {
-            "what it had changed was undone".to_owned()
+            match undoing.outputs.get(KEPT).and_then(Value::as_array) {
+                Some(kept) => {
+                    let names: Vec<&str> = kept.iter().filter_map(Value::as_str).collect();
+                    format!(
+                        "what it had changed was undone, but for {}, which adopted what was there",
+                        names.join(", ")
+                    )
+                }
+                None => "what it had changed was undone".to_owned(),
+            }
         } else {
             let progress = self.progress_of(&execution.tenant, id, true).await?;
             let left: Vec<String> = progress.steps.iter().flatten().filter_map(not_undone).collect();

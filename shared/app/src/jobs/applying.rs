@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase};
 use slipway_policy::check_values;
 use slipway_ports::{
-    AppliedRelease, CompletionRequest, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
+    AppliedRelease, CompletionRequest, FailureClass, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
     RollbackRequest, TargetError, UninstallRequest,
 };
 
@@ -177,16 +177,29 @@ impl Run<'_> {
             self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
             self.work.apply_began = true;
             self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
-            let deployed = record
-                .as_ref()
-                .filter(|record| record.status == ReleaseStatus::Deployed);
-            self.job.replaces_revision = deployed.map(|record| record.revision);
+            self.job.replaces_revision = match &record {
+                Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
+                Some(record) if !record.is_absent() => match self.last_that_worked().await {
+                    Ok(revision) => revision,
+                    Err(error) => return Ok(Err(error)),
+                },
+                _ => None,
+            };
             // Known before anything is done, so that a crash in the middle is cleaned up.
             if !self.record_work().await? {
                 return Ok(Ok(None));
             }
         }
         Ok(Ok(Some(record)))
+    }
+
+    /// The revision before the newest one that failed: what an earlier attempt replaced is what this one does.
+    async fn last_that_worked(&self) -> Result<Option<u32>, TargetError> {
+        match self.target.rollback_target(&self.lease.release, None).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.class() == FailureClass::Permanent => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Records the job in mid-phase. False if it has ended or was cancelled meanwhile.

@@ -291,6 +291,12 @@ impl Run<'_> {
     /// Ends the job, after taking away what it installed first if that is wanted.
     pub(super) fn stop(&mut self, status: JobStatus, message: String, take_away: bool) -> Next {
         let installed = self.work.apply_began && self.work.first_install == Some(true);
+        if take_away && installed && self.config.adopt {
+            // What was adopted was there before, and was not this job's to delete.
+            let stays =
+                "what was installed stays, because with 'adopt: true' some of it may have been there before";
+            return self.ended(status, Some(format!("{message}; {stays}")));
+        }
         if take_away && installed {
             let until = self.app.clock.now().plus(CLEAN_UP);
             self.work.ending = Some(Ending {
@@ -313,7 +319,8 @@ impl Run<'_> {
             self.config.operation,
             HelmOperation::Deploy | HelmOperation::Rollback
         );
-        if changes && status != JobStatus::Succeeded && self.work.revision.is_some() {
+        // A revision that was kept is another job's, and works.
+        if changes && status != JobStatus::Succeeded && self.work.revision.is_some() && !self.job.kept {
             self.work.decided = Some(Decided { status, message });
             return Next::Go;
         }

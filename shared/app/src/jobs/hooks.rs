@@ -212,7 +212,10 @@ impl Run<'_> {
             return Ok(Ok(Hooked::On(Next::Go)));
         };
         let now = self.app.clock.now();
-        let deadline = self.deadline().unwrap_or(now);
+        let deadline = match &self.work.ending {
+            Some(ending) => ending.until,
+            None => self.deadline().unwrap_or(now),
+        };
         let hold = self.app.settings.watch_hold.min(deadline.since(now));
         let seen = self
             .target

@@ -95,6 +95,7 @@ impl<'a> Opening<'a> {
             }
         };
         self.work.out_of_reach = 0;
+        self.work.out_of_reach_since = None;
         let operation = config.operation;
         match app
             .take_lease(session.as_mut(), &self.job, operation, &uid, &release)
@@ -201,11 +202,14 @@ impl<'a> Opening<'a> {
         config: &HelmJobConfig,
     ) -> Result<(), AppError> {
         self.work.out_of_reach = self.work.out_of_reach.saturating_add(1);
+        let since = *self
+            .work
+            .out_of_reach_since
+            .get_or_insert_with(|| self.app.clock.now());
         // A cluster that is away for a while blocks what wants to change it, and fails it only when its time is over.
         let ready = Duration::from_secs(config.timeout.min(self.job.timeout_seconds));
         let patience = self.work.patience(&self.job, config);
-        let patience = patience.or_else(|| self.job.started_at.map(|started| started.plus(ready)));
-        let is_late = patience.is_some_and(|until| self.app.clock.now() >= until);
+        let is_late = self.app.clock.now() >= patience.unwrap_or_else(|| since.plus(ready));
         if error.class() == FailureClass::Permanent {
             self.job.failure_kind = Some(FailureKind::Permanent);
         }

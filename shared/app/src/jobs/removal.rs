@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use slipway_model::{JobPhase, JobStatus};
-use slipway_ports::{HookEvent, TargetError, UninstallRequest};
+use slipway_ports::{HookEvent, ReleaseRecord, TargetError, UninstallRequest};
 
 use super::{
     deploy_helm::{CLEAN_UP, Next, Run},
@@ -62,11 +62,10 @@ impl Run<'_> {
     fn wait_for_the_end(&mut self, remaining: Vec<slipway_model::JobWait>) -> Next {
         self.job.waiting_for = told(remaining);
         let limit = Duration::from_secs(self.config.timeout);
-        if self
-            .job
-            .started_at
-            .is_some_and(|started| self.app.clock.now() >= started.plus(limit))
-        {
+        let now = self.app.clock.now();
+        // Its turn and its hooks may have taken long.
+        let began = *self.work.removal_began.get_or_insert(now);
+        if now >= began.plus(limit) {
             let message = format!(
                 "release {} is not gone after {} seconds",
                 self.lease.release,
@@ -115,6 +114,9 @@ impl Run<'_> {
 
     async fn begin_removal(&mut self) -> Result<Next, TargetError> {
         let record = self.target.record(&self.lease.release).await?;
+        if let Some(next) = self.leave_to_others(record.as_ref()) {
+            return Ok(next);
+        }
         self.work.hooks = None;
         self.job.waiting_for.clear();
         match record.filter(|record| self.is_mine(record)) {
@@ -133,6 +135,17 @@ impl Run<'_> {
         Ok(Next::Go)
     }
 
+    /// Ends a clean-up that finds somebody else's release, installed since this job began.
+    fn leave_to_others(&mut self, record: Option<&ReleaseRecord>) -> Option<Next> {
+        let others = record
+            .filter(|record| !self.is_mine(record))
+            .and_then(|record| self.foreign(record))?;
+        let left = self.work.left_behind();
+        // Whatever revision has that number now, it is not this job's.
+        self.work.revision = None;
+        Some(self.give_up(&format!("{left}; nothing was taken away: {}", others.0.message)))
+    }
+
     fn next_removal(&mut self) {
         self.work.hooks = None;
         self.job.waiting_for.clear();
@@ -145,6 +158,10 @@ impl Run<'_> {
     async fn take_away(&mut self, is_late: bool) -> Result<Next, TargetError> {
         let keep_record =
             self.work.removal == Removal::Objects && !is_late && self.has_hooks(HookEvent::PostDelete);
+        let record = self.target.record(&self.lease.release).await?;
+        if let Some(next) = self.leave_to_others(record.as_ref()) {
+            return Ok(next);
+        }
         let gone = self
             .target
             .uninstall(&self.uninstall_request(keep_record))

@@ -65,6 +65,12 @@ pub(super) struct JobWork {
     /// Times in a row that its cluster could not be reached.
     #[serde(default)]
     pub(super) out_of_reach: u32,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) out_of_reach_since: Option<Timestamp>,
+    /// When an uninstall was first found to have to wait for what is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) removal_began: Option<Timestamp>,
     /// Where its lease stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<HeldLease>,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     AppError,
-    deployments::UNDO,
+    deployments::{KEPT, UNDO},
     executions::{NewExecution, each_chunk},
     steps::drive::Drive,
 };
@@ -50,6 +50,7 @@ impl Drive<'_> {
         })
         .await?;
         let mut steps = Undone::new();
+        let mut kept: Vec<&str> = Vec::new();
         for (ordinal, record) in changed {
             let node = nodes
                 .get(ordinal as usize)
@@ -60,12 +61,18 @@ impl Drive<'_> {
             let Some(job) = self.app.load_job(&self.header.tenant, id).await? else {
                 continue;
             };
-            if let Some(step) = undo(&node.id, &job) {
+            if has_adopted(&job) {
+                kept.push(node.id.as_str());
+            } else if let Some(step) = undo(&node.id, &job) {
                 steps.insert(ordinal, step);
             }
         }
         if steps.is_empty() {
             return Ok(None);
+        }
+        let mut outputs = JsonMap::new();
+        if !kept.is_empty() {
+            outputs.insert(KEPT.to_owned(), json!(kept));
         }
         order(&nodes, &mut steps);
         let id = ExecutionId(Uuid::new_v5(&self.header.id.0, b"compensation"));
@@ -77,7 +84,7 @@ impl Drive<'_> {
             settings: DagSettings::default(),
             // What depends on others stands before them in the plan of what is undone.
             steps: steps.into_values().rev().collect(),
-            outputs: JsonMap::new(),
+            outputs,
             callback_topics: self.header.callback_topics.clone(),
         };
         let mut new = NewExecution::of(id, self.header.tenant.clone(), dag);
@@ -97,6 +104,12 @@ fn may_have_changed(record: &StepRecord) -> bool {
         StepStatus::Completed | StepStatus::Failed | StepStatus::TimedOut
     );
     has_ended && !record.kept && record.job_id.is_some()
+}
+
+/// Whether a job installed something over what was there before, so that uninstalling it would take that away.
+fn has_adopted(job: &Job) -> bool {
+    let first = job.metadata_.get("first_install") == Some(&json!(true));
+    first && job.status == JobStatus::Succeeded && job.config["adopt"] == true
 }
 
 /// The step that undoes a job, whether or not those before it can be undone: what was installed first is uninstalled,

@@ -82,6 +82,12 @@ impl Cloud {
         }
     }
 
+    /// Whether a revision was marked failed.
+    pub(crate) fn is_marked(&self, release: &str, revision: u32) -> bool {
+        let start = format!("{release} {revision}: ");
+        self.marked.iter().any(|marked| marked.starts_with(&start))
+    }
+
     /// The events for which a release has hooks.
     pub(crate) fn events(&self, release: &str) -> BTreeSet<HookEvent> {
         let of_it = |key: &String| {

@@ -135,12 +135,15 @@ impl Target for FakeCluster {
             .and(cloud.revisions.get(&release.name))
             .map(|(revision, labels)| ReleaseRecord {
                 revision: *revision,
-                status: ReleaseStatus::Deployed,
+                status: match cloud.is_marked(&release.name, *revision) {
+                    true => ReleaseStatus::Failed,
+                    false => ReleaseStatus::Deployed,
+                },
                 labels: labels.clone(),
                 chart: "chart-1.0.0".to_owned(),
                 objects: vec![object(release)],
                 hooks: cloud.events(&release.name),
-                ever_deployed: true,
+                ever_deployed: *revision > 1 || !cloud.is_marked(&release.name, *revision),
             }))
     }
 
@@ -284,6 +287,7 @@ impl Target for FakeCluster {
         _health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
+        self.on_the_way("observe").await;
         let ready = !self.cloud().stuck.contains(&release.name);
         if !ready {
             self.clock.advance(hold);
@@ -314,6 +318,9 @@ impl Target for FakeCluster {
         _outputs: &BTreeMap<String, OutputSource>,
         _ingress_url: Option<&str>,
     ) -> Result<CollectedRelease, TargetError> {
+        if let Some(why) = self.cloud().broken.get(&format!("collect {}", release.name)) {
+            return Err(TargetError::permanent(why.clone()));
+        }
         let elsewhere = self.cloud().endpoints.get(&release.name).cloned();
         let by_name = || format!("http://{}.{}.svc:80", release.name, release.namespace);
         Ok(CollectedRelease {
@@ -436,12 +443,19 @@ impl Target for FakeCluster {
     }
 
     async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
-        let newest = self.cloud().revisions.get(&release.name).map(|entry| entry.0);
-        let wanted = wanted.or_else(|| newest.map(|newest| newest - 1));
+        let cloud = self.cloud();
+        let newest = cloud.revisions.get(&release.name).map(|entry| entry.0);
+        let before = |newest| {
+            (1..newest)
+                .rev()
+                .find(|one| !cloud.is_marked(&release.name, *one))
+        };
+        let wanted = wanted.or_else(|| newest.and_then(before));
         wanted.ok_or_else(|| TargetError::permanent(format!("no rollback of {release}")))
     }
 
     async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError> {
+        self.on_the_way("rollback").await;
         let (release, revision) = (&request.release, request.revision);
         let mut cloud = self.cloud();
         let name = release.name.clone();

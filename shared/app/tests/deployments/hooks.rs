@@ -1,10 +1,10 @@
 //! Hooks of releases: their order, those that fail or hang, and invocations that end in the middle.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use slipway_app::NewJob;
-use slipway_model::{Job, JobPhase, JobStatus, Message, Queue};
+use slipway_model::{Job, JobPhase, JobStatus, JsonMap, Message, Queue};
 use slipway_ports::Receiver;
 
 use crate::world::{World, admin};
@@ -317,4 +317,72 @@ async fn deliver_once(world: &World) -> bool {
         world.store.acknowledge(&queue, &got[0].receipt).await.unwrap();
     }
     handled.is_err()
+}
+
+#[tokio::test]
+async fn what_somebody_else_installed_meanwhile_is_not_taken_away() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-install", &["slow"])]);
+    world.cluster.cloud().hanging.insert("slow".to_owned());
+    let job = job(&world, json!({})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.installed.insert("app".to_owned(), JsonMap::new());
+        cloud.revisions.insert("app".to_owned(), (1, BTreeMap::new()));
+        cloud.hanging.clear();
+    }
+    world.settle().await;
+    let ended = look(&world, &job).await;
+    assert_eq!(ended.status, JobStatus::Failed);
+    let said = ended.error_message.unwrap();
+    assert!(
+        said.contains("was not made by Slipway") && said.contains("nothing was taken away"),
+        "{said}"
+    );
+    let cloud = world.cluster.cloud();
+    assert!(cloud.installed.contains_key("app"), "{:?}", cloud.log);
+    assert!(cloud.marked.is_empty(), "{:?}", cloud.marked);
+}
+
+#[tokio::test]
+async fn an_install_that_may_have_adopted_something_is_not_taken_away_when_it_fails() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let ended = ended(&world, json!({"adopt": true, "timeout": 30})).await;
+    assert_eq!(ended.status, JobStatus::TimedOut);
+    let said = ended.error_message.unwrap();
+    assert!(said.contains("what was installed stays"), "{said}");
+    assert_eq!(log(&world), ["apply app"]);
+    assert_eq!(
+        world.cluster.cloud().marked.len(),
+        1,
+        "Helm does not say that it works"
+    );
+}
+
+#[tokio::test]
+async fn the_time_of_a_hook_is_not_taken_from_what_has_to_go() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-delete", &["drain"])]);
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.hanging.insert("drain".to_owned());
+        cloud.lingering.insert("app".to_owned());
+    }
+    let job = job(&world, json!({"operation": "uninstall", "timeout": 60})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    world.clock.advance(Duration::from_secs(120));
+    world.cluster.cloud().hanging.clear();
+    for _ in 0..4 {
+        world.deliver(&Queue::DeployHelm).await;
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let waits = look(&world, &job).await;
+    assert_eq!(waits.status, JobStatus::Running, "{waits:#?}");
+    world.clock.advance(Duration::from_secs(60));
+    world.settle().await;
+    let said = look(&world, &job).await.error_message.unwrap();
+    assert!(said.contains("is not gone after 60 seconds"), "{said}");
 }

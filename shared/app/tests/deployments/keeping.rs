@@ -227,3 +227,25 @@ async fn what_is_kept_is_told_although_the_first_messages_were_lost() {
         assert!(is_told, "nobody was told of {step}");
     }
 }
+
+#[tokio::test]
+async fn a_release_that_was_kept_is_not_marked_failed_when_its_outputs_cannot_be_had() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let broken = (
+        "collect my-agent-runtime".to_owned(),
+        "there is no key 'color'".to_owned(),
+    );
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let request: UpgradeRequest = serde_json::from_value(json!({})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    let cloud = world.cluster.cloud();
+    assert!(cloud.marked.is_empty(), "it works: {:?}", cloud.marked);
+    assert_eq!(cloud.installed.len(), 3);
+}

@@ -181,3 +181,63 @@ async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_upgrade_that_failed_again_and_again_goes_back_to_what_worked() {
+    let (world, id) = running().await;
+    let mut template = mixed("3.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    template["components"][2]["retry"] = json!({"max_attempts": 2, "backoff_seconds": 1});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+    world.cluster.cloud().log.clear();
+    let request = json!({"template_version": "3.0.0", "parameters": {"size": 9}});
+    let request: UpgradeRequest = serde_json::from_value(request).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    // What is ready again is what went back.
+    let cluster = world.cluster.clone();
+    world
+        .cluster
+        .meanwhile("rollback", async move { cluster.cloud().stuck.clear() });
+    world.settle().await;
+    let told = world.deployment(&id).await.error_message.unwrap();
+    let log = world.cluster.cloud().log.clone();
+    let applied = log
+        .iter()
+        .filter(|done| *done == "apply my-agent-runtime")
+        .count();
+    assert_eq!(applied, 2, "{log:?}");
+    assert!(
+        log.contains(&"rollback my-agent-runtime to 1".to_owned()),
+        "{log:?}"
+    );
+    assert!(told.ends_with("what it had changed was undone"), "{told}");
+    assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 4);
+}
+
+#[tokio::test]
+async fn what_adopted_something_is_not_uninstalled_with_the_rest_and_is_named() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    template["components"].as_array_mut().unwrap().push(json!({
+        "name": "web", "type": "helm", "chart": {"ref": "charts/web"}, "adopt": true,
+    }));
+    template["deployment_order"] = json!(["vector_db", "llm", "web", "runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let (id, _) = world.planned("agent").await;
+    world.settle().await;
+    let told = world.deployment(&id).await.error_message.unwrap();
+    assert!(
+        told.ends_with("was undone, but for web, which adopted what was there"),
+        "{told}"
+    );
+    let left: Vec<String> = world.cluster.cloud().installed.keys().cloned().collect();
+    assert_eq!(left, ["my-agent-web"]);
+}
