@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slipway_ports::{HookEvent, HookSource};
+use slipway_ports::{AppliedState, HookEvent, HookSource, ObjectReference, Observation, Target};
 
 use crate::{
-    cluster::{HOLD, LOOKS, PATIENCE, run_hooks, target, until_waiting, web},
-    support::{Chart, release, remove, request},
+    cluster::{HOLD, LOOKS, PATIENCE, kubectl, run_hooks, target, until_waiting, web},
+    support::{Chart, deployment, release, remove, request},
 };
 
 #[tokio::test]
@@ -128,4 +128,114 @@ spec:
     assert_eq!(failed.object, "Job/load");
     assert!(failed.message.contains("BackoffLimitExceeded"), "{failed}");
     remove(&*target, 6).await;
+}
+
+/// Jobs that take themselves away when they have ended, one that does not, and one that somebody takes away.
+const JOBS: &str = r#"
+{{ range $name, $job := .Values.jobs }}
+apiVersion: batch/v1
+kind: Job
+metadata: {name: {{ $name }}}
+spec:
+  backoffLimit: 0
+  {{ if $job.passes }}ttlSecondsAfterFinished: 0{{ end }}
+  template:
+    metadata: {annotations: {dev.slipway/pod: {{ $job.pod }}}}
+    spec: {restartPolicy: Never, containers: [{name: main, image: "registry.example/job:1"}]}
+---
+{{ end }}
+"#;
+
+async fn look_at(target: &dyn Target, name: &str) -> Observation {
+    let job = ObjectReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        namespace: release(16).namespace,
+        name: name.to_owned(),
+    };
+    target
+        .observe(&release(16), &[job], &[], Duration::ZERO)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_is_judged_by_how_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let jobs = json!({"jobs": {
+        "done": {"pod": "run", "passes": true},
+        "broken": {"pod": "crash", "passes": true},
+        "stopped": {"pod": "never-ready", "passes": true},
+        "tidied": {"pod": "run"},
+    }});
+    let request = request(16, &Chart::new("jobs").file("templates/jobs.yaml", JOBS), jobs);
+    let namespace = request.release.namespace.as_str();
+    let applied = target.apply(&request).await.unwrap();
+    let wait = |what: &str, job: &str| {
+        kubectl(&[
+            "-n",
+            namespace,
+            "wait",
+            what,
+            "--timeout=60s",
+            &format!("job/{job}"),
+        ]);
+    };
+    wait("--for=condition=Complete", "tidied");
+    wait("--for=jsonpath={.status.active}=1", "stopped");
+    kubectl(&["-n", namespace, "delete", "job", "tidied", "stopped"]);
+    for job in ["done", "broken"] {
+        wait("--for=delete", job);
+    }
+    // Their controller tells it a moment after it was so.
+    for (job, reason) in [("done", "Completed"), ("broken", "BackoffLimitExceeded")] {
+        let field = format!("--field-selector=involvedObject.name={job},reason={reason}");
+        kubectl(&[
+            "-n",
+            namespace,
+            "wait",
+            "event",
+            &field,
+            "--for=create",
+            "--timeout=60s",
+        ]);
+    }
+    assert!(
+        look_at(&*target, "done").await.ready,
+        "its event says that it completed"
+    );
+    assert!(
+        look_at(&*target, "tidied").await.ready,
+        "it was done, whoever took it away"
+    );
+    let broken = look_at(&*target, "broken").await.failed.unwrap();
+    assert!(broken.message.contains("BackoffLimitExceeded"), "{broken}");
+    let stopped = look_at(&*target, "stopped").await;
+    assert!(
+        stopped.failed.is_none() && stopped.waiting[0].message.contains("before it ended"),
+        "{stopped:?}"
+    );
+
+    // As after an hour.
+    kubectl(&["-n", namespace, "delete", "events", "--all"]);
+    assert!(
+        look_at(&*target, "done").await.ready,
+        "that it is absent is what its manifest says"
+    );
+    assert_eq!(look_at(&*target, "tidied").await.waiting[0].reason, "missing");
+    let applied = AppliedState {
+        release: &request.release,
+        revision: Some(applied.revision),
+        deployment: &deployment(16).to_string(),
+        ignore: &[],
+    };
+    let drift = target.drift(&applied).await.unwrap();
+    let drifted: Vec<&str> = drift
+        .iter()
+        .map(|object| object.name.as_str())
+        .filter(|name| *name != "app")
+        .collect();
+    assert_eq!(drifted, ["tidied"], "{drift:#?}");
+    remove(&*target, 16).await;
 }

@@ -9,6 +9,7 @@ use super::{CONCURRENCY, ClusterTarget};
 use crate::{
     difference::{Owner, covers, differing, is_pointer, owners, wanted_part},
     manifest::{Document, annotation},
+    readiness::passes,
     release::{Revision, word},
 };
 
@@ -78,6 +79,9 @@ impl ClusterTarget {
             return Ok(drifted(DriftKind::Missing, Vec::new(), message));
         };
         let Some(live) = self.kubernetes.get(&path).await? else {
+            if passes(&document) {
+                return Ok(None);
+            }
             return Ok(drifted(DriftKind::Missing, Vec::new(), "it is gone".to_owned()));
         };
         let rules = rules.and(rules_for(&[], &reference, &live));

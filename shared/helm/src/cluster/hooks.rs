@@ -15,7 +15,7 @@ use crate::{
     client::encode,
     invocation::{checked_chart, require_helm},
     manifest::{self, Document, text_at},
-    readiness::tail,
+    readiness::{end, tail},
 };
 
 /// Most bytes of a hook's log.
@@ -214,20 +214,22 @@ impl ClusterTarget {
         })
     }
 
-    /// A Job may have been taken away by its time to live; an event then still says that it was done.
+    /// A Job may have been taken away by its time to live; an event then still says how it ended.
     async fn vanished(&self, hook: &MadeHook) -> Result<HookState, TargetError> {
         let path = format!("/api/v1/namespaces/{}/events", encode(&hook.object.namespace));
         let query = format!("fieldSelector=involvedObject.uid%3D{}", encode(&hook.uid));
         let events = self.kubernetes.list(&path, &query).await?;
-        if events
-            .iter()
-            .any(|event| text_at(event, "/reason") == "Completed")
-        {
-            return Ok(HookState::Succeeded { log: String::new() });
-        }
-        Ok(HookState::Failed {
-            reason: "it was deleted before it was seen to end".to_owned(),
-            log: String::new(),
+        let log = String::new();
+        Ok(match end(&events) {
+            Some(Ok(())) => HookState::Succeeded { log },
+            Some(Err(why)) => HookState::Failed {
+                reason: format!("the job failed: {why}"),
+                log,
+            },
+            None => HookState::Failed {
+                reason: "it was deleted before it was seen to end".to_owned(),
+                log,
+            },
         })
     }
 

@@ -12,7 +12,10 @@ use super::{CONCURRENCY, ClusterTarget};
 use crate::{
     client::encode,
     manifest::text_at,
-    readiness::{Check, LogRequest, Snapshot, Verdict, diagnosis, judge, log_requests},
+    readiness::{
+        Applied, Check, LogRequest, Snapshot, Verdict, diagnosis, is_job, is_untold, judge, log_requests,
+        passes,
+    },
 };
 
 /// Changes come in swarms: after one, this much quiet is waited for, and no longer than the second figure.
@@ -121,6 +124,9 @@ impl ClusterTarget {
             // Pods and events only explain.
             return Ok(snapshot);
         }
+        if self.look_for_jobs(release, &mut snapshot).await? && judge(&snapshot).is_ready() {
+            return Ok(snapshot);
+        }
         for namespace in namespaces(release, &snapshot) {
             let base = format!("namespaces/{}", encode(&namespace));
             let core = format!("/api/v1/{base}");
@@ -161,6 +167,48 @@ impl ClusterTarget {
                 .unwrap_or_default();
         }
         Ok(snapshot)
+    }
+
+    /// Reads what is known of Jobs that are not there; whether there are any.
+    async fn look_for_jobs(&self, release: &Release, snapshot: &mut Snapshot) -> Result<bool, TargetError> {
+        let missing: Vec<ObjectReference> = snapshot
+            .objects
+            .iter()
+            .filter(|(reference, object)| object.is_none() && is_job(reference))
+            .map(|(reference, _)| reference.clone())
+            .collect();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        let Some(newest) = self.kubernetes.revisions(release).await?.into_iter().next() else {
+            return Ok(false);
+        };
+        for job in &missing {
+            let path = format!("/api/v1/namespaces/{}/events", encode(&job.namespace));
+            let query = format!("involvedObject.kind=Job,involvedObject.name={}", job.name);
+            let query = format!("fieldSelector={}", encode(&query));
+            snapshot
+                .job_events
+                .extend(self.kubernetes.list(&path, &query).await?);
+        }
+        let mut passing = Vec::new();
+        if missing
+            .iter()
+            .any(|job| is_untold(job, &newest.written_at, &snapshot.job_events))
+        {
+            let documents = self
+                .kubernetes
+                .payload(release, newest.number)
+                .await?
+                .documents()?;
+            let passes = documents.iter().filter(|document| passes(document));
+            passing.extend(passes.map(|document| document.reference(&release.namespace)));
+        }
+        snapshot.applied = Some(Applied {
+            at: newest.written_at,
+            passing,
+        });
+        Ok(true)
     }
 
     /// Changes of the objects' kinds, and of the pods in their namespaces.

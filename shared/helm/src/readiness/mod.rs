@@ -2,6 +2,7 @@
 
 mod checks;
 mod diagnosis;
+mod gone;
 mod others;
 mod pods;
 mod refusal;
@@ -10,6 +11,7 @@ mod workloads;
 
 pub(crate) use checks::Check;
 pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests, tail};
+pub(crate) use gone::{Applied, end, is_job, is_untold, passes};
 
 use std::sync::Arc;
 
@@ -30,6 +32,10 @@ pub(crate) struct Snapshot {
     pub(crate) replica_sets: Vec<Value>,
     /// Warnings of the namespaces, and all events of volume claims.
     pub(crate) events: Vec<Value>,
+    /// All events about Jobs that are not there.
+    pub(crate) job_events: Vec<Value>,
+    /// What was applied, where a Job is not there.
+    pub(crate) applied: Option<Applied>,
     /// All volume claims of the namespaces, where a pod waits for a node.
     pub(crate) claims: Vec<Value>,
     /// All nodes, where a pod waits for one and they may be read.
@@ -122,6 +128,9 @@ pub(crate) fn judge(snapshot: &Snapshot) -> Verdict {
 
 fn judge_object(reference: &ObjectReference, object: Option<&Value>, snapshot: &Snapshot) -> State {
     let Some(object) = object else {
+        if is_job(reference) {
+            return gone::job(reference, snapshot);
+        }
         return waiting(reference, "missing", "it is not in the cluster");
     };
     if object.pointer("/metadata/deletionTimestamp").is_some() {

@@ -19,6 +19,8 @@ const OWN_LABELS: &[&str] = &["name", "owner", "status", "version", "createdAt",
 pub(crate) struct Revision {
     pub(crate) number: u32,
     pub(crate) status: ReleaseStatus,
+    /// When its record was written, as the API server writes times.
+    pub(crate) written_at: String,
     labels: BTreeMap<String, String>,
 }
 
@@ -39,6 +41,7 @@ impl Revision {
         Some(Self {
             number: label(object, "version")?.parse().ok()?,
             status: status_of(label(object, "status").unwrap_or_default()),
+            written_at: text_at(object, "/metadata/creationTimestamp").to_owned(),
             labels,
         })
     }
