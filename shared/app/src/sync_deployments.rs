@@ -122,9 +122,16 @@ impl App {
         Ok(session.settle().await?)
     }
 
-    /// Whether the deployment that an execution works for follows it. What undoes another execution is wanted by that one.
+    /// Whether the deployment that an execution works for follows it, or the execution that it undoes ended so.
     async fn is_wanted(&self, header: &Execution) -> Result<bool, AppError> {
-        let (Some(deployment), None) = (header.deployment_id, header.compensates) else {
+        if let Some(undone) = header.compensates {
+            let undone = self.load_execution(&header.tenant, undone).await?;
+            // It is written before that one ends.
+            return Ok(undone.is_none_or(|undone| {
+                !undone.status.is_terminal() || undone.compensated_by == Some(header.id)
+            }));
+        }
+        let Some(deployment) = header.deployment_id else {
             return Ok(true);
         };
         let deployment = self.load_deployment(&header.tenant, deployment).await?;

@@ -316,4 +316,7 @@ pub struct StepProgress {
     /// attempt), or what it deploys was found as it is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
+    /// Whether steps that depend on it may treat it as done: it completed, or did not have to run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub satisfied: bool,
 }

@@ -61,6 +61,8 @@ pub(crate) enum StepNews {
         error_message: Option<String>,
         /// Whether it was kept as it was.
         kept: bool,
+        /// Whether it ended before anything was done, because others failed or nothing was to start any more.
+        untouched: bool,
     },
 }
 
@@ -77,6 +79,7 @@ impl StepNews {
             endpoint_url: endpoint_url(outputs),
             error_message: None,
             kept,
+            untouched: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl StepNews {
             endpoint_url: endpoint_url(outputs),
             error_message,
             kept: false,
+            untouched: status == ComponentStatus::Stopped && job_id(outputs).is_none(),
         }
     }
 
@@ -102,13 +106,18 @@ impl StepNews {
             StepStatus::Pending => return None,
             StepStatus::Running | StepStatus::AwaitingEvent | StepStatus::Retrying => Self::Started,
             StepStatus::Completed => Self::completed("COMPLETED", outputs, step.kept),
+            StepStatus::Skipped if step.satisfied => Self::completed("SKIPPED", outputs, false),
             StepStatus::Skipped => Self::failed("SKIPPED", outputs, error),
             StepStatus::Cancelled => Self::failed("CANCELLED", outputs, error),
             StepStatus::Failed | StepStatus::TimedOut => Self::failed("FAILED", outputs, error),
         };
-        if let Self::Ended { job_id, .. } = &mut news {
+        if let Self::Ended {
+            job_id, untouched, ..
+        } = &mut news
+        {
             // A step that failed has no outputs, and its job is where its log is.
             *job_id = job_id.or(step.job_id);
+            *untouched &= step.attempt == 0;
         }
         Some(news)
     }
@@ -161,7 +170,12 @@ pub(crate) fn hear(
             endpoint_url,
             error_message,
             kept,
+            untouched,
         } => {
+            if *untouched && !is_same_execution && component.status == ComponentStatus::Running {
+                // What an earlier execution brought up runs on.
+                return false;
+            }
             if is_same_execution && component.status.is_terminal() && !certain {
                 return false;
             }

@@ -148,6 +148,18 @@ fn uninstall(deployment: &Deployment, component: &ComponentDeployment) -> DagSte
     }
 }
 
+/// Whether another component has the release of one that was removed: it upgrades what would be uninstalled.
+fn is_taken_over(removed: &ComponentDeployment, components: &[ComponentDeployment]) -> bool {
+    components
+        .iter()
+        .any(|other| !other.removed && has_release_of(other, removed))
+}
+
+/// Whether two components have the same release.
+pub(crate) fn has_release_of(one: &ComponentDeployment, other: &ComponentDeployment) -> bool {
+    one.cluster_id == other.cluster_id && one.release_name == other.release_name
+}
+
 /// Adds to a DAG that deploys the steps that uninstall what the template does not have any more, once everything
 /// else is up.
 pub(crate) fn add_uninstalls(dag: &mut Dag, deployment: &Deployment, components: &[ComponentDeployment]) {
@@ -156,7 +168,7 @@ pub(crate) fn add_uninstalls(dag: &mut Dag, deployment: &Deployment, components:
     };
     let mut added: Vec<DagStep> = components
         .iter()
-        .filter(|component| component.removed)
+        .filter(|component| component.removed && !is_taken_over(component, components))
         .map(|component| uninstall(deployment, component))
         .collect();
     if !added.is_empty() {

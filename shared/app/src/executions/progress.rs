@@ -316,6 +316,7 @@ pub(crate) fn step_progress(
             error_message: None,
             attempts: Vec::new(),
             kept: false,
+            satisfied: false,
         };
     };
     StepProgress {
@@ -332,5 +333,6 @@ pub(crate) fn step_progress(
         error_message: record.error_message,
         attempts: record.attempts,
         kept: record.kept,
+        satisfied: record.satisfied,
     }
 }

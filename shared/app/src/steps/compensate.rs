@@ -16,6 +16,7 @@ use crate::{
     AppError,
     deployments::{KEPT, UNDO},
     executions::{NewExecution, each_chunk},
+    keys,
     steps::drive::Drive,
 };
 
@@ -29,6 +30,17 @@ const MOST_EDGES: usize = 20_000;
 type Undone = BTreeMap<u32, DagStep>;
 
 impl Drive<'_> {
+    fn compensation_id(&self) -> ExecutionId {
+        ExecutionId(Uuid::new_v5(&self.header.id.0, b"compensation"))
+    }
+
+    /// The execution that undoes this one, if it was written.
+    pub(super) async fn compensation(&mut self) -> Result<Option<ExecutionId>, AppError> {
+        let id = self.compensation_id();
+        let key = keys::execution(&self.header.tenant, id);
+        Ok(self.session.get(&key).await?.map(|_| id))
+    }
+
     /// Writes the execution that undoes this one; nothing if there is nothing to undo. Its id is derived, so that a
     /// repeat finds it. Reads the plan and the records by chunks, and one job for each release that was changed.
     pub(super) async fn compensate(&mut self) -> Result<Option<ExecutionId>, AppError> {
@@ -75,7 +87,7 @@ impl Drive<'_> {
             outputs.insert(KEPT.to_owned(), json!(kept));
         }
         order(&nodes, &mut steps);
-        let id = ExecutionId(Uuid::new_v5(&self.header.id.0, b"compensation"));
+        let id = self.compensation_id();
         let dag = Dag {
             name: format!("undo-{}", self.header.name),
             version: self.header.version.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use slipway_engine::{execution_event, final_status};
 use slipway_expr::Path;
-use slipway_model::{ExecutionStatus, Failure, JsonMap, OnFailure};
+use slipway_model::{Cancellation, ExecutionId, ExecutionStatus, Failure, JsonMap, OnFailure};
 use slipway_ports::{Guard, Put};
 
 use crate::{
@@ -21,12 +21,14 @@ impl Drive<'_> {
     /// Ends the execution: every node before the end has ended. The first guarded write wins.
     pub(super) async fn finish(&mut self) -> Result<(), AppError> {
         let key = keys::execution(&self.header.tenant, self.header.id);
+        let mut undoing = None;
         loop {
             let Some(stored) = self.session.get(&key).await? else {
                 return Ok(());
             };
             self.header = stored.read()?;
             if self.header.status.is_terminal() {
+                self.leave_undone(undoing).await?;
                 break;
             }
             self.header.status = final_status(&self.header);
@@ -47,10 +49,16 @@ impl Drive<'_> {
                 self.header.status,
                 ExecutionStatus::Failed | ExecutionStatus::TimedOut
             );
-            if failed && self.header.settings.on_failure == OnFailure::Rollback {
-                // What this invocation completed itself is to be undone, too, and is read as everything else is.
-                self.settle().await?;
-                self.header.compensated_by = self.compensate().await?;
+            if self.header.settings.on_failure == OnFailure::Rollback {
+                if failed {
+                    // What this invocation completed itself is to be undone, too, and is read as everything else is.
+                    self.settle().await?;
+                    undoing = self.compensate().await?;
+                } else if self.header.status == ExecutionStatus::Cancelled {
+                    // It was to be undone already when it was cancelled.
+                    undoing = self.compensation().await?;
+                }
+                self.header.compensated_by = undoing;
             }
             let put = self
                 .session
@@ -65,6 +73,26 @@ impl Drive<'_> {
             }
         }
         self.publish_end();
+        Ok(())
+    }
+
+    /// Somebody else ended the execution otherwise: what this invocation wrote to undo it is not to happen.
+    async fn leave_undone(&mut self, undoing: Option<ExecutionId>) -> Result<(), AppError> {
+        let Some(undoing) = undoing.filter(|id| self.header.compensated_by != Some(*id)) else {
+            return Ok(());
+        };
+        let cancellation = Cancellation {
+            at: self.app.clock.now(),
+            reason: "the execution that it undoes ended otherwise".to_owned(),
+            uninstall: false,
+        };
+        // In the session that sends its first messages, and before they go out.
+        self.app
+            .update_header(self.session.as_mut(), &self.header.tenant, undoing, |header| {
+                header.cancel.get_or_insert_with(|| cancellation.clone());
+                true
+            })
+            .await?;
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! `on_failure: rollback`: what a failed execution changed is undone, and the deployment says what became of it.
 
 use serde_json::{Value, json};
-use slipway_app::{RollbackRequest, UpgradeRequest};
-use slipway_model::{ComponentStatus, DeploymentStatus, ExecutionStatus};
+use slipway_app::{ListQuery, RollbackRequest, UpgradeRequest};
+use slipway_model::{ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, TenantId};
 
 use crate::world::{World, admin, mixed, problem};
 
@@ -240,4 +240,72 @@ async fn what_adopted_something_is_not_uninstalled_with_the_rest_and_is_named() 
     );
     let left: Vec<String> = world.cluster.cloud().installed.keys().cloned().collect();
     assert_eq!(left, ["my-agent-web"]);
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_while_the_undoing_is_written_keeps_nothing_that_it_takes_away() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let (id, execution) = world.planned("agent").await;
+    // The next plan that is written is that of what undoes it.
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_put("plan", async move {
+        app.stop_deployment(&admin(), &name).await.unwrap();
+    });
+    world.settle().await;
+    let ended = world
+        .app
+        .execution(&admin(), &execution.to_string())
+        .await
+        .unwrap();
+    assert_eq!(ended.status, ExecutionStatus::Cancelled);
+    assert!(ended.compensated_by.is_some(), "it was undone all the same");
+    assert!(world.cluster.cloud().installed.is_empty());
+    world.cluster.cloud().broken.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(world.cluster.cloud().installed.len(), 3);
+}
+
+#[tokio::test]
+async fn what_ended_otherwise_is_not_undone_by_whoever_stalled() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let (id, execution) = world.planned("agent").await;
+    // It has written what undoes the execution but for its header when that is cancelled, and ends.
+    let (app, flaky, name) = (world.app.clone(), world.flaky.clone(), id.clone());
+    world.flaky.before_put("plan", async move {
+        flaky.before_put("x", async move {
+            app.stop_deployment(&admin(), &name).await.unwrap();
+            let running = app.execution(&admin(), &execution.to_string()).await.unwrap();
+            let message = Message::Steps {
+                tenant: TenantId::local(),
+                execution,
+                ordinals: vec![running.node_count - 1],
+            };
+            app.handle(&Queue::ExecuteStep, message).await.unwrap();
+            let ended = app.execution(&admin(), &execution.to_string()).await.unwrap();
+            assert_eq!(ended.status, ExecutionStatus::Cancelled);
+        });
+    });
+    world.settle().await;
+    let all = world
+        .app
+        .executions(&admin(), &ListQuery::default())
+        .await
+        .unwrap()
+        .items;
+    let undoing = all.iter().find(|one| one.compensates == Some(execution)).unwrap();
+    assert_eq!(undoing.status, ExecutionStatus::Cancelled, "{undoing:?}");
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    assert_eq!(world.cluster.cloud().installed.len(), 2, "what completed stays");
 }

@@ -298,3 +298,92 @@ async fn only_what_is_at_rest_is_upgraded_or_rolled_back() {
         .await;
     assert_eq!(problem(rolled_back).status, 409);
 }
+
+/// The releases that are there.
+fn installed(world: &World) -> Vec<String> {
+    world.cluster.cloud().installed.keys().cloned().collect()
+}
+
+#[tokio::test]
+async fn a_component_that_takes_over_the_release_of_another_keeps_it() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    template["components"][2]["name"] = json!("engine");
+    template["components"][2]["chart"]["release_name"] = json!("my-agent-runtime");
+    template["deployment_order"] = json!(["vector_db", "llm", "engine"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let request = upgrade(json!({"template_version": "2.0.0", "parameters": {"size": 8}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(
+        installed(&world),
+        ["my-agent-llm", "my-agent-runtime", "my-agent-vector-db"]
+    );
+    assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 8);
+    let names = world.components(&id).await;
+    let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["vector_db", "llm", "engine"]);
+}
+
+#[tokio::test]
+async fn going_back_to_a_release_that_an_upgrade_left_keeps_it() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    template["components"][2]["chart"]["release_name"] = json!("other");
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("other".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let request = upgrade(json!({"template_version": "2.0.0"}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(
+        installed(&world),
+        ["my-agent-llm", "my-agent-runtime", "my-agent-vector-db"]
+    );
+}
+
+#[tokio::test]
+async fn what_a_failed_upgrade_did_not_get_to_runs_on() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let before = world.component(&id, "runtime").await;
+    let broken = ("my-agent-vector-db".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let request = upgrade(json!({"components": {"vector_db": "milvus"}, "parameters": {"size": 8}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    let after = world.component(&id, "runtime").await;
+    assert_eq!(
+        (after.status, &after.endpoint_url),
+        (ComponentStatus::Running, &before.endpoint_url)
+    );
+    assert_eq!(
+        world.component(&id, "vector_db").await.status,
+        ComponentStatus::Failed
+    );
+}

@@ -6,7 +6,7 @@ use slipway_model::{
     ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, JsonMap, StepStatus, TenantId,
 };
 
-use super::super::components::planned;
+use super::super::{components::planned, delete::has_release_of};
 use super::{ComponentChange, DeploymentPlan, PlanSummary, component::Before, size};
 use crate::{
     App, AppError,
@@ -152,8 +152,8 @@ impl App {
         }
         for gone in &known {
             let stays = components
-                .get(&gone.component_name)
-                .is_some_and(|component| component.release_name == gone.release_name);
+                .values()
+                .any(|component| has_release_of(component, gone));
             if !stays && let Some(plan) = self.plan_removal(present, gone).await? {
                 found.push(plan);
             }
