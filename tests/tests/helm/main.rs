@@ -4,6 +4,7 @@
 
 mod bare;
 mod charts;
+mod claims;
 mod cluster;
 mod diagnosis;
 mod plain;

@@ -48,7 +48,7 @@ impl ClusterTarget {
         // Read now, because Helm may forget the oldest of them.
         let revisions = self.kubernetes.revisions(release).await?;
         let suspects = self.objects_left_of(release, &revisions).await?;
-        self.protect_claims(release).await?;
+        self.protect_claims(release, &suspects).await?;
         let mut recreated: Vec<ObjectReference> = Vec::new();
         while let Err(error) = self.upgrade(request, budget).await {
             let object = self.make_way(error.clone(), release, request.immutable).await?;
@@ -133,7 +133,10 @@ impl ClusterTarget {
             if let Some(deployment) = request.deployment {
                 self.label_objects(&request.objects, deployment).await?;
             }
-            self.remove_orphans(release, suspects, &request.objects).await
+            let touched = [suspects.as_slice(), &request.objects].concat();
+            let removed = self.remove_orphans(release, suspects, &request.objects).await?;
+            self.unguard_sets(release, &touched).await?;
+            Ok(removed)
         };
         timeout(request.time_limit, work).await.unwrap_or_else(|_| {
             Err(TargetError::transient(format!(

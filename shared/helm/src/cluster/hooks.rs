@@ -109,6 +109,7 @@ impl ClusterTarget {
         let path = format!("{collection}/{}", encode(&object.name));
         let doomed = hook.policies.delete_before && !is_kept(object);
         if doomed && self.kubernetes.get(&path).await?.is_some() {
+            self.keep_claims_of(object, &path).await?;
             self.kubernetes
                 .delete(&path, &json!({"propagationPolicy": "Background"}))
                 .await?;
@@ -242,6 +243,7 @@ impl ClusterTarget {
         };
         match self.kubernetes.get(&path).await? {
             Some(found) if text_at(&found, "/metadata/uid") == hook.uid => {
+                self.keep_claims_of(&hook.object, &path).await?;
                 let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": hook.uid}});
                 self.kubernetes.delete(&path, &options).await
             }

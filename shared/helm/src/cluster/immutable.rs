@@ -89,6 +89,7 @@ impl ClusterTarget {
         let Some(path) = self.kubernetes.path_of(&object).await? else {
             return Err(error);
         };
+        self.keep_claims_of(&object, &path).await?;
         // In the foreground, so that its pods are gone before those of its successor come.
         self.kubernetes
             .delete(&path, &json!({"propagationPolicy": "Foreground"}))

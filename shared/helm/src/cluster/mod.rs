@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod claims;
 mod definitions;
 mod drift;
 mod hooks;

@@ -1,7 +1,7 @@
-//! What Helm would forget and what it would delete: objects that a failed revision made and no later one has, because
+//! What Helm would forget: objects that a failed revision made and no later one has, because
 //! an upgrade compares with the last deployed revision only; those of deployed ones, because a rollback compares with the
-//! newest, which may be a rollback that failed, and whoever made a revision may have died before this was done; and volume
-//! claims that a new revision does not have.
+//! newest, which may be a rollback that failed, whoever made a revision may have died before this was done, and Helm is
+//! kept from deleting what takes volume claims with it.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,9 @@ use slipway_ports::{ObjectReference, Release, ReleaseStatus, TargetError};
 
 use super::{
     ClusterTarget,
-    uninstall::{RESOURCE_POLICY, is_kept, is_own},
+    uninstall::{is_kept, is_own},
 };
 use crate::{
-    client::{PatchKind, encode},
     manifest::{inventory, text_at},
     release::Revision,
 };
@@ -36,23 +35,6 @@ impl ClusterTarget {
             }
         }
         Ok(objects)
-    }
-
-    /// Has Helm leave the release's volume claims alone: it would delete one that its next revision does not have. What
-    /// it asks is the annotation of the object itself.
-    pub(super) async fn protect_claims(&self, release: &Release) -> Result<(), TargetError> {
-        let collection = format!(
-            "/api/v1/namespaces/{}/persistentvolumeclaims",
-            encode(&release.namespace)
-        );
-        for claim in self.kubernetes.list_metadata(&collection, "").await? {
-            if is_own(&claim, release) && !is_kept(&claim) {
-                let path = format!("{collection}/{}", encode(text_at(&claim, "/metadata/name")));
-                let keep = json!({"metadata": {"annotations": {RESOURCE_POLICY: "keep"}}});
-                self.kubernetes.patch(&path, PatchKind::Merge, &keep).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Deletes those of `suspects` that the release still owns and that are not among its objects any more. Volume
@@ -83,6 +65,7 @@ impl ClusterTarget {
                 continue;
             };
             if is_own(&found, release) && !is_kept(&found) {
+                self.keep_claims_of(&suspect, &path).await?;
                 let uid = text_at(&found, "/metadata/uid");
                 let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": uid}});
                 self.kubernetes.delete(&path, &options).await?;

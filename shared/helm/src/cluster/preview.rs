@@ -11,8 +11,10 @@ use slipway_ports::{
 
 use super::{
     CONCURRENCY, ClusterTarget,
+    claims::has_templates,
     drift::{HELM, as_helm_applies, identity},
     immutable::is_about_immutable_field,
+    uninstall::is_kept,
 };
 use crate::{
     client::{Refusal, encode},
@@ -259,9 +261,7 @@ impl ClusterTarget {
         let Some(live) = self.kubernetes.get(&path).await? else {
             return Ok(None);
         };
-        if annotation(&live, "helm.sh/resource-policy").or(annotation(object, "helm.sh/resource-policy"))
-            == Some("keep")
-        {
+        if is_kept(&live) || is_kept(object) {
             let mut plan = compared(
                 around.hidden,
                 &reference,
@@ -280,7 +280,10 @@ impl ClusterTarget {
             Some(object),
             None,
         );
-        plan.reason = Some("the chart does not have it any more".to_owned());
+        plan.reason = Some(match has_templates(&live) {
+            true => "the chart does not have it any more; its volume claims stay".to_owned(),
+            false => "the chart does not have it any more".to_owned(),
+        });
         if kind == "CustomResourceDefinition" {
             let count = self.resources_of(&live).await?;
             plan.dangers.push(Danger::new(

@@ -50,7 +50,7 @@ impl ClusterTarget {
         let before = if self.is_rolled_back(request, target, &known).await? {
             request.newest_before
         } else {
-            self.protect_claims(release).await?;
+            self.protect_claims(release, &suspects).await?;
             let limit = budget.left(release, "rollback")?;
             self.invoke(release, "rollback")?
                 .with([release.name.clone(), target.to_string()])

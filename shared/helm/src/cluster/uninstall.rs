@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use slipway_model::JobWait;
 use slipway_ports::{ObjectReference, Release, ReleaseStatus, TargetError, UninstallRequest, Uninstalled};
 
-use super::{CONCURRENCY, ClusterTarget, RELEASE_LABEL, inhabitants::Inhabitant};
+use super::{CONCURRENCY, ClusterTarget, RELEASE_LABEL, claims::GUARD, inhabitants::Inhabitant};
 use crate::{
     client::encode,
     collect::INSTANCE,
@@ -36,6 +36,7 @@ impl ClusterTarget {
             .is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled)
         {
             let uninstall = self.invoke(release, "uninstall")?;
+            self.keep_claims_of_sets(release, &objects).await?;
             // Helm would delete the claims that stand in the manifest.
             self.kubernetes.forget_claims(release).await?;
             let limit = budget.left(release, "uninstall")?;
@@ -154,6 +155,7 @@ impl ClusterTarget {
     ) -> Result<Option<JobWait>, TargetError> {
         let uid = text_at(object, "/metadata/uid");
         if object.pointer("/metadata/deletionTimestamp").is_none() {
+            self.keep_claims_of(reference, path).await?;
             let options = json!({"propagationPolicy": "Background", "preconditions": {"uid": uid}});
             self.kubernetes.delete(path, &options).await?;
         }
@@ -181,8 +183,10 @@ pub(super) fn is_own(object: &Value, release: &Release) -> bool {
         && annotation(object, "meta.helm.sh/release-namespace") == Some(&release.namespace)
 }
 
+/// Whether its chart, or somebody, wants an object to outlive its release; not what Helm alone is kept from deleting.
 pub(super) fn is_kept(object: &Value) -> bool {
     annotation(object, RESOURCE_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
+        && annotation(object, GUARD).is_none()
 }
 
 /// Why an object that was deleted is still there.

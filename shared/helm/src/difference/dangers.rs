@@ -54,7 +54,34 @@ pub(crate) fn dangers(change: ObjectChange, before: Option<&Value>, after: Optio
         let message = format!("{named} is scaled to no replicas at all");
         found.push(Danger::new(DangerKind::ScaledToZero, message));
     }
+    if change == ObjectChange::Change && kind == "StatefulSet" {
+        found.extend(scaled_away(before, after, &named));
+    }
     found
+}
+
+/// Claims of the pods that a StatefulSet does not have any more, where it says that they go with them. Of one that is
+/// made again they stay.
+fn scaled_away(before: Option<&Value>, after: &Value, named: &str) -> Option<Danger> {
+    let ordinals = |set: &Value| {
+        let start = set.pointer("/spec/ordinals/start").and_then(Value::as_i64);
+        let start = start.unwrap_or(0);
+        start..start.saturating_add(replicas(set).unwrap_or(1))
+    };
+    let (old, new) = (ordinals(before?), ordinals(after));
+    let kept = old.end.min(new.end) - old.start.max(new.start);
+    let all = old.end - old.start;
+    let gone = all - kept.max(0);
+    let goes = text_at(after, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == "Delete"
+        && list(after, "/spec/volumeClaimTemplates").next().is_some();
+    (goes && gone > 0).then(|| {
+        Danger::new(
+            DangerKind::Data,
+            format!(
+                "{named} loses {gone} of {all} pods, and their volume claims with them (whenScaled: Delete): their data may be lost"
+            ),
+        )
+    })
 }
 
 fn taken_away(kind: &str, named: &str, change: ObjectChange) -> Option<Danger> {
@@ -344,6 +371,38 @@ mod tests {
             assert_eq!(opened, [DangerKind::Exposure], "{extra}");
             assert_eq!(found(Change, "Deployment", pod(extra.clone()), pod(extra)), []);
         }
+    }
+
+    #[test]
+    fn claims_that_go_with_pods_are_said_and_those_of_a_set_stay() {
+        let set = |when_scaled: &str, start: i64, count: i64| {
+            Some(json!({
+                "replicas": count,
+                "ordinals": {"start": start},
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": when_scaled},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+            }))
+        };
+        let kind = "StatefulSet";
+        let changed = |before, after| found(Change, kind, before, after);
+        let data = [DangerKind::Data];
+        assert_eq!(changed(set("Delete", 0, 3), set("Delete", 0, 1)), data);
+        assert_eq!(changed(set("Retain", 0, 3), set("Delete", 0, 2)), data);
+        assert_eq!(changed(set("Delete", 0, 3), set("Delete", 2, 3)), data);
+        assert_eq!(
+            changed(set("Delete", 0, 1), set("Delete", 0, 0)),
+            [DangerKind::ScaledToZero, DangerKind::Data]
+        );
+        assert_eq!(changed(set("Delete", 0, 3), set("Retain", 0, 1)), []);
+        assert_eq!(changed(set("Delete", 0, 1), set("Delete", 0, 3)), []);
+        let mut bare = set("Delete", 0, 1);
+        bare.as_mut().unwrap()["volumeClaimTemplates"] = json!([]);
+        assert_eq!(changed(set("Delete", 0, 3), bare), []);
+        assert_eq!(found(Delete, kind, set("Delete", 0, 3), None), []);
+        assert_eq!(
+            found(Replace, kind, set("Delete", 0, 3), set("Delete", 0, 1)),
+            [DangerKind::Interruption]
+        );
     }
 
     #[test]
