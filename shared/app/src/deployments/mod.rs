@@ -39,4 +39,4 @@ pub(crate) use records::{deployment_item, look_again};
 pub(crate) use revisions::Revision;
 pub(crate) use start::refuse_unless_pending;
 pub(crate) use stop::STOPPED;
-pub(crate) use undoing::{KEPT, UNDO};
+pub(crate) use undoing::{KEPT, UNDO, UNINSTALLED};

@@ -16,6 +16,9 @@ pub(crate) const UNDO: &str = "undo-";
 /// The output of an execution that undoes another one that names the components which it leaves.
 pub(crate) const KEPT: &str = "kept";
 
+/// The output of an execution that undoes another one that names the releases which that one uninstalled.
+pub(crate) const UNINSTALLED: &str = "uninstalled";
+
 impl App {
     /// Why an execution failed, and what became of what it had changed.
     pub(crate) async fn failure_of(&self, execution: &Execution) -> Result<Option<String>, AppError> {
@@ -30,22 +33,17 @@ impl App {
         let undone = if !undoing.status.is_terminal() {
             format!("what it had changed is being undone by execution {id}")
         } else if undoing.status == ExecutionStatus::Completed {
-            match undoing.outputs.get(KEPT).and_then(Value::as_array) {
-                Some(kept) => {
-                    let names: Vec<&str> = kept.iter().filter_map(Value::as_str).collect();
-                    format!(
-                        "what it had changed was undone, but for {}, which adopted what was there",
-                        names.join(", ")
-                    )
-                }
+            match left(&undoing) {
+                Some(left) => format!("what it had changed was undone, but for {left}"),
                 None => "what it had changed was undone".to_owned(),
             }
         } else {
             let progress = self.progress_of(&execution.tenant, id, true).await?;
-            let left: Vec<String> = progress.steps.iter().flatten().filter_map(not_undone).collect();
+            let not_undone = progress.steps.iter().flatten().filter_map(not_undone);
+            let all: Vec<String> = not_undone.chain(left(&undoing)).collect();
             format!(
                 "not everything that it had changed could be undone: {}",
-                left.join("; ")
+                all.join("; ")
             )
         };
         Ok(Some(match message {
@@ -108,6 +106,21 @@ impl App {
         }
         Ok(session.settle().await?)
     }
+}
+
+/// What an execution that undoes another one leaves as that one made it, and why.
+fn left(undoing: &Execution) -> Option<String> {
+    let named = |output: &str, why: &str| {
+        let names = undoing.outputs.get(output)?.as_array()?;
+        let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+        Some(format!("{}, which {why}", names.join(", ")))
+    };
+    let all = [
+        named(KEPT, "adopted what was there"),
+        named(UNINSTALLED, "stays uninstalled"),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", and "))
 }
 
 /// A step that was to undo something and did not, and why.

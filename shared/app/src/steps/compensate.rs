@@ -5,16 +5,16 @@ use std::{
     rc::Rc,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_model::{
-    CHUNK_SIZE, Dag, DagSettings, DagStep, ExecutionId, Job, JobStatus, JsonMap, Node, NodeKind, Retry,
-    RunCondition, StepRecord, StepStatus,
+    CHUNK_SIZE, Dag, DagSettings, DagStep, ExecutionId, Job, JobId, JobStatus, JsonMap, Node, NodeKind,
+    Retry, RunCondition, StepRecord, StepStatus,
 };
 use uuid::Uuid;
 
 use crate::{
     AppError,
-    deployments::{KEPT, UNDO},
+    deployments::{KEPT, UNDO, UNINSTALLED},
     executions::{NewExecution, each_chunk},
     keys,
     steps::drive::Drive,
@@ -42,7 +42,8 @@ impl Drive<'_> {
     }
 
     /// Writes the execution that undoes this one; nothing if there is nothing to undo. Its id is derived, so that a
-    /// repeat finds it. Reads the plan and the records by chunks, and one job for each release that was changed.
+    /// repeat finds it. Reads the plan and the records by chunks, and of each release that was changed the newest job
+    /// that tells how to undo that.
     pub(super) async fn compensate(&mut self) -> Result<Option<ExecutionId>, AppError> {
         let mut nodes: Vec<Node> = Vec::new();
         for first in (0..self.header.node_count).step_by(CHUNK_SIZE as usize) {
@@ -63,20 +64,32 @@ impl Drive<'_> {
         .await?;
         let mut steps = Undone::new();
         let mut kept: Vec<&str> = Vec::new();
+        let mut uninstalled: Vec<&Value> = Vec::new();
         for (ordinal, record) in changed {
-            let node = nodes
+            let Some(node) = nodes
                 .get(ordinal as usize)
-                .filter(|node| node.kind == NodeKind::Step && UNDOABLE.contains(&node.action.as_str()));
-            let (Some(node), Some(id)) = (node, record.job_id) else {
+                .filter(|node| node.kind == NodeKind::Step)
+            else {
                 continue;
             };
-            let Some(job) = self.app.load_job(&self.header.tenant, id).await? else {
+            if node.action == "helm_uninstall" && record.status == StepStatus::Completed {
+                uninstalled.extend(node.params.get("release_name"));
+            }
+            if !UNDOABLE.contains(&node.action.as_str()) {
                 continue;
-            };
-            if has_adopted(&job) {
-                kept.push(node.id.as_str());
-            } else if let Some(step) = undo(&node.id, &job) {
-                steps.insert(ordinal, step);
+            }
+            for id in jobs_of(&record) {
+                let Some(job) = self.app.load_job(&self.header.tenant, id).await? else {
+                    continue;
+                };
+                if has_adopted(&job) {
+                    kept.push(node.id.as_str());
+                } else if let Some(step) = undo(&node.id, &job) {
+                    steps.insert(ordinal, step);
+                } else {
+                    continue;
+                }
+                break;
             }
         }
         if steps.is_empty() {
@@ -85,6 +98,10 @@ impl Drive<'_> {
         let mut outputs = JsonMap::new();
         if !kept.is_empty() {
             outputs.insert(KEPT.to_owned(), json!(kept));
+        }
+        // Only what is said of a deployment reads it, and a deployment has not too many.
+        if !uninstalled.is_empty() && self.header.deployment_id.is_some() {
+            outputs.insert(UNINSTALLED.to_owned(), json!(uninstalled));
         }
         order(&nodes, &mut steps);
         let id = self.compensation_id();
@@ -109,13 +126,23 @@ impl Drive<'_> {
     }
 }
 
-/// Whether a step's job may have changed something that its own end did not take back.
+/// Whether a job of a step may have changed something that its own end did not take back.
 fn may_have_changed(record: &StepRecord) -> bool {
     let has_ended = matches!(
         record.status,
         StepStatus::Completed | StepStatus::Failed | StepStatus::TimedOut
     );
-    has_ended && !record.kept && record.job_id.is_some()
+    has_ended && !record.kept && jobs_of(record).next().is_some()
+}
+
+/// The jobs of a step, newest first. The last attempt may have ended before it came to one, or its job before it came
+/// to the release, and what an earlier one began is still there.
+fn jobs_of(record: &StepRecord) -> impl Iterator<Item = JobId> {
+    let earlier = record.attempts.iter().rev();
+    record
+        .job_id
+        .into_iter()
+        .chain(earlier.filter_map(|attempt| attempt.job_id))
 }
 
 /// Whether a job installed something over what was there before, so that uninstalling it would take that away.

@@ -1,10 +1,14 @@
 //! `on_failure: rollback`: what a failed execution changed is undone, and the deployment says what became of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use slipway_app::{ListQuery, RollbackRequest, UpgradeRequest};
-use slipway_model::{ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, TenantId};
+use slipway_model::{
+    ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus, TenantId,
+};
 
-use crate::world::{World, admin, mixed, problem};
+use crate::world::{World, admin, mixed, problem, steps};
 
 /// A deployment that runs, and undoes what fails.
 async fn running() -> (World, String) {
@@ -217,6 +221,75 @@ async fn an_upgrade_that_failed_again_and_again_goes_back_to_what_worked() {
     );
     assert!(told.ends_with("what it had changed was undone"), "{told}");
     assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 4);
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_broke_is_undone_although_the_next_never_began() {
+    let (world, id) = running().await;
+    let mut template = mixed("3.0.0");
+    template["settings"] = json!({"on_failure": "rollback", "timeout_seconds": 1800});
+    template["components"][2]["retry"] = json!({"max_attempts": 2, "backoff_seconds": 3600});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+    let request = json!({"template_version": "3.0.0", "parameters": {"size": 9}});
+    let request: UpgradeRequest = serde_json::from_value(request).unwrap();
+    let started = world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    let execution = started.pipeline_execution_id.unwrap().to_string();
+    let statuses: Vec<StepStatus> = steps(&world, &execution)
+        .await
+        .into_iter()
+        .map(|step| step.status)
+        .collect();
+    assert!(statuses.contains(&StepStatus::Retrying), "{statuses:?}");
+    world.cluster.cloud().stuck.clear();
+    world.cluster.cloud().log.clear();
+    world.clock.advance(Duration::from_secs(1800));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    let told = world.deployment(&id).await.error_message.unwrap();
+    assert!(told.ends_with("what it had changed was undone"), "{told}");
+    assert_eq!(
+        world.cluster.cloud().log,
+        ["rollback my-agent-runtime to 1"],
+        "{told}"
+    );
+    assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 4);
+}
+
+#[tokio::test]
+async fn what_stays_uninstalled_is_named() {
+    let (world, id) = running().await;
+    let mut template = mixed("3.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    template["components"].as_array_mut().unwrap().drain(..2);
+    template["components"][0]["chart"]["values"] = json!({"size": "{{ parameters.size }}"});
+    template["deployment_order"] = json!(["runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("uninstall my-agent-llm".to_owned(), "finalizer".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    world.cluster.cloud().log.clear();
+    let request: UpgradeRequest = serde_json::from_value(json!({"template_version": "3.0.0"})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    let told = world.deployment(&id).await.error_message.unwrap();
+    let log = world.cluster.cloud().log.clone();
+    assert!(
+        log.contains(&"rollback my-agent-runtime to 1".to_owned()),
+        "{log:?}"
+    );
+    assert!(
+        told.ends_with("was undone, but for my-agent-vector-db, which stays uninstalled"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
