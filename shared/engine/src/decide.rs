@@ -247,15 +247,21 @@ impl Step<'_> {
         if record.blocked_by.is_some() {
             return self.look_at_block(record);
         }
-        if let Some(end) = self.stopped(record) {
+        if let Some(end) = self.closed(record) {
             return Decision::Write(Box::new(end));
         }
+        // What came in time counts, whenever that is looked at.
+        let in_time = |wake| record.deadline.is_none_or(|deadline| wake <= deadline);
         match (record.wake_at, record.approval) {
-            (Some(wake), _) if self.now >= wake => self.complete(record, record.outputs.clone()),
-            (Some(wake), _) => Decision::Stay(Some(wake)),
+            (Some(wake), _) if self.now >= wake && in_time(wake) => {
+                self.complete(record, record.outputs.clone())
+            }
             (None, Some(true)) => self.complete(record, record.outputs.clone()),
             (None, Some(false)) => self.fail(record, refusal(record), FailureKind::Permanent),
-            (None, None) => Decision::Stay(record.deadline),
+            (wake, _) => match self.stopped(record) {
+                Some(end) => Decision::Write(Box::new(end)),
+                None => Decision::Stay(wake.or(record.deadline)),
+            },
         }
     }
 

@@ -86,6 +86,14 @@ impl App {
             )));
         };
         if record
+            .deadline
+            .is_some_and(|deadline| self.clock.now() >= deadline)
+        {
+            return Err(AppError::conflict(format!(
+                "step '{step}' has passed its deadline: it cannot be decided any more"
+            )));
+        }
+        if record
             .approval
             .is_some_and(|decided| decided != approval.approved)
         {

@@ -11,7 +11,7 @@ use slipway_model::{
 };
 use slipway_ports::Receiver;
 
-use crate::world::{World, admin};
+use crate::world::{World, admin, problem};
 
 fn deploy(id: &str, max_attempts: u32) -> Value {
     json!({"id": id, "action": "helm_deploy", "retry": {"max_attempts": max_attempts, "backoff_seconds": 1},
@@ -252,6 +252,21 @@ async fn a_refusal_says_who_and_why_and_is_not_asked_again() {
     let id = run(&world, dag).await;
     world.settle().await;
     world.clock.advance(Duration::from_secs(601));
+    let late = Approval {
+        approved: true,
+        comment: None,
+    };
+    let refused = problem(
+        world
+            .app
+            .approve_step(&admin(), &id.to_string(), "ask", late)
+            .await,
+    );
+    assert!(
+        refused.detail.contains("has passed its deadline"),
+        "{}",
+        refused.detail
+    );
     world.settle().await;
     assert_eq!(step(&world, id, "ask").await.status, StepStatus::TimedOut);
     assert_eq!(progress(&world, id).await.status, ExecutionStatus::Failed);

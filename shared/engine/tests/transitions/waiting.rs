@@ -150,6 +150,20 @@ fn a_wait_completes_when_its_time_has_come_and_not_before() {
         written(go(&node(1), Some(&waiting), &cancelled(), StepEvent::Poke, NOW)).status,
         StepStatus::Cancelled
     );
+    let late = NOW.plus(Duration::from_secs(100));
+    assert_eq!(
+        written(go(&node(1), Some(&waiting), &header(), StepEvent::Poke, late)).status,
+        StepStatus::Completed,
+        "it was over in time"
+    );
+    let long = StepRecord {
+        wake_at: Some(NOW.plus(Duration::from_secs(101))),
+        ..waiting
+    };
+    assert_eq!(
+        written(go(&node(1), Some(&long), &header(), StepEvent::Poke, late)).status,
+        StepStatus::TimedOut
+    );
 }
 
 #[test]
@@ -171,6 +185,10 @@ fn an_approval_waits_for_a_person_and_for_no_longer_than_its_deadline() {
     assert_eq!(written(look(&decided(true))).status, StepStatus::Completed);
     assert_eq!(written(look(&decided(false))).status, StepStatus::Failed);
     let late = NOW.plus(Duration::from_secs(100));
-    let end = written(go(&node(1), Some(&waiting), &header(), StepEvent::Poke, late));
-    assert_eq!(end.status, StepStatus::TimedOut);
+    let end =
+        |record: &StepRecord| written(go(&node(1), Some(record), &header(), StepEvent::Poke, late)).status;
+    assert_eq!(end(&waiting), StepStatus::TimedOut);
+    // What was decided in time counts, whenever that is looked at.
+    assert_eq!(end(&decided(true)), StepStatus::Completed);
+    assert_eq!(end(&decided(false)), StepStatus::Failed);
 }
