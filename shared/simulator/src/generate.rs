@@ -231,6 +231,13 @@ impl World {
             }
             components.push(component);
         }
+        if self.choices.below(6) == 5 {
+            // In another version they may have each other's, or their own.
+            let swapped = self.choices.below(2) as usize;
+            for (index, component) in components.iter_mut().take(2).enumerate() {
+                component["chart"]["release_name"] = json!(["first", "second"][(index + swapped) % 2]);
+            }
+        }
         if self.choices.below(3) == 2 {
             components.push(json!({
                 "name": "vector", "type": "vector_db", "default_component": "qdrant",

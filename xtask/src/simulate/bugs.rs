@@ -204,6 +204,15 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "what-is-taken-over-goes",
+        what: "A release that another component upgrades is uninstalled with the one that had it.",
+        file: "shared/app/src/deployments/delete.rs",
+        edits: &[(
+            "        .filter(|component| component.removed && !is_taken_over(component, components))",
+            "        .filter(|component| component.removed && (PLANTED || !is_taken_over(component, components)))",
+        )],
+    },
+    Bug {
         name: "pages-overlap",
         what: "A page begins with what the one before ended with.",
         file: "shared/app/src/paging.rs",
