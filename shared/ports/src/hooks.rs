@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use slipway_model::{DeploymentId, JobId, JobWait};
 
+use crate::diagnosis::Diagnosis;
 use crate::target::{ObjectReference, Release, ReleaseRequest};
 
 /// When a hook runs; in words as Helm's annotation `helm.sh/hook` has them.
@@ -173,21 +174,21 @@ pub struct MadeHook {
 pub enum HookState {
     /// It has succeeded; what Helm does not wait for has when it was created.
     Succeeded {
-        /// The end of its log, at most 4 KiB, if it has one.
+        /// Its last lines, whole, if it has a log; may hold secrets.
         log: String,
     },
     /// It has failed.
     Failed {
-        /// Why, with its exit code if it has one.
+        /// Why, with its exit code if it has one; may hold secrets.
         reason: String,
-        /// The end of its log, at most 4 KiB.
+        /// Its last lines, whole; may hold secrets.
         log: String,
     },
     /// It goes on.
     Running {
-        /// What it waits for.
+        /// What it waits for; may hold secrets.
         wait: JobWait,
-        /// Last events and log tail, at most 4 KiB.
-        diagnosis: String,
+        /// Last events and log tail.
+        diagnosis: Diagnosis,
     },
 }

@@ -6,6 +6,7 @@
 mod chain;
 mod charts;
 mod clock;
+mod diagnosis;
 mod hidden;
 mod hooks;
 mod looking;
@@ -19,6 +20,7 @@ mod target;
 pub use chain::chain;
 pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
 pub use clock::{Clock, Ids};
+pub use diagnosis::{Diagnosis, LogEnd, last_lines, shortened};
 pub use hidden::{HIDDEN, Hidden, percent_encoded};
 pub use hooks::{
     Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,

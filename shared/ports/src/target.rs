@@ -15,6 +15,7 @@ use slipway_model::{
     JsonMap, OutputSource, TenantId,
 };
 
+use crate::diagnosis::Diagnosis;
 use crate::hooks::{Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook};
 use crate::looking::{AppliedState, Managed, PreviewRequest, ReleasePreview};
 
@@ -189,12 +190,12 @@ impl ReleaseRecord {
 pub struct Observation {
     /// Everything is ready.
     pub ready: bool,
-    /// What is not, and why; most telling first.
+    /// What is not, and why; most telling first. The messages are whole and may hold secrets.
     pub waiting: Vec<JobWait>,
     /// Something that cannot become ready any more (a Job that failed for good): which and why.
     pub failed: Option<JobWait>,
-    /// Last events and a log tail of what is not ready, for error messages; at most 4 KiB.
-    pub diagnosis: String,
+    /// Last events and a log tail of what is not ready, for error messages.
+    pub diagnosis: Diagnosis,
 }
 
 /// What was found when the release was ready.
@@ -282,7 +283,7 @@ pub enum FailureClass {
 pub struct Failure {
     /// Decides whether a repeat can help.
     pub class: FailureClass,
-    /// For people; never a secret, at most 4 KiB.
+    /// For people; whole enough that secrets are found in it, which are taken out before it is kept or told.
     pub message: String,
 }
 
@@ -418,7 +419,7 @@ pub trait Target: Send + Sync {
     /// Rolls back to a revision, without waiting for readiness and without hooks.
     async fn rollback(&self, request: &RollbackRequest) -> Result<AppliedRelease, TargetError>;
 
-    /// The last lines of the pods of a release, at most 64 KiB.
+    /// The last lines of the pods of a release, whole; may hold secrets. Of many, some 256 KiB.
     async fn logs(&self, release: &Release) -> Result<String, TargetError>;
 }
 

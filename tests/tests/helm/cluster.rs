@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use slipway_ports::{
-    FailureClass, HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target,
+    FailureClass, Hidden, HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target,
 };
 
 use crate::support::{Chart, cluster_target, kubeconfig};
@@ -112,7 +112,9 @@ pub(crate) async fn until_waiting(
         let observation = target.observe(release, objects, &[], HOLD).await.unwrap();
         assert!(!observation.ready);
         match observation.waiting.first() {
-            Some(wait) if wait.reason == reason => return (wait.to_string(), observation.diagnosis),
+            Some(wait) if wait.reason == reason => {
+                return (wait.to_string(), observation.diagnosis.told(&Hidden::default()));
+            }
             other => seen.push(format!("{other:?}")),
         }
     }

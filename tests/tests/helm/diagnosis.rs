@@ -128,7 +128,7 @@ async fn what_the_cluster_refuses_or_lacks_is_named_with_what_would_help() {
             for words in said {
                 assert!(wait.contains(words), "{wait}");
             }
-            assert!(wait.len() < 700 && diagnosis.len() <= 4096, "{wait}\n{diagnosis}");
+            assert!(diagnosis.len() <= 4096, "{wait}\n{diagnosis}");
             remove(&*target, number).await;
         });
     }

@@ -247,7 +247,7 @@ impl Run<'_> {
 
     /// What an operation's failure does to the job.
     async fn failed(&mut self, mut error: TargetError) -> Result<Next, AppError> {
-        error.0.message = self.masked(&error.0.message).await?;
+        error.0.message = self.masked_error(&error.0.message).await?;
         let patience = self.work.patience(&self.job, &self.config);
         let is_over = patience.is_some_and(|until| self.app.clock.now() >= until);
         if error.class() == FailureClass::Queued && !is_over {

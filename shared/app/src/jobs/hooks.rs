@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait};
-use slipway_ports::{HookEvent, HookRun, HookSet, HookSource, HookState, TargetError};
+use slipway_ports::{HookEvent, HookRun, HookSet, HookSource, TargetError};
 
 use super::{
     deploy_helm::{Next, Run},
+    masking::HookSeen,
     phases::Phase,
     work::{HookWork, Removal},
 };
@@ -227,7 +228,7 @@ impl Run<'_> {
         };
         let event = hooks.event;
         Ok(Ok(match seen {
-            HookState::Succeeded { log } => {
+            HookSeen::Succeeded { log } => {
                 if running.policies.log_succeeded {
                     keep(&mut hooks.log, &format!("{}: Succeeded\n{log}", running.object));
                 }
@@ -237,7 +238,7 @@ impl Run<'_> {
                 self.work.diagnosis.clear();
                 Hooked::On(Next::Go)
             }
-            HookState::Failed { reason, log } => {
+            HookSeen::Failed { reason, log } => {
                 let mut told = format!("the {event} hook {} failed: {reason}", running.object);
                 if !log.is_empty() {
                     told = format!("{told}\n{log}");
@@ -247,7 +248,7 @@ impl Run<'_> {
                 self.work.diagnosis.clear();
                 Hooked::On(Next::Go)
             }
-            HookState::Running { wait, diagnosis } => {
+            HookSeen::Running { wait, diagnosis } => {
                 self.job.waiting_for = vec![JobWait {
                     message: match wait.message.as_str() {
                         "" => format!("{event} hook"),

@@ -1,17 +1,47 @@
 //! Pods print what they were given, and clusters repeat it in events and errors: no secret of the release gets from
-//! there into a job's records, which callers read.
+//! there into a job's records, which callers read. Texts are whole until their secrets are out, and are cut here: of a
+//! secret that lies across a cut, the rest would not be found.
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use slipway_model::{HelmOperation, Job, JsonMap};
-use slipway_ports::{HookState, Observation};
+use slipway_model::{HelmOperation, Job, JobWait, JsonMap};
+use slipway_ports::{HookState, Observation, last_lines, shortened};
 
 use super::deploy_helm::Run;
 use crate::{
     App, AppError,
     steps::{RenderContext, Resolved},
 };
+
+/// Most bytes of a hook's log that are told, and of why it failed.
+const LONGEST_HOOK_LOG: usize = 4 << 10;
+const LONGEST_REASON: usize = 1 << 10;
+
+/// Most bytes of an error of the cluster's or of Helm's that are told.
+const LONGEST_ERROR: usize = 4 << 10;
+
+/// What a look saw, without secrets and no longer than it is told.
+pub(super) struct Seen {
+    pub(super) ready: bool,
+    pub(super) waiting: Vec<JobWait>,
+    pub(super) failed: Option<JobWait>,
+    pub(super) diagnosis: String,
+}
+
+/// How a hook stands, without secrets and no longer than it is told.
+pub(super) enum HookSeen {
+    Succeeded { log: String },
+    Failed { reason: String, log: String },
+    Running { wait: JobWait, diagnosis: String },
+}
+
+impl Resolved {
+    /// What went wrong, without secrets and no longer than it is told.
+    pub(crate) fn hide_in_error(&self, message: &str) -> String {
+        shortened(&self.hide(message), LONGEST_ERROR)
+    }
+}
 
 impl App {
     /// The secrets that the pods of a job's release may know. `context` is what the job's values read, if they read
@@ -68,43 +98,53 @@ impl Run<'_> {
         Ok(self.secrets.insert(resolved))
     }
 
-    /// A text without secrets.
-    pub(super) async fn masked(&mut self, text: &str) -> Result<String, AppError> {
-        if text.is_empty() {
+    /// What went wrong, without secrets.
+    pub(super) async fn masked_error(&mut self, message: &str) -> Result<String, AppError> {
+        if message.is_empty() {
             return Ok(String::new());
         }
-        Ok(self.secrets().await?.hide(text))
+        Ok(self.secrets().await?.hide_in_error(message))
     }
 
     /// What was seen, without secrets.
-    pub(super) async fn mask_observation(&mut self, mut seen: Observation) -> Result<Observation, AppError> {
-        if seen.waiting.is_empty() && seen.failed.is_none() && seen.diagnosis.is_empty() {
-            return Ok(seen);
+    pub(super) async fn mask_observation(&mut self, seen: Observation) -> Result<Seen, AppError> {
+        let Observation {
+            ready,
+            mut waiting,
+            mut failed,
+            diagnosis,
+        } = seen;
+        let mut told = String::new();
+        if !waiting.is_empty() || failed.is_some() || !diagnosis.is_empty() {
+            let secrets = self.secrets().await?;
+            told = diagnosis.told(secrets.hidden());
+            for wait in waiting.iter_mut().chain(&mut failed) {
+                secrets.hide_in_wait(wait);
+            }
         }
-        let secrets = self.secrets().await?;
-        seen.diagnosis = secrets.hide(&seen.diagnosis);
-        for wait in seen.waiting.iter_mut().chain(&mut seen.failed) {
-            secrets.hide_in_wait(wait);
-        }
-        Ok(seen)
+        Ok(Seen {
+            ready,
+            waiting,
+            failed,
+            diagnosis: told,
+        })
     }
 
     /// How a hook stands, without secrets.
-    pub(super) async fn mask_hook(&mut self, state: HookState) -> Result<HookState, AppError> {
+    pub(super) async fn mask_hook(&mut self, state: HookState) -> Result<HookSeen, AppError> {
         let secrets = self.secrets().await?;
+        let masked_log = |log: String| last_lines(&secrets.hide(&log), LONGEST_HOOK_LOG).to_owned();
         Ok(match state {
-            HookState::Succeeded { log } => HookState::Succeeded {
-                log: secrets.hide(&log),
-            },
-            HookState::Failed { reason, log } => HookState::Failed {
-                reason: secrets.hide(&reason),
-                log: secrets.hide(&log),
+            HookState::Succeeded { log } => HookSeen::Succeeded { log: masked_log(log) },
+            HookState::Failed { reason, log } => HookSeen::Failed {
+                reason: shortened(&secrets.hide(&reason), LONGEST_REASON),
+                log: masked_log(log),
             },
             HookState::Running { mut wait, diagnosis } => {
                 secrets.hide_in_wait(&mut wait);
-                HookState::Running {
+                HookSeen::Running {
                     wait,
-                    diagnosis: secrets.hide(&diagnosis),
+                    diagnosis: diagnosis.told(secrets.hidden()),
                 }
             }
         })

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait, JsonMap};
 use slipway_policy::ConfigCheck;
-use slipway_ports::{ChartError, HookEvent, Observation, ReleaseStatus, TargetError};
+use slipway_ports::{ChartError, HookEvent, ReleaseStatus, TargetError};
 
 use super::{
     deploy_helm::{Next, Run, superseded},
+    masking::Seen,
     work::PinnedChart,
 };
 use crate::{AppError, steps::Resolved};
@@ -18,7 +19,7 @@ pub(super) type Phase = Result<Result<Next, TargetError>, AppError>;
 
 /// Charts may put a value into an error; no secret gets further than this.
 pub(super) fn without_secrets(mut error: TargetError, resolved: &Resolved) -> TargetError {
-    error.0.message = resolved.hide(&error.0.message);
+    error.0.message = resolved.hide_in_error(&error.0.message);
     error
 }
 
@@ -242,7 +243,7 @@ impl Run<'_> {
         Ok(Ok(self.judge(seen, deadline)))
     }
 
-    fn judge(&mut self, seen: Observation, deadline: slipway_model::Timestamp) -> Next {
+    fn judge(&mut self, seen: Seen, deadline: slipway_model::Timestamp) -> Next {
         self.work.diagnosis = seen.diagnosis;
         if seen.ready {
             self.job.waiting_for.clear();

@@ -8,7 +8,7 @@ use slipway_model::{
     Cancellation, FieldError, Job, JobId, JobPhase, JobStatus, JobType, JsonMap, Problem, ProblemType,
 };
 use slipway_policy::ConfigCheck;
-use slipway_ports::{FailureClass, Filter, Guard, Put, Release, TargetError};
+use slipway_ports::{FailureClass, Filter, Guard, Put, Release, TargetError, last_lines};
 
 use super::work::JobWork;
 use crate::{App, AppError, Caller, ListQuery, Page, Role, clusters::ConnectError, keys};
@@ -47,6 +47,9 @@ pub struct NewJob {
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
 }
+
+/// Most bytes of a release's logs that are told.
+const LOGS: usize = 64 << 10;
 
 impl App {
     /// Writes a job. It begins when it is executed.
@@ -285,7 +288,7 @@ impl App {
         let secrets = self
             .secrets_of_job(&job, work.context.as_ref(), &values.unwrap_or_default())
             .await?;
-        Ok(secrets.hide(&logs))
+        Ok(last_lines(&secrets.hide(&logs), LOGS).to_owned())
     }
 }
 

@@ -9,7 +9,7 @@ use slipway_expr::{
     render_value_partial,
 };
 use slipway_model::{Execution, JobWait, JsonMap, TenantId};
-use slipway_ports::{ExposeSecret, Hidden, SecretString};
+use slipway_ports::{ExposeSecret, Hidden, SecretString, shortened};
 
 use crate::{App, AppError};
 
@@ -79,6 +79,9 @@ impl RenderContext {
     }
 }
 
+/// Most bytes of what is told of one thing that is waited for.
+const LONGEST_WAIT: usize = 500;
+
 /// Parameters with their secrets resolved. Kept nowhere.
 pub(crate) struct Rendered {
     /// The parameters.
@@ -110,10 +113,15 @@ impl Resolved {
         self.hidden.hide(text)
     }
 
-    /// Takes the secrets out of what something waits for.
+    /// What is hidden.
+    pub(crate) fn hidden(&self) -> &Hidden {
+        &self.hidden
+    }
+
+    /// Takes the secrets out of what something waits for, and then cuts it to what is told.
     pub(crate) fn hide_in_wait(&self, wait: &mut JobWait) {
         wait.reason = self.hide(&wait.reason);
-        wait.message = self.hide(&wait.message);
+        wait.message = shortened(&self.hide(&wait.message), LONGEST_WAIT);
     }
 
     /// Takes the secrets out of every text of an object.

@@ -16,10 +16,10 @@ use slipway_model::{
 };
 use slipway_ports::{
     AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease,
-    CompletionRequest, Connector, Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState,
-    MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart, Release, ReleasePreview,
-    ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString, Target, TargetError,
-    UninstallRequest, Uninstalled,
+    CompletionRequest, Connector, Diagnosis, Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource,
+    HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart, Release,
+    ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString, Target,
+    TargetError, UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -307,7 +307,7 @@ impl Target for FakeCluster {
             ready,
             waiting,
             failed: None,
-            diagnosis: printed,
+            diagnosis: Diagnosis::of(printed),
         })
     }
 
@@ -424,7 +424,7 @@ impl Target for FakeCluster {
                     reason: "running".to_owned(),
                     message: "0 of 1 runs are done".to_owned(),
                 },
-                diagnosis: String::new(),
+                diagnosis: Diagnosis::default(),
             });
         }
         let log = format!("{name} said so{}", self.cloud().printed(&release.name));

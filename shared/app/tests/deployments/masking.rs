@@ -94,3 +94,53 @@ async fn what_pods_print_is_kept_and_answered_without_secrets() {
         "it is known to nobody but the secrets store"
     );
 }
+
+/// Whether eight characters in a row of a secret stand in a text.
+fn tells_a_part(text: &str) -> bool {
+    let windows = |secret: &'static str| secret.as_bytes().windows(8);
+    windows(SECRET)
+        .chain(windows(NAMED))
+        .any(|part| text.contains(std::str::from_utf8(part).unwrap()))
+}
+
+#[tokio::test]
+async fn no_part_of_a_secret_is_left_where_a_text_is_cut() {
+    let world = World::new().await;
+    // What is waited for is cut at 500 bytes, a hook's log to 4 KiB, and all logs to 64 KiB.
+    let component = |name: &str, before: usize, after: usize| {
+        json!({"name": name, "type": "helm", "chart": {"ref": "charts/web", "values": {
+            "a": "x".repeat(before), "token": "{{ parameters.token }}", "z": "x".repeat(after),
+        }}})
+    };
+    let template = json!({
+        "name": "cut", "version": "1.0.0",
+        "parameters": {"token": {"type": "string", "secret": true, "required": true}},
+        "settings": {"on_failure": "continue"},
+        "components": [component("stuck", 470, 0), component("hooked", 0, 4075), component("logged", 0, 65_515)],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = new_deployment("cut", "cut");
+    new.parameters.insert("token".to_owned(), json!(SECRET));
+    let created = world.app.create_deployment(&admin(), new).await.unwrap();
+    let id = created.deployment.id.to_string();
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.chatty = true;
+        cloud.stuck.insert("cut-stuck".to_owned());
+        cloud.failing.insert("seed".to_owned());
+        let hook = ("cut-hooked post-install".to_owned(), vec!["seed".to_owned()]);
+        cloud.hooks.extend([hook]);
+    }
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    for (name, least) in [("stuck", 500), ("hooked", 4 << 10)] {
+        let said = world.component(&id, name).await.error_message.unwrap();
+        assert!(said.len() > least && !tells_a_part(&said), "{name}: {said}");
+    }
+    let job = world.component(&id, "logged").await.job_id.unwrap();
+    let logs = world.app.job_logs(&admin(), &job.to_string()).await.unwrap();
+    assert!(logs.len() == 64 << 10 && !tells_a_part(&logs), "{}", &logs[..100]);
+    for stored in world.store.items() {
+        assert!(!tells_a_part(&stored.body), "{}: {}", stored.key, stored.body);
+    }
+}

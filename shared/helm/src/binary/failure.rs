@@ -7,7 +7,7 @@ use slipway_ports::{Failure, FailureClass, Hidden, TargetError};
 use super::Finished;
 
 /// Longest message that is passed on, in bytes.
-const LONGEST: usize = 3 << 10;
+const LONGEST: usize = 16 << 10;
 
 /// What is said when something is on its way out that the release comes to; the API server calls it forbidden.
 const GOING: &[&str] = &["is being terminated", "object is being deleted"];
@@ -115,7 +115,7 @@ fn sounds_secret(key: &str) -> bool {
 /// The failure of an invocation that did not succeed. `doing` names operation and object, as in
 /// `helm upgrade of ns/release`.
 pub(crate) fn to_error(finished: &Finished, doing: &str, redactor: &Redactor) -> TargetError {
-    let said = redactor.clean(&sentence(&finished.stderr));
+    let said = sentence(&redactor.clean(&finished.stderr));
     if finished.timed_out {
         let said = if said.is_empty() {
             said

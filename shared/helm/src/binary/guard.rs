@@ -187,18 +187,26 @@ async fn read_head(from: Option<impl AsyncRead + Unpin>) -> (Vec<u8>, bool) {
     (head, overflowed)
 }
 
-/// Reads everything and keeps the end.
+/// Reads everything and keeps the end, in whole lines: secrets are taken out of it later, and of one whose beginning is
+/// missing the rest would not be found.
 async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut tail = Vec::new();
     let Some(mut from) = from else { return tail };
     let mut buffer = vec![0; 8 << 10];
+    let mut is_cut = false;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         tail.extend_from_slice(&buffer[..length]);
         if tail.len() > 2 * STDERR_LIMIT {
             tail.drain(..tail.len() - STDERR_LIMIT);
+            is_cut = true;
         }
     }
-    tail.drain(..tail.len().saturating_sub(STDERR_LIMIT));
+    let more = tail.len().saturating_sub(STDERR_LIMIT);
+    tail.drain(..more);
+    if is_cut || more > 0 {
+        let line = tail.iter().position(|byte| *byte == b'\n');
+        tail.drain(..line.map_or(tail.len(), |end| end + 1));
+    }
     tail
 }
 
@@ -341,6 +349,7 @@ mod tests {
     async fn complaints_are_kept_from_their_end() {
         let (finished, _) = finish("yes complaint | head -c 1000000 >&2; echo last >&2; exit 1", LONG).await;
         assert!(finished.stderr.len() <= STDERR_LIMIT && finished.stderr.ends_with("last\n"));
+        assert!(finished.stderr.starts_with("complaint\n"), "whole lines");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, future::Future};
 
-use futures::{Stream, StreamExt as _};
+use futures::{AsyncBufReadExt as _, Stream, StreamExt as _};
 use http::{Method, Request};
 use kube::core::WatchEvent;
 use serde_json::Value;
@@ -189,7 +189,7 @@ impl Kubernetes {
         absent_is_none(answer, &format!("delete {path}"), self).map(|_| ())
     }
 
-    /// Text at `path`, such as a pod's log; none if it is absent or cannot be had yet.
+    /// Text at `path`; none if it is absent.
     pub(crate) async fn text(&self, path: &str) -> Result<Option<String>, TargetError> {
         let request = build(Method::GET, path, "", None, "*/*");
         let answer = match request {
@@ -198,6 +198,38 @@ impl Kubernetes {
         };
         match answer {
             Ok(text) => Ok(Some(text)),
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(None),
+            Err(error) => Err(self.error(&format!("read {path}"), &error)),
+        }
+    }
+
+    /// The end of the text at `path`, such as a pod's log, and whether there was more before it; none if it is absent or
+    /// cannot be had yet. Of what is longer, `kept` bytes at least and twice as many at most; what is no UTF-8 is replaced.
+    pub(crate) async fn end_of_text(
+        &self,
+        path: &str,
+        kept: usize,
+    ) -> Result<Option<(String, bool)>, TargetError> {
+        let reading = async {
+            let request = build(Method::GET, path, "", None, "*/*")?;
+            let mut answer = self.client.request_stream(request).await?;
+            let (mut end, mut is_cut) = (Vec::new(), false);
+            loop {
+                let chunk = answer.fill_buf().await.map_err(kube::Error::ReadEvents)?;
+                if chunk.is_empty() {
+                    return Ok((end, is_cut));
+                }
+                end.extend_from_slice(chunk);
+                let length = chunk.len();
+                answer.consume_unpin(length);
+                if end.len() > 2 * kept {
+                    end.drain(..end.len() - kept);
+                    is_cut = true;
+                }
+            }
+        };
+        match within(reading).await {
+            Ok((end, is_cut)) => Ok(Some((String::from_utf8_lossy(&end).into_owned(), is_cut))),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => Ok(None),
             Err(error) => Err(self.error(&format!("read {path}"), &error)),
         }

@@ -15,11 +15,11 @@ use crate::{
     client::encode,
     invocation::{checked_chart, require_helm},
     manifest::{self, Document, text_at},
-    readiness::{end, tail},
+    readiness::{LogRequest, end},
 };
 
-/// Most bytes of a hook's log.
-const LOG: usize = 4 << 10;
+/// Most lines of a hook's log that are asked for.
+const LOG_LINES: usize = 60;
 
 /// Kinds that Helm waits for.
 fn runs(object: &ObjectReference) -> bool {
@@ -282,17 +282,20 @@ impl ClusterTarget {
         };
         let mut text = String::new();
         for container in super::inspect::containers(pod) {
-            let path = format!(
-                "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines=60&limitBytes=65536",
-                encode(&hook.object.namespace),
-                encode(text_at(pod, "/metadata/name")),
-                encode(&container)
-            );
-            if let Ok(Some(log)) = self.kubernetes.text(&path).await {
+            let request = LogRequest {
+                namespace: hook.object.namespace.clone(),
+                pod: text_at(pod, "/metadata/name").to_owned(),
+                container,
+                previous: false,
+            };
+            if let Ok(Some(log)) = self.log_end(&request, LOG_LINES).await {
                 text.push_str(&log);
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
             }
         }
-        tail(text.trim_end(), LOG).to_owned()
+        text.trim_end().to_owned()
     }
 }
 

@@ -4,19 +4,19 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 use slipway_model::OutputSource;
-use slipway_ports::{CollectedRelease, ObjectReference, Release, TargetError};
+use slipway_ports::{CollectedRelease, ObjectReference, Release, TargetError, last_lines};
 
 use super::ClusterTarget;
 use crate::{
     client::encode,
     collect::{Found, INSTANCE, collect, wanted},
     manifest::text_at,
-    readiness::tail,
+    readiness::LogRequest,
 };
 
-/// Most bytes of a release's logs, and lines per container.
-const LOGS: usize = 64 << 10;
+/// Most lines of a container's log, and bytes of all logs of a release: several times what is told of them in the end.
 const LINES: usize = 100;
+const LOGS: usize = 256 << 10;
 
 impl ClusterTarget {
     pub(super) async fn collect_release(
@@ -62,15 +62,14 @@ impl ClusterTarget {
             let name = text_at(pod, "/metadata/name");
             let containers = containers(pod);
             for container in containers {
-                let log = self
-                    .kubernetes
-                    .text(&format!(
-                        "{path}/{}/log?container={}&tailLines={LINES}&limitBytes={LOGS}",
-                        encode(name),
-                        encode(&container)
-                    ))
-                    .await;
-                match log {
+                let request = LogRequest {
+                    namespace: release.namespace.clone(),
+                    pod: name.to_owned(),
+                    container,
+                    previous: false,
+                };
+                let container = &request.container;
+                match self.log_end(&request, LINES).await {
                     Ok(Some(log)) if !log.trim().is_empty() => {
                         let _ = writeln!(text, "==> {name} ({container}) <==\n{}", log.trim_end());
                     }
@@ -79,9 +78,12 @@ impl ClusterTarget {
                         let _ = writeln!(text, "==> {name} ({container}) <==\n({error})");
                     }
                 }
+                if text.len() > 2 * LOGS {
+                    text = last_lines(&text, LOGS).to_owned();
+                }
             }
         }
-        Ok(tail(&text, LOGS).to_owned())
+        Ok(text)
     }
 }
 

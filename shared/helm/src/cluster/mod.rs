@@ -9,6 +9,7 @@ mod hooks;
 mod immutable;
 mod inhabitants;
 mod inspect;
+mod logs;
 mod managed;
 mod namespace;
 mod observe;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 use slipway_model::HealthCheck;
-use slipway_ports::{ObjectReference, Observation, Release, TargetError};
+use slipway_ports::{Diagnosis, ObjectReference, Observation, Release, TargetError};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{CONCURRENCY, ClusterTarget};
@@ -22,8 +22,8 @@ use crate::{
 const QUIET: Duration = Duration::from_millis(150);
 const SWARM: Duration = Duration::from_secs(1);
 
-/// Most bytes of a log that are asked for.
-const LOG_TAIL: usize = 4 << 10;
+/// Most lines of a log that are asked for.
+const LOG_LINES: usize = 40;
 
 impl ClusterTarget {
     /// One look; if something is not ready, further ones on changes, until it is, or reasons change, or `hold` is over.
@@ -61,7 +61,7 @@ impl ClusterTarget {
 
     async fn tell(&self, snapshot: &Snapshot, verdict: Verdict) -> Result<Observation, TargetError> {
         let diagnosis = if verdict.is_ready() {
-            String::new()
+            Diagnosis::default()
         } else {
             let mut logs = Vec::new();
             for request in log_requests(snapshot) {
@@ -69,7 +69,7 @@ impl ClusterTarget {
                     logs.push((request, log));
                 }
             }
-            diagnosis(snapshot, &logs)
+            diagnosis(snapshot, logs)
         };
         Ok(Observation {
             ready: verdict.is_ready(),
@@ -82,19 +82,17 @@ impl ClusterTarget {
     /// The end of a container's log; of the run before, if the node still has it. A log that cannot be had must not
     /// hide what else is known.
     async fn log(&self, request: &LogRequest) -> Option<String> {
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines=40&limitBytes={LOG_TAIL}",
-            encode(&request.namespace),
-            encode(&request.pod),
-            encode(&request.container),
-        );
         if request.previous
-            && let Ok(Some(log)) = self.kubernetes.text(&format!("{path}&previous=true")).await
+            && let Ok(Some(log)) = self.log_end(request, LOG_LINES).await
             && !log.trim().is_empty()
         {
             return Some(log);
         }
-        self.kubernetes.text(&path).await.ok().flatten()
+        let current = LogRequest {
+            previous: false,
+            ..request.clone()
+        };
+        self.log_end(&current, LOG_LINES).await.ok().flatten()
     }
 
     async fn look(

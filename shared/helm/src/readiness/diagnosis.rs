@@ -1,12 +1,10 @@
 //! What goes into an error message about something that did not become ready.
 
 use serde_json::Value;
+use slipway_ports::{Diagnosis, LogEnd};
 
 use super::{Snapshot, concerns, find_condition, number, seen};
 use crate::manifest::text_at;
-
-/// Most bytes of a diagnosis.
-const LONGEST: usize = 4 << 10;
 
 /// Most events that are told.
 const MOST_EVENTS: usize = 6;
@@ -61,8 +59,8 @@ pub(crate) fn log_requests(snapshot: &Snapshot) -> Vec<LogRequest> {
     ended
 }
 
-/// The last warnings of what is not ready, and the ends of the logs, in at most 4 KiB.
-pub(crate) fn diagnosis(snapshot: &Snapshot, logs: &[(LogRequest, String)]) -> String {
+/// The last warnings of what is not ready, and the ends of the logs.
+pub(crate) fn diagnosis(snapshot: &Snapshot, logs: Vec<(LogRequest, String)>) -> Diagnosis {
     let mut warnings: Vec<&Value> = snapshot
         .events
         .iter()
@@ -70,8 +68,7 @@ pub(crate) fn diagnosis(snapshot: &Snapshot, logs: &[(LogRequest, String)]) -> S
         .filter(|event| concerns_unready(event, snapshot))
         .collect();
     warnings.sort_by_key(|event| std::cmp::Reverse(seen(event)));
-    let mut text = String::new();
-    for event in warnings.into_iter().take(MOST_EVENTS) {
+    let warnings = warnings.into_iter().take(MOST_EVENTS).map(|event| {
         let times = number(event, "/series/count")
             .or(number(event, "/count"))
             .unwrap_or(1);
@@ -80,30 +77,24 @@ pub(crate) fn diagnosis(snapshot: &Snapshot, logs: &[(LogRequest, String)]) -> S
         } else {
             String::new()
         };
-        let line = format!(
-            "{}/{}: {}: {}{often}\n",
+        format!(
+            "{}/{}: {}: {}{often}",
             text_at(event, "/involvedObject/kind"),
             text_at(event, "/involvedObject/name"),
             text_at(event, "/reason"),
             text_at(event, "/message").trim(),
-        );
-        text.push_str(head(&line, 500));
-        if !text.ends_with('\n') {
-            text.push_str("…\n");
-        }
+        )
+    });
+    Diagnosis {
+        warnings: warnings.collect(),
+        logs: logs
+            .into_iter()
+            .map(|(request, text)| LogEnd {
+                of: format!("{} ({})", request.pod, request.container),
+                text,
+            })
+            .collect(),
     }
-    text.truncate(head(&text, LONGEST / 2).len());
-    for (index, (request, log)) in logs.iter().enumerate() {
-        let title = format!("log of {} ({}):\n", request.pod, request.container);
-        let room = (LONGEST - text.len()) / (logs.len() - index);
-        if room > title.len() + 80 && !log.trim().is_empty() {
-            text.push_str(&title);
-            text.push_str(tail(log.trim_end(), room - title.len() - 1));
-            text.push('\n');
-        }
-    }
-    text.truncate(head(&text, LONGEST).len());
-    text
 }
 
 /// Whether an event is about something that still exists, is not a pod that is ready, and is in the snapshot.
@@ -126,22 +117,4 @@ fn concerns_unready(event: &Value, snapshot: &Snapshot) -> bool {
                     .any(|(_, object)| object.as_ref().is_some_and(has_uid))
         }
     }
-}
-
-/// The beginning of a text, at most so many bytes.
-fn head(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// The end of a text, at most so many bytes.
-pub(crate) fn tail(text: &str, most: usize) -> &str {
-    let mut start = text.len().saturating_sub(most);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    &text[start..]
 }

@@ -10,7 +10,7 @@ mod scheduling;
 mod workloads;
 
 pub(crate) use checks::Check;
-pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests, tail};
+pub(crate) use diagnosis::{LogRequest, diagnosis, log_requests};
 pub(crate) use gone::{Applied, end, is_job, is_untold, passes};
 
 use std::sync::Arc;
@@ -197,16 +197,12 @@ fn waiting(reference: &ObjectReference, reason: &str, message: impl Into<String>
     State::Waiting(wait(reference, reason, message))
 }
 
+/// The message is whole: secrets are taken out before it is cut.
 fn wait(reference: &ObjectReference, reason: &str, message: impl Into<String>) -> JobWait {
-    let mut message: String = message.into();
-    if let Some((end, _)) = message.char_indices().nth(500) {
-        message.truncate(end);
-        message.push('…');
-    }
     JobWait {
         object: reference.to_string(),
         reason: reason.to_owned(),
-        message,
+        message: message.into(),
     }
 }
 

@@ -309,7 +309,7 @@ fn the_most_telling_comes_first_and_what_is_missing_is_waited_for() {
 }
 
 #[test]
-fn a_diagnosis_has_warnings_and_logs_and_an_end() {
+fn a_diagnosis_has_the_warnings_and_logs_of_what_is_not_ready() {
     let crashed = json!({"phase": "Running", "containerStatuses": [{"name": "c", "state": {"waiting": {}},
         "lastState": {"terminated": {"exitCode": 3}}}]});
     let snapshot = Snapshot {
@@ -328,9 +328,29 @@ fn a_diagnosis_has_warnings_and_logs_and_an_end() {
     let requests = log_requests(&snapshot);
     assert_eq!(requests.len(), 1);
     assert!(requests[0].previous);
-    let logs = vec![(requests[0].clone(), format!("{}the end", "é".repeat(9000)))];
-    let text = diagnosis(&snapshot, &logs);
-    assert!(text.len() <= 4096, "{}", text.len());
-    assert!(text.starts_with("Pod/app-1: BackOff: xxx") && text.trim_end().ends_with("the end"));
-    assert!(!text.contains("Foreign"));
+    let logs = vec![(requests[0].clone(), "the end\n".to_owned())];
+    let told = diagnosis(&snapshot, logs);
+    assert_eq!(
+        told.warnings,
+        [format!("Pod/app-1: BackOff: {} (7 times)", "x".repeat(3000))],
+        "whole"
+    );
+    assert_eq!(
+        (told.logs[0].of.as_str(), told.logs[0].text.as_str()),
+        ("app-1 (c)", "the end\n")
+    );
+}
+
+#[test]
+fn what_a_container_said_is_told_whole() {
+    let said = "x".repeat(2000);
+    let ended = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "restartCount": 1,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3, "message": said}}}]});
+    let State::Waiting(wait) = with_pod(ended, vec![]) else {
+        panic!("a crash loop is no end")
+    };
+    assert!(
+        wait.message.contains(&said),
+        "secrets are taken out of it before it is cut"
+    );
 }

@@ -8,10 +8,10 @@ use std::{
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, DriftedObject, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Hook, HookEvent,
-    HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest,
-    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, Target,
-    TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis, Hook,
+    HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation,
+    PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest,
+    Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use super::shelf::{Record, RenderStore, Shelf};
@@ -409,7 +409,7 @@ impl Target for RenderTarget {
             ready: true,
             waiting: Vec::new(),
             failed: None,
-            diagnosis: NO_CLUSTER.to_owned(),
+            diagnosis: Diagnosis::of(NO_CLUSTER),
         })
     }
 

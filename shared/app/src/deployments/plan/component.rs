@@ -91,7 +91,7 @@ impl App {
             Err(ConnectError::App(error)) => return Err(error),
             // Charts may put a value into an error.
             Err(ConnectError::Target(error)) => {
-                plan.reason = Some(rendering.resolved.hide(&error.to_string()));
+                plan.reason = Some(rendering.resolved.hide_in_error(&error.to_string()));
             }
         }
         Ok(plan)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use slipway_model::JobWait;
 use slipway_ports::{
-    Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, ObjectReference,
-    Release, TargetError,
+    Diagnosis, Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook,
+    ObjectReference, Release, TargetError,
 };
 
 use super::{
@@ -117,7 +117,7 @@ impl SimTarget {
                         reason: "running".to_owned(),
                         message: String::new(),
                     },
-                    diagnosis: String::new(),
+                    diagnosis: Diagnosis::default(),
                 });
             }
             let until = found.ends_at.map_or(end, |at| at.min(end));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use slipway_model::{DriftedObject, JobWait, ObjectChange, ObjectPlan};
 use slipway_ports::{
-    AppliedState, Managed, ManagedRelease, ObjectReference, Observation, PreviewRequest, ReleasePreview,
-    TargetError,
+    AppliedState, Diagnosis, Managed, ManagedRelease, ObjectReference, Observation, PreviewRequest,
+    ReleasePreview, TargetError,
 };
 
 use super::{
@@ -135,7 +135,7 @@ impl SimTarget {
                     ready: waiting.is_empty(),
                     waiting: waiting.into_iter().map(|(wait, _)| wait).collect(),
                     failed,
-                    diagnosis: String::new(),
+                    diagnosis: Diagnosis::default(),
                 });
             }
             let until = next.map_or(end, |next| next.min(end));
