@@ -25,7 +25,10 @@ pub use hidden::{HIDDEN, Hidden, percent_encoded};
 pub use hooks::{
     Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,
 };
-pub use looking::{AppliedState, Managed, ManagedNamespace, ManagedRelease, PreviewRequest, ReleasePreview};
+pub use looking::{
+    AppliedState, FoundDrift, Managed, ManagedNamespace, ManagedRelease, PreviewRequest, ReleasePreview,
+    UncomparedObject,
+};
 pub use outside::{HttpAnswer, HttpCall, Outside, OutsideError};
 pub use queue::{DeadLetter, Delivery, QueueError, Receiver};
 pub use secrets::{SecretError, Secrets};

@@ -1,9 +1,9 @@
 //! Looking at a cluster without changing it: what a change would do, and what somebody else has done.
 
 use secrecy::SecretString;
-use slipway_model::{DriftIgnore, ObjectPlan};
+use slipway_model::{DriftIgnore, DriftedObject, ObjectPlan};
 
-use crate::{Release, ReleaseRequest, ReleaseStatus};
+use crate::{ObjectReference, Release, ReleaseRequest, ReleaseStatus};
 
 /// What a preview is asked about.
 pub struct PreviewRequest<'a> {
@@ -45,6 +45,24 @@ pub struct AppliedState<'a> {
     pub deployment: &'a str,
     /// What is not to be reported.
     pub ignore: &'a [DriftIgnore],
+}
+
+/// Where a cluster differs from what was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundDrift {
+    /// What differs; nothing if all is as it was applied.
+    pub objects: Vec<DriftedObject>,
+    /// Of which objects that could not be told.
+    pub uncompared: Vec<UncomparedObject>,
+}
+
+/// An object that could not be compared with what was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncomparedObject {
+    /// Which.
+    pub object: ObjectReference,
+    /// A sentence that says why; never the server's own words, which may repeat what stands in the object.
+    pub reason: String,
 }
 
 /// A page of what is labelled as Slipway's on a cluster.

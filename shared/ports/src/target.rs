@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    Cluster, ClusterHealth, CrdPolicy, DeploymentId, DriftedObject, HealthCheck, ImmutablePolicy, JobWait,
-    JsonMap, OutputSource, TenantId,
+    Cluster, ClusterHealth, CrdPolicy, DeploymentId, HealthCheck, ImmutablePolicy, JobWait, JsonMap,
+    OutputSource, TenantId,
 };
 
 use crate::diagnosis::Diagnosis;
 use crate::hooks::{Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook};
-use crate::looking::{AppliedState, Managed, PreviewRequest, ReleasePreview};
+use crate::looking::{AppliedState, FoundDrift, Managed, PreviewRequest, ReleasePreview};
 
 /// A release by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -343,8 +343,9 @@ pub trait Target: Send + Sync {
     /// chart or the server refuses is an error or stands in `refused`.
     async fn preview(&self, request: &PreviewRequest<'_>) -> Result<ReleasePreview, TargetError>;
 
-    /// Where the cluster differs from what was applied. Changes nothing; needs no Helm.
-    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError>;
+    /// Where the cluster differs from what was applied; an object that it does not let compare hides no other. Changes
+    /// nothing; needs no Helm.
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError>;
 
     /// What on the cluster is labelled as Slipway's, whoever's it is: a page of it, after the place where the one before
     /// ended. Needs no Helm.

@@ -16,6 +16,11 @@ kind: ConfigMap
 metadata: {name: other}
 {{- if .Values.replicas }}
 ---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: own}
+spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}
+---
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: db}
@@ -110,8 +115,28 @@ async fn claims_outlive_a_set_whose_chart_says_that_they_go_with_it() {
     assert_eq!(policy["whenDeleted"], "Delete");
     assert_eq!(owners(CLAIMS[1]), std::slice::from_ref(&second));
 
-    // An upgrade that does not have it any more.
+    // An upgrade that does not have it any more, nor a claim that was marked as somebody else's.
+    let namespace = release(NUMBER).namespace;
+    let mark = |owner: &str| {
+        let mark = format!("meta.helm.sh/release-name={owner}");
+        let unkept = "helm.sh/resource-policy-";
+        kubectl(&[
+            "-n",
+            &namespace,
+            "annotate",
+            "pvc/own",
+            &mark,
+            unkept,
+            "--overwrite",
+        ])
+    };
+    mark("other");
     target.apply(&wanted(0, "b")).await.unwrap();
+    assert_eq!(
+        read(&release(NUMBER), "pvc/own")["metadata"]["deletionTimestamp"],
+        Value::Null
+    );
+    mark("app");
     assert_eq!(names("statefulset"), "");
     assert_kept(&uids, &second);
 
@@ -130,7 +155,6 @@ async fn claims_outlive_a_set_whose_chart_says_that_they_go_with_it() {
     let retain = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain}}}";
     std::fs::write(&manifest, retain).unwrap();
     let manager = ["--server-side", "--force-conflicts", "--field-manager=slipway"];
-    let namespace = release(NUMBER).namespace;
     let applied = ["-n", &namespace, "apply", "-f", manifest.to_str().unwrap()];
     kubectl(&[&applied[..], &manager].concat());
     target.apply(&wanted(1, "b")).await.unwrap();
@@ -146,7 +170,7 @@ async fn claims_outlive_a_set_whose_chart_says_that_they_go_with_it() {
     assert_eq!(names("statefulset"), "");
     assert_kept(&uids, &fourth);
 
-    kubectl(&[&["-n", &namespace, "delete"], &CLAIMS[..]].concat());
+    kubectl(&[&["-n", &namespace, "delete", "pvc/own"], &CLAIMS[..]].concat());
     remove(&*target, NUMBER).await;
     until_gone(&release(NUMBER));
 }

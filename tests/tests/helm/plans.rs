@@ -271,8 +271,15 @@ async fn drift(target: &dyn Target, number: u32, revision: u32, ignore: &[DriftI
     let before = written(number);
     let found = target.drift(&applied).await.unwrap();
     assert_eq!(written(number), before, "a look changes nothing");
-    found
-        .into_iter()
+    let all = format!("{found:?}");
+    assert!(!all.contains("not-to-be-told"), "{all}");
+    let uncompared = found
+        .uncompared
+        .iter()
+        .map(|one| format!("uncompared {}: {}", one.object, one.reason));
+    let mut told: Vec<String> = found
+        .objects
+        .iter()
         .map(|object| {
             let fields: Vec<String> = object
                 .fields
@@ -287,7 +294,50 @@ async fn drift(target: &dyn Target, number: u32, revision: u32, ignore: &[DriftI
             };
             format!("{kind} {}/{} {}", object.kind, object.name, fields.join(" "))
         })
-        .collect()
+        .collect();
+    told.extend(uncompared);
+    told
+}
+
+#[tokio::test]
+async fn an_object_that_admission_refuses_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let chart = Chart::new("c").file(
+        "templates/all.yaml",
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: facts}\ndata: {word: not-to-be-told}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n",
+    );
+    let mut first = request(72, &chart, json!({}));
+    let own = deployment(72).to_string();
+    first.labels.insert("slipway-deployment".to_owned(), own);
+    target.apply(&first).await.unwrap();
+    let namespace = release(72).namespace;
+
+    // A policy that is younger than what it is about, and repeats what it does not like.
+    let policy = format!(
+        "---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: {namespace}}}\nspec:\n  matchConstraints: {{resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps]}}]}}\n  validations: [{{expression: 'false', messageExpression: \"'no ' + object.data.word\"}}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: {namespace}}}\nspec:\n  policyName: {namespace}\n  validationActions: [Deny]\n  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}\n"
+    );
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, policy).unwrap();
+    kubectl(&["create", "-f", file.to_str().unwrap()]);
+    kubectl(&["-n", &namespace, "delete", "service/web"]);
+    // The API server takes a moment until it keeps to it.
+    let mut told = Vec::new();
+    for _ in 0..200 {
+        told = drift(&*target, 72, 1, &[]).await;
+        if told.len() > 1 {
+            break;
+        }
+    }
+    assert_eq!(
+        told,
+        [
+            "missing Service/web ",
+            "uncompared ConfigMap/facts: the cluster would not take it again as it was applied (422); a plan of the deployment says why",
+        ]
+    );
+    kubectl(&["delete", "-f", file.to_str().unwrap()]);
+    remove(&*target, 72).await;
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ async fn a_job_that_is_gone_is_judged_by_how_it_ended() {
     };
     let drift = target.drift(&applied).await.unwrap();
     let drifted: Vec<&str> = drift
+        .objects
         .iter()
         .map(|object| object.name.as_str())
         .filter(|name| *name != "app")

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use slipway_model::{
-    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, DriftedObject, Message, Queue, TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, DriftKind, DriftedObject, Message,
+    Queue, TenantId,
 };
-use slipway_ports::{AppliedState, Guard, Item, Put, Release, Session, TargetError};
+use slipway_ports::{AppliedState, FoundDrift, Guard, Item, Put, Release, Session, TargetError};
 
 use super::records::{Found, is_looked_at};
 use crate::{App, AppError, clusters::ConnectError, deployments::Line, keys};
@@ -71,7 +72,7 @@ impl App {
         component: &ComponentDeployment,
     ) -> Result<(), AppError> {
         let seen = match self.drift_now(deployment, component).await {
-            Ok(objects) => Ok(objects),
+            Ok(found) => Ok(found),
             Err(ConnectError::Target(error)) => Err(error),
             Err(ConnectError::App(error)) => return Err(error),
         };
@@ -91,7 +92,7 @@ impl App {
         &self,
         deployment: &Deployment,
         component: &ComponentDeployment,
-    ) -> Result<Vec<DriftedObject>, ConnectError> {
+    ) -> Result<FoundDrift, ConnectError> {
         let tenant = &deployment.tenant;
         let reference = &deployment.template;
         let template = self
@@ -128,7 +129,7 @@ impl App {
         &self,
         deployment: &Deployment,
         name: &str,
-        seen: Result<Vec<DriftedObject>, TargetError>,
+        seen: Result<FoundDrift, TargetError>,
     ) -> Result<(), AppError> {
         let key = keys::drift_of(&deployment.tenant, deployment.id, name);
         let mut session = self.store.session();
@@ -142,7 +143,15 @@ impl App {
             };
             let known = before.map(|found| found.objects).unwrap_or_default();
             let found = match &seen {
-                Ok(objects) => Found::new(name, deployment.generation, self.clock.now(), objects.clone()),
+                Ok(seen) => {
+                    let mut objects = seen.objects.clone();
+                    // Whether it is still so cannot be told.
+                    objects.extend(known.iter().filter(|object| is_untold(object, seen)).cloned());
+                    Found {
+                        error: not_compared(seen),
+                        ..Found::new(name, deployment.generation, self.clock.now(), objects)
+                    }
+                }
                 Err(error) => Found {
                     error: Some(error.to_string()),
                     ..Found::new(name, deployment.generation, self.clock.now(), known.clone())
@@ -150,13 +159,8 @@ impl App {
             };
             let version = stored.as_ref().map_or(0, |stored| stored.version);
             // First, so that a crash between the two repeats both; the line is the same then.
-            self.tell_drift(
-                session.as_mut(),
-                deployment,
-                (name, version),
-                (&known, &found.objects),
-            )
-            .await?;
+            self.tell_drift(session.as_mut(), deployment, (name, version), (&known, &found))
+                .await?;
             let guard = match version {
                 0 => Guard::Absent,
                 version => Guard::Version(version),
@@ -172,15 +176,19 @@ impl App {
         session: &mut dyn Session,
         deployment: &Deployment,
         (name, version): (&str, u64),
-        (known, found): (&[DriftedObject], &[DriftedObject]),
+        (known, found): (&[DriftedObject], &Found),
     ) -> Result<(), AppError> {
         let is_new = |object: &&DriftedObject| !known.iter().any(|other| is_same(other, object));
-        let new: Vec<&DriftedObject> = found.iter().filter(is_new).collect();
+        let new: Vec<&DriftedObject> = found.objects.iter().filter(is_new).collect();
         let (entry_type, message) = if new.is_empty() {
-            if known.is_empty() || !found.is_empty() {
+            if known.is_empty() || !found.objects.is_empty() {
                 return Ok(());
             }
-            ("drift_gone", format!("{name} is as it was applied again"))
+            let limit = found
+                .error
+                .as_ref()
+                .map_or("", |_| ", as far as it can be compared");
+            ("drift_gone", format!("{name} is as it was applied again{limit}"))
         } else {
             let named: Vec<String> = new.iter().take(MOST_NAMED).map(ToString::to_string).collect();
             let more = match new.len().saturating_sub(MOST_NAMED) {
@@ -203,6 +211,30 @@ impl App {
         };
         self.write_history(session, deployment, line).await
     }
+}
+
+/// Whether an object had been changed, and a look could not tell whether it still is.
+fn is_untold(object: &DriftedObject, seen: &FoundDrift) -> bool {
+    object.drift == DriftKind::Changed
+        && seen.uncompared.iter().any(|one| {
+            let other = &one.object;
+            (&other.kind, &other.namespace, &other.name) == (&object.kind, &object.namespace, &object.name)
+        })
+}
+
+/// What a look could not tell, and why.
+pub(crate) fn not_compared(seen: &FoundDrift) -> Option<String> {
+    let told: Vec<String> = seen
+        .uncompared
+        .iter()
+        .take(MOST_NAMED)
+        .map(|one| format!("{} cannot be compared: {}", one.object, one.reason))
+        .collect();
+    let more = match seen.uncompared.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!told.is_empty()).then(|| format!("{}{more}", told.join("; ")))
 }
 
 /// Whether it is the same news of the same object.

@@ -8,6 +8,7 @@ mod orphans;
 mod records;
 
 pub use asking::LookRequested;
+pub(crate) use components::not_compared;
 pub use records::{ComponentDrift, DeploymentDrift};
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ pub struct DeploymentDrift {
     pub checked_at: Timestamp,
     /// What differs; nothing if all is as it was applied.
     pub objects: Vec<ComponentDrift>,
-    /// Components that could not be looked at, and why, a sentence each.
+    /// What could not be looked at, and why, a sentence for each component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
     /// Components that run and have not been looked at yet.
@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub(super) generation: u64,
     pub(super) checked_at: Timestamp,
     pub(super) objects: Vec<DriftedObject>,
-    /// Why the last look failed; then the objects are those of the look before.
+    /// What the last look did not see, and why; of that the objects are those of the look before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
 }

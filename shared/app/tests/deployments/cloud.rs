@@ -6,7 +6,7 @@ use std::{
 };
 
 use slipway_model::{Capacity, DriftedObject, JsonMap};
-use slipway_ports::{HookEvent, Managed, TargetError};
+use slipway_ports::{HookEvent, Managed, TargetError, UncomparedObject};
 
 /// What the cluster does, and what was done to it.
 #[derive(Default)]
@@ -41,6 +41,7 @@ pub(crate) struct Cloud {
     pub(crate) crowd: usize,
     /// Release → what somebody else changed in it.
     pub(crate) drift: BTreeMap<String, Vec<DriftedObject>>,
+    pub(crate) uncompared: BTreeMap<String, Vec<UncomparedObject>>,
     /// What is labelled as Slipway's.
     pub(crate) managed: Managed,
     /// Whether others have all the places for Helm.

@@ -11,15 +11,15 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use slipway_model::{
-    Cluster, ClusterHealth, DriftedObject, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan,
-    ObjectRole, OutputSource, TenantId,
+    Cluster, ClusterHealth, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan, ObjectRole,
+    OutputSource, TenantId,
 };
 use slipway_ports::{
     AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease,
-    CompletionRequest, Connector, Diagnosis, Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource,
-    HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart, Release,
-    ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString, Target,
-    TargetError, UninstallRequest, Uninstalled,
+    CompletionRequest, Connector, Diagnosis, FoundDrift, Hook, HookEvent, HookPolicies, HookRun, HookSet,
+    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart,
+    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString,
+    Target, TargetError, UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -203,15 +203,15 @@ impl Target for FakeCluster {
         })
     }
 
-    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError> {
         let cloud = self.cloud();
+        let name = &applied.release.name;
         match cloud.away {
             true => Err(TargetError::transient("no route to host")),
-            false => Ok(cloud
-                .drift
-                .get(&applied.release.name)
-                .cloned()
-                .unwrap_or_default()),
+            false => Ok(FoundDrift {
+                objects: cloud.drift.get(name).cloned().unwrap_or_default(),
+                uncompared: cloud.uncompared.get(name).cloned().unwrap_or_default(),
+            }),
         }
     }
 

@@ -7,7 +7,9 @@ use slipway_app::ListQuery;
 use slipway_model::{
     DeploymentStatus, DriftKind, DriftedField, DriftedObject, Message, Orphan, OrphanKind, Queue,
 };
-use slipway_ports::{ManagedNamespace, ManagedRelease, Release, ReleaseStatus};
+use slipway_ports::{
+    ManagedNamespace, ManagedRelease, ObjectReference, Release, ReleaseStatus, UncomparedObject,
+};
 
 use crate::world::{World, admin, problem};
 
@@ -98,6 +100,67 @@ async fn a_cluster_that_cannot_be_looked_at_does_not_make_drift_go() {
     assert_eq!(drift.objects.len(), 1);
     assert_eq!(drift.errors.len(), 2, "{:?}", drift.errors);
     assert_eq!(lines(&world, &id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_compared_hides_no_other_and_is_not_taken_for_mended() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let release = || "my-models-llm".to_owned();
+    let is_gone = DriftedObject {
+        drift: DriftKind::Missing,
+        kind: "Service".to_owned(),
+        fields: Vec::new(),
+        ..scaled()
+    };
+    world.cluster.cloud().drift.insert(release(), vec![scaled()]);
+    an_hour_later(&world).await;
+
+    let refused = UncomparedObject {
+        object: ObjectReference {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: "ns".to_owned(),
+            name: "llm".to_owned(),
+        },
+        reason: "it is refused".to_owned(),
+    };
+    world
+        .cluster
+        .cloud()
+        .drift
+        .insert(release(), vec![is_gone.clone()]);
+    world.cluster.cloud().uncompared.insert(release(), vec![refused]);
+    an_hour_later(&world).await;
+    let errors = ["llm: Deployment/llm cannot be compared: it is refused"];
+    let drift = world.view(&id).await.drift.unwrap();
+    let objects: Vec<DriftedObject> = drift.objects.into_iter().map(|one| one.object).collect();
+    assert_eq!(objects, [is_gone, scaled()]);
+    assert_eq!(drift.errors, errors);
+    let told = lines(&world, &id).await;
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[1].contains("Service/llm") && !told[1].contains("Deployment"),
+        "{told:?}"
+    );
+
+    // A plan looks itself.
+    world.app.request_plan(&admin(), &id, None).await.unwrap();
+    world.settle().await;
+    let plan = world.app.plan(&admin(), &id).await.unwrap();
+    let drift = plan.drift.unwrap();
+    assert_eq!(
+        (drift.objects.len(), drift.errors),
+        (1, errors.map(str::to_owned).to_vec())
+    );
+
+    world.cluster.cloud().uncompared.clear();
+    world.cluster.cloud().drift.clear();
+    an_hour_later(&world).await;
+    let drift = world.view(&id).await.drift.unwrap();
+    assert_eq!((drift.objects.len(), drift.errors.len()), (0, 0));
+    let told = lines(&world, &id).await;
+    assert_eq!(told[2], "drift_gone: llm is as it was applied again");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod kubeconfig;
 mod requests;
 
 pub use kubeconfig::check_kubeconfig;
-pub(crate) use requests::{PatchKind, Refusal};
+pub(crate) use requests::{PatchKind, Refusal, UnknownFields};
 pub(crate) use slipway_ports::percent_encoded as encode;
 
 use std::{sync::Arc, time::Duration};

@@ -23,6 +23,15 @@ pub(crate) enum PatchKind {
     Apply,
 }
 
+/// What becomes of fields that the server does not know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum UnknownFields {
+    /// The object is refused.
+    Refuse,
+    /// They are left out.
+    Ignore,
+}
+
 /// Why the server does not take an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -133,15 +142,19 @@ impl Kubernetes {
     }
 
     /// What server-side apply as `manager` would make of an object, without doing it; `force` takes over fields that
-    /// others own, and lets fields pass that the server does not know. The inner error is the server's refusal of this object.
+    /// others own. The inner error is the server's refusal of this object.
     pub(crate) async fn dry_run(
         &self,
         path: &str,
         manager: &str,
         force: bool,
+        unknown: UnknownFields,
         object: &Value,
     ) -> Result<Result<Value, Refusal>, TargetError> {
-        let validation = if force { "Ignore" } else { "Strict" };
+        let validation = match unknown {
+            UnknownFields::Refuse => "Strict",
+            UnknownFields::Ignore => "Ignore",
+        };
         let path =
             format!("{path}?dryRun=All&fieldManager={manager}&force={force}&fieldValidation={validation}");
         let answer = self
@@ -149,7 +162,11 @@ impl Kubernetes {
             .await;
         match answer {
             Ok(result) => Ok(Ok(result)),
-            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422) => {
+            // A webhook that denies chooses its own code.
+            Err(kube::Error::Api(status))
+                if matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422)
+                    || status.message.contains("denied the request") =>
+            {
                 Ok(Err(Refusal {
                     code: status.code,
                     message: status.message.clone(),

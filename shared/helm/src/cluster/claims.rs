@@ -23,6 +23,8 @@ use crate::{
 /// not have any more is deleted by Slipway, after its claims were taken from it.
 pub(super) const GUARD: &str = "slipway.dev/claims-guarded";
 
+const CLAIM: &str = "PersistentVolumeClaim";
+
 const WHEN_DELETED: &str = "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted";
 
 /// How long the StatefulSet controller may take to notice that claims are to stay.
@@ -30,7 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl ClusterTarget {
     /// Has Helm leave the release's volume claims alone, and those of `objects` that claims would go with: it would
-    /// delete one that its next revision does not have. What it asks is the annotation of the object itself.
+    /// delete one that its next revision does not have. What it asks is the annotation of the object itself; whose that
+    /// says that the object is, it does not ask.
     pub(super) async fn protect_claims(
         &self,
         release: &Release,
@@ -38,8 +41,12 @@ impl ClusterTarget {
     ) -> Result<(), TargetError> {
         let collection = claims_of(&release.namespace);
         for claim in self.kubernetes.list_metadata(&collection, "").await? {
-            if is_own(&claim, release) && !is_kept(&claim) {
-                let path = format!("{collection}/{}", encode(text_at(&claim, "/metadata/name")));
+            let name = text_at(&claim, "/metadata/name");
+            let is_recorded = objects.iter().any(|object| {
+                object.kind == CLAIM && object.namespace == release.namespace && object.name == name
+            });
+            if (is_recorded || is_own(&claim, release)) && !is_kept(&claim) {
+                let path = format!("{collection}/{}", encode(name));
                 let keep = json!({"metadata": {"annotations": {RESOURCE_POLICY: "keep"}}});
                 self.kubernetes.patch(&path, PatchKind::Merge, &keep).await?;
             }

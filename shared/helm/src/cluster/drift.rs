@@ -3,10 +3,13 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 use slipway_model::{DriftIgnore, DriftKind, DriftedField, DriftedObject};
-use slipway_ports::{AppliedState, ObjectReference, Release, ReleaseStatus, TargetError};
+use slipway_ports::{
+    AppliedState, FoundDrift, ObjectReference, Release, ReleaseStatus, TargetError, UncomparedObject,
+};
 
 use super::{CONCURRENCY, ClusterTarget};
 use crate::{
+    client::{Refusal, UnknownFields},
     difference::{Owner, covers, differing, is_pointer, owners, wanted_part},
     manifest::{Document, annotation},
     readiness::passes,
@@ -23,16 +26,16 @@ const MOST_FIELDS: usize = 20;
 pub(super) const HELM: &str = "helm";
 
 impl ClusterTarget {
-    pub(super) async fn find_drift(
-        &self,
-        applied: &AppliedState<'_>,
-    ) -> Result<Vec<DriftedObject>, TargetError> {
+    pub(super) async fn find_drift(&self, applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError> {
         let release = applied.release;
         let revisions = self.kubernetes.revisions(release).await?;
+        let mut found = FoundDrift::default();
         let Some(newest) = revisions.first() else {
-            return Ok(vec![record(release, "Helm's record of it is gone".to_owned())]);
+            let gone = record(release, "Helm's record of it is gone".to_owned());
+            found.objects.push(gone);
+            return Ok(found);
         };
-        let mut found: Vec<DriftedObject> = foreign_record(applied, newest).into_iter().collect();
+        found.objects.extend(foreign_record(applied, newest));
         let Some(base) = base(applied, &revisions) else {
             return Ok(found);
         };
@@ -41,17 +44,23 @@ impl ClusterTarget {
             .into_iter()
             .filter(|document| !document.is_hook())
             .collect();
-        let compared: Vec<Option<DriftedObject>> = stream::iter(kept.clone())
+        let compared: Vec<Compared> = stream::iter(kept.clone())
             .map(|document| self.compare(applied, document))
             .buffered(CONCURRENCY)
             .try_collect()
             .await?;
-        found.extend(compared.into_iter().flatten());
+        for one in compared {
+            match one {
+                Compared::Same => {}
+                Compared::Drifted(object) => found.objects.push(object),
+                Compared::Not(uncompared) => found.uncompared.push(uncompared),
+            }
+        }
         let known: Vec<_> = kept
             .iter()
             .map(|document| identity(&document.reference(&release.namespace)))
             .collect();
-        found.extend(
+        found.objects.extend(
             self.leftovers(release, &revisions, &known, applied.ignore)
                 .await?,
         );
@@ -60,46 +69,47 @@ impl ClusterTarget {
 
     /// Tries to apply once more what was applied: what that would change was changed by somebody else. Defaults, and
     /// what controllers added, stay as they are, so they are no drift.
-    async fn compare(
-        &self,
-        applied: &AppliedState<'_>,
-        document: Document,
-    ) -> Result<Option<DriftedObject>, TargetError> {
+    async fn compare(&self, applied: &AppliedState<'_>, document: Document) -> Result<Compared, TargetError> {
         let release = applied.release;
         let mut reference = [document.reference(&release.namespace)];
         self.kubernetes.settle_namespaces(&mut reference).await?;
         let [reference] = reference;
         let rules = rules_for(applied.ignore, &reference, &document.object);
         if rules.is_whole {
-            return Ok(None);
+            return Ok(Compared::Same);
         }
-        let drifted = |drift, fields, message: String| Some(of(&reference, drift, fields, message));
+        let drifted =
+            |drift, fields, message: String| Compared::Drifted(of(&reference, drift, fields, message));
         let Some(path) = self.kubernetes.path_of(&reference).await? else {
             let message = "the cluster does not know its kind any more".to_owned();
             return Ok(drifted(DriftKind::Missing, Vec::new(), message));
         };
         let Some(live) = self.kubernetes.get(&path).await? else {
             if passes(&document) {
-                return Ok(None);
+                return Ok(Compared::Same);
             }
             return Ok(drifted(DriftKind::Missing, Vec::new(), "it is gone".to_owned()));
         };
         let rules = rules.and(rules_for(&[], &reference, &live));
         if rules.is_whole {
-            return Ok(None);
+            return Ok(Compared::Same);
         }
         let object = as_helm_applies(&document.object, release);
-        let result = match self.kubernetes.dry_run(&path, HELM, true, &object).await? {
+        let result = match self
+            .kubernetes
+            .dry_run(&path, HELM, true, UnknownFields::Ignore, &object)
+            .await?
+        {
             Ok(result) => result,
             Err(refusal) if super::immutable::is_about_immutable_field(&refusal.message) => {
                 let message = "a field that cannot change is another one: it was deleted and made again by somebody else";
                 return Ok(drifted(DriftKind::Changed, Vec::new(), message.to_owned()));
             }
             Err(refusal) => {
-                return Err(TargetError::permanent(format!(
-                    "{reference} cannot be compared: the cluster answers {}: {}",
-                    refusal.code, refusal.message
-                )));
+                return Ok(Compared::Not(UncomparedObject {
+                    reason: why_not(&refusal),
+                    object: reference,
+                }));
             }
         };
         let mut fields = Vec::new();
@@ -125,7 +135,7 @@ impl ClusterTarget {
             });
         }
         if fields.is_empty() {
-            return Ok(None);
+            return Ok(Compared::Same);
         }
         let message = changed(&fields);
         fields.truncate(MOST_FIELDS);
@@ -179,6 +189,26 @@ impl ClusterTarget {
             }
         }
         Ok(found)
+    }
+}
+
+/// What the look at one object came to.
+enum Compared {
+    /// It is as it was applied, or left alone.
+    Same,
+    Drifted(DriftedObject),
+    Not(UncomparedObject),
+}
+
+/// Why an object cannot be compared, without what the server says, which may repeat what stands in the object.
+fn why_not(refusal: &Refusal) -> String {
+    match refusal.code {
+        400 if refusal.message.contains("dry run") => {
+            "an admission webhook with effects of its own cannot be asked".to_owned()
+        }
+        code => format!(
+            "the cluster would not take it again as it was applied ({code}); a plan of the deployment says why"
+        ),
     }
 }
 

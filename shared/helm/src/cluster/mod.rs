@@ -23,12 +23,12 @@ pub(crate) use preview::{blanked, compared, run};
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, DriftedObject, HealthCheck, OutputSource};
+use slipway_model::{ClusterHealth, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Hook, HookEvent,
-    HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest,
-    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest, Target, TargetError,
-    UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, FoundDrift, Hook,
+    HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation,
+    PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest, Target,
+    TargetError, UninstallRequest, Uninstalled,
 };
 
 use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
@@ -92,7 +92,7 @@ impl Target for ClusterTarget {
         self.preview_request(request).await
     }
 
-    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError> {
         self.find_drift(applied).await
     }
 

@@ -17,7 +17,7 @@ use super::{
     uninstall::is_kept,
 };
 use crate::{
-    client::{Refusal, encode},
+    client::{Refusal, UnknownFields, encode},
     difference::{Hidden, dangers, unified, wanted_part},
     manifest::{self, Document, HOOK, annotation, preview, text_at},
     release::Payload,
@@ -165,7 +165,16 @@ impl ClusterTarget {
             return Ok(Looked::plain(created()));
         };
         let live = self.kubernetes.get(&path).await?;
-        let tried = self.kubernetes.dry_run(&path, HELM, false, &object).await?;
+        let tried = self
+            .kubernetes
+            .dry_run(
+                &path,
+                HELM,
+                around.request.release.adopt,
+                UnknownFields::Refuse,
+                &object,
+            )
+            .await?;
         Ok(match (live, tried) {
             (None, Ok(_)) => Looked::plain(created()),
             // Of another namespace that is not there either, or made by this release.
@@ -218,7 +227,7 @@ impl ClusterTarget {
             if around.request.release.crds == CrdPolicy::Apply {
                 match self
                     .kubernetes
-                    .dry_run(&path, "slipway", true, &document.object)
+                    .dry_run(&path, "slipway", true, UnknownFields::Ignore, &document.object)
                     .await?
                 {
                     Ok(result) => {

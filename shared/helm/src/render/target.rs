@@ -6,12 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, DriftedObject, HealthCheck, OutputSource};
+use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis, Hook,
-    HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation,
-    PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest,
-    Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis, FoundDrift,
+    Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference,
+    Observation, PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus,
+    RollbackRequest, Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use super::shelf::{Record, RenderStore, Shelf};
@@ -252,8 +252,8 @@ impl Target for RenderTarget {
     }
 
     /// Nobody changes what is only rendered.
-    async fn drift(&self, _applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
-        Ok(Vec::new())
+    async fn drift(&self, _applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError> {
+        Ok(FoundDrift::default())
     }
 
     /// What is kept here is nobody else's.

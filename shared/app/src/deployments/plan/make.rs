@@ -11,7 +11,7 @@ use super::{ComponentChange, DeploymentPlan, PlanSummary, component::Before, siz
 use crate::{
     App, AppError,
     clusters::ConnectError,
-    drift::{ComponentDrift, DeploymentDrift},
+    drift::{ComponentDrift, DeploymentDrift, not_compared},
     keys,
 };
 
@@ -216,12 +216,17 @@ impl App {
         for component in running {
             let name = &component.component_name;
             match self.drift_now(deployment, component).await {
-                Ok(objects) => drift
-                    .objects
-                    .extend(objects.into_iter().map(|object| ComponentDrift {
-                        component: name.clone(),
-                        object,
-                    })),
+                Ok(found) => {
+                    drift
+                        .errors
+                        .extend(not_compared(&found).map(|why| format!("{name}: {why}")));
+                    drift
+                        .objects
+                        .extend(found.objects.into_iter().map(|object| ComponentDrift {
+                            component: name.clone(),
+                            object,
+                        }));
+                }
                 Err(ConnectError::Target(error)) => drift.errors.push(format!("{name}: {error}")),
                 Err(ConnectError::App(error)) => return Err(error),
             }

@@ -9,12 +9,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
-use slipway_model::{Cluster, ClusterHealth, DriftedObject, HealthCheck, JsonMap, OutputSource, TenantId};
+use slipway_model::{Cluster, ClusterHealth, HealthCheck, JsonMap, OutputSource, TenantId};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Connector, Hook,
-    HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation,
-    PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest, SecretString,
-    Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Connector, FoundDrift,
+    Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference,
+    Observation, PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, RollbackRequest,
+    SecretString, Target, TargetError, UninstallRequest, Uninstalled,
 };
 
 use self::charts::{hook_events, objects, rendered};
@@ -180,8 +180,10 @@ impl Target for SimTarget {
         self.preview_release(request).await
     }
 
-    async fn drift(&self, applied: &AppliedState<'_>) -> Result<Vec<DriftedObject>, TargetError> {
-        self.differences(applied).await
+    async fn drift(&self, applied: &AppliedState<'_>) -> Result<FoundDrift, TargetError> {
+        let objects = self.differences(applied).await?;
+        let uncompared = Vec::new();
+        Ok(FoundDrift { objects, uncompared })
     }
 
     async fn managed(&self, after: Option<&str>) -> Result<Managed, TargetError> {
