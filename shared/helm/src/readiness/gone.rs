@@ -4,7 +4,7 @@
 use serde_json::Value;
 use slipway_ports::ObjectReference;
 
-use super::{Snapshot, State, number, seen, wait, waiting};
+use super::{Snapshot, State, number, second, seen, wait, waiting};
 use crate::manifest::{Document, text_at};
 
 /// With these a Job ends that did not succeed. Other warnings of its controller are about its pods.
@@ -97,16 +97,14 @@ fn since<'e>(
     applied_at: &str,
     events: &'e [Value],
 ) -> impl Iterator<Item = &'e Value> {
-    // Records know no fractions of a second.
-    let second = |time: &str| time.get(..19).map(str::to_owned);
-    let begun = second(applied_at);
+    let begun = second(applied_at).map(str::to_owned);
     events
         .iter()
         .filter(|event| {
             let about = |field: &str| text_at(event, &format!("/involvedObject/{field}"));
             about("kind") == "Job" && about("namespace") == job.namespace && about("name") == job.name
         })
-        .filter(move |event| second(seen(event)) >= begun)
+        .filter(move |event| second(seen(event)) >= begun.as_deref())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Whether objects are ready, and if not, what they wait for: pure functions over what the API server said.
 
 mod checks;
+mod containers;
 mod diagnosis;
 mod gone;
+mod nodes;
 mod others;
 mod pods;
 mod refusal;
@@ -284,6 +286,11 @@ fn seen(event: &Value) -> &str {
     .map(|pointer| text_at(event, pointer))
     .find(|time| !time.is_empty())
     .unwrap_or_default()
+}
+
+/// A time without fractions of a second, which not all have.
+fn second(time: &str) -> Option<&str> {
+    time.get(..19)
 }
 
 /// The newest event about an object, by its UID, with one of the given reasons or with any.

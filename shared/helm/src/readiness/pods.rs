@@ -3,7 +3,13 @@
 use serde_json::Value;
 use slipway_ports::ObjectReference;
 
-use super::{Snapshot, State, TELLING, find_condition, last_event, number, scheduling, wait, waiting};
+use super::{
+    Snapshot, State, TELLING,
+    containers::{ended_container, event_container, running_init_container, stuck_container},
+    find_condition, last_event,
+    nodes::{NODE_LOST, about, is_node_lost},
+    scheduling, wait, waiting,
+};
 use crate::manifest::text_at;
 
 /// What keeps a pod from being ready.
@@ -83,7 +89,7 @@ pub(super) fn explain(pod: &Value, snapshot: &Snapshot) -> Option<Explanation> {
         return tell(reason, &message);
     }
     let uid = text_at(pod, "/metadata/uid");
-    if last_event(&snapshot.events, uid, &["NodeNotReady"]).is_some() {
+    if is_node_lost(pod, snapshot) {
         let node = text_at(pod, "/spec/nodeName");
         return tell("node not ready", &format!("node {node} no longer answers"));
     }
@@ -98,7 +104,9 @@ pub(super) fn explain(pod: &Value, snapshot: &Snapshot) -> Option<Explanation> {
             }
         }
     }
-    let hint = last_event(&snapshot.events, uid, &[]);
+    let hint = about(uid, snapshot)
+        .filter(|event| text_at(event, "/reason") != NODE_LOST)
+        .max_by_key(|event| super::seen(event));
     let hinted = |fallback: &str| match hint {
         Some(event) => format!("{}: {}", text_at(event, "/reason"), text_at(event, "/message")),
         None => fallback.to_owned(),
@@ -192,13 +200,6 @@ fn failing_probe(pod: &Value, snapshot: &Snapshot) -> Option<String> {
     Some(message)
 }
 
-/// The container that an event is about: `spec.containers{web}`.
-fn event_container(event: &Value) -> Option<&str> {
-    text_at(event, "/involvedObject/fieldPath")
-        .split_once('{')
-        .and_then(|(_, rest)| rest.strip_suffix('}'))
-}
-
 /// What a probe asks for.
 fn probe(pod: &Value, container: Option<&str>, kind: &str) -> Option<String> {
     let field = format!("{}Probe", kind.to_lowercase());
@@ -228,198 +229,4 @@ fn missing_gate(pod: &Value) -> Option<&str> {
         .find(|gate| {
             find_condition(pod, gate).is_none_or(|condition| text_at(condition, "/status") != "True")
         })
-}
-
-/// A container that does not get on by itself.
-fn stuck_container(
-    pod: &Value,
-    status: &Value,
-    role: &str,
-    snapshot: &Snapshot,
-) -> Option<(&'static str, String)> {
-    let name = text_at(status, "/name");
-    let reason = text_at(status, "/state/waiting/reason");
-    let message = text_at(status, "/state/waiting/message").trim();
-    match reason {
-        "ErrImagePull"
-        | "ImagePullBackOff"
-        | "InvalidImageName"
-        | "ErrImageNeverPull"
-        | "ImageInspectError"
-        | "RegistryUnavailable"
-        | "SignatureValidationFailed" => {
-            let told = image_pull(pod, status, reason, message, snapshot);
-            Some(("image pull", format!("{role} {name}: {told}")))
-        }
-        "CrashLoopBackOff" => Some(("crash loop", crash(pod, status, role, "/lastState", snapshot))),
-        "CreateContainerConfigError"
-        | "CreateContainerError"
-        | "RunContainerError"
-        | "PreCreateHookError"
-        | "PostStartHookError" => {
-            let help = if message.contains("not found") || message.contains("couldn't find key") {
-                ": create it, or correct the reference in the values"
-            } else if message.contains("runAsNonRoot") || message.contains("run as non-root") {
-                ": set runAsUser, or use an image that names a user other than root"
-            } else {
-                ""
-            };
-            Some((
-                "container cannot start",
-                format!("{role} {name}: {reason}: {message}{help}"),
-            ))
-        }
-        _ => {
-            let code = number(status, "/state/terminated/exitCode")?;
-            (code != 0).then(|| {
-                let restarts = number(status, "/restartCount").unwrap_or(0);
-                let reason = if restarts > 0 {
-                    "crash loop"
-                } else {
-                    "container ended"
-                };
-                (reason, crash(pod, status, role, "/state", snapshot))
-            })
-        }
-    }
-}
-
-/// Which image, what the registry said, and what that means.
-fn image_pull(pod: &Value, status: &Value, reason: &str, message: &str, snapshot: &Snapshot) -> String {
-    let image = text_at(status, "/image");
-    // The back-off says less than the failure before it.
-    let said = snapshot
-        .events
-        .iter()
-        .filter(|event| text_at(event, "/involvedObject/uid") == text_at(pod, "/metadata/uid"))
-        .filter(|event| {
-            let message = text_at(event, "/message");
-            message.starts_with("Failed to pull image") && message.contains(image)
-        })
-        .max_by_key(|event| super::seen(event))
-        .map_or(message, |event| text_at(event, "/message").trim());
-    let lower = said.to_lowercase();
-    let any = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
-    let help = if reason == "InvalidImageName" {
-        "correct the image's name in the values"
-    } else if reason == "ErrImageNeverPull" {
-        "imagePullPolicy is Never and the node does not have it"
-    } else if any(&["toomanyrequests", "429", "rate limit"]) {
-        "the registry limits pulls: log in (imagePullSecrets) or use a mirror"
-    } else if any(&[
-        "unauthorized",
-        "authentication required",
-        "no basic auth",
-        "denied",
-        "403",
-        "forbidden",
-    ]) {
-        "the registry refuses: check that the image exists and that imagePullSecrets may read it"
-    } else if any(&["no match for platform", "no matching manifest"]) {
-        "the image is not made for the node's architecture"
-    } else if any(&["not found", "manifest unknown", "does not exist"]) {
-        "the registry has no such image or tag: correct it in the values, or push it"
-    } else if any(&["x509", "certificate"]) {
-        "the node does not trust the registry's certificate"
-    } else if any(&[
-        "no such host",
-        "dial tcp",
-        "timeout",
-        "connection refused",
-        "no route",
-    ]) {
-        "the node does not reach the registry"
-    } else {
-        ""
-    };
-    let mut text = format!("image {image}: {reason}: {said}");
-    if !help.is_empty() {
-        text = format!("image {image}: {reason}: {help} ({said})");
-    }
-    text
-}
-
-/// How it ended, how often it was begun again, and what that means.
-fn crash(pod: &Value, status: &Value, role: &str, state: &str, snapshot: &Snapshot) -> String {
-    let name = text_at(status, "/name");
-    let restarts = number(status, "/restartCount").unwrap_or(0);
-    let ended = how_it_ended(status, state);
-    let mut text = format!("{role} {name} {ended}, {restarts} restarts");
-    let code = number(status, &format!("{state}/terminated/exitCode"));
-    if text_at(status, &format!("{state}/terminated/reason")) == "OOMKilled" {
-        let limit = memory_limit(pod, name).map_or_else(String::new, |limit| format!(" of {limit}"));
-        text = format!("{text}; it used more memory than its limit{limit}: raise it");
-    } else if matches!(code, Some(137 | 143)) {
-        // The kubelet ends what does not pass its liveness or startup probe.
-        let probe = last_event(&snapshot.events, text_at(pod, "/metadata/uid"), &["Unhealthy"])
-            .filter(|event| event_container(event).is_none_or(|container| container == name))
-            .map(|event| text_at(event, "/message").trim())
-            .filter(|message| message.starts_with("Liveness") || message.starts_with("Startup"));
-        if let Some(probe) = probe {
-            text = format!("{text}; it was ended for its probe: {probe}");
-        }
-    } else if matches!(code, Some(126 | 127)) {
-        text = format!("{text}; its command is not in the image or cannot be run");
-    }
-    text
-}
-
-fn memory_limit<'p>(pod: &'p Value, container: &str) -> Option<&'p str> {
-    ["/spec/containers", "/spec/initContainers"]
-        .iter()
-        .filter_map(|field| pod.pointer(field)?.as_array())
-        .flatten()
-        .find(|candidate| text_at(candidate, "/name") == container)
-        .map(|candidate| text_at(candidate, "/resources/limits/memory"))
-        .filter(|limit| !limit.is_empty())
-}
-
-fn how_it_ended(status: &Value, state: &str) -> String {
-    let reason = text_at(status, &format!("{state}/terminated/reason"));
-    let message = text_at(status, &format!("{state}/terminated/message"));
-    let mut text = match number(status, &format!("{state}/terminated/exitCode")) {
-        Some(code) => format!("exited with {code}"),
-        None => "ended".to_owned(),
-    };
-    if !reason.is_empty() && reason != "Error" {
-        text = format!("{text} ({reason})");
-    }
-    if !message.is_empty() {
-        text = format!("{text}: {}", message.trim());
-    }
-    text
-}
-
-fn ended_container(pod: &Value) -> Option<String> {
-    ["initContainerStatuses", "containerStatuses"]
-        .iter()
-        .filter_map(|field| pod.pointer(&format!("/status/{field}"))?.as_array())
-        .flatten()
-        .find(|status| number(status, "/state/terminated/exitCode").is_some_and(|code| code != 0))
-        .map(|status| {
-            format!(
-                "container {} {}",
-                text_at(status, "/name"),
-                how_it_ended(status, "/state")
-            )
-        })
-}
-
-/// The init container that is at work; sidecars, which go on running, do not count.
-fn running_init_container(pod: &Value) -> Option<&str> {
-    let is_sidecar = |name: &str| {
-        pod.pointer("/spec/initContainers")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|container| {
-                text_at(container, "/name") == name && text_at(container, "/restartPolicy") == "Always"
-            })
-    };
-    pod.pointer("/status/initContainerStatuses")?
-        .as_array()?
-        .iter()
-        .filter(|status| status.pointer("/state/running").is_some())
-        .map(|status| text_at(status, "/name"))
-        .find(|name| !is_sidecar(name))
 }

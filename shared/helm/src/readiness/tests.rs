@@ -343,14 +343,56 @@ fn a_diagnosis_has_the_warnings_and_logs_of_what_is_not_ready() {
 
 #[test]
 fn what_a_container_said_is_told_whole() {
-    let said = "x".repeat(2000);
+    let said = "x ".repeat(1000);
     let ended = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "restartCount": 1,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3, "message": said}}}]});
     let State::Waiting(wait) = with_pod(ended, vec![]) else {
         panic!("a crash loop is no end")
     };
     assert!(
-        wait.message.contains(&said),
+        wait.message.contains(said.trim()),
         "secrets are taken out of it before it is cut"
+    );
+}
+
+#[test]
+fn a_node_that_is_heard_of_again_is_no_reason_any_more() {
+    let lost = json!({"reason": "NodeNotReady", "message": "Node is not ready", "lastTimestamp": "2026-01-01T12:00:00Z",
+        "involvedObject": {"uid": "p"}});
+    let look = |status: Value, more: Option<Value>| {
+        let events = std::iter::once(lost.clone()).chain(more).collect();
+        match with_pod(status, events) {
+            State::Waiting(wait) => format!("{}: {}", wait.reason, wait.message),
+            other => format!("{other:?}"),
+        }
+    };
+    let crashed = |at: &str| {
+        json!({"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 1,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 3, "finishedAt": at}}}]})
+    };
+    assert!(look(crashed("2026-01-01T11:59:00Z"), None).starts_with("node not ready: "));
+    assert!(look(crashed("2026-01-01T12:05:00Z"), None).starts_with("crash loop: "));
+    let pulling = || {
+        json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": "i:1",
+            "state": {"waiting": {"reason": "ErrImagePull"}}}]})
+    };
+    let said = |component: &str| {
+        json!({"reason": "Failed", "message": "no such image", "lastTimestamp": "2026-01-01T12:05:00Z",
+            "source": {"component": component}, "involvedObject": {"uid": "p"}})
+    };
+    assert!(look(pulling(), None).starts_with("node not ready: "));
+    assert!(look(pulling(), Some(said("kubelet"))).starts_with("image pull: "));
+    assert!(look(pulling(), Some(said("taint-eviction-controller"))).starts_with("node not ready: "));
+    // As the node controller marks it, and as the node does later.
+    let unready = |at: &str| {
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": at}],
+            "containerStatuses": [{"name": "c", "state": {"running": {"startedAt": "2026-01-01T11:00:00Z"}}}]})
+    };
+    assert!(look(unready("2026-01-01T12:00:00Z"), None).starts_with("node not ready: "));
+    let back = look(unready("2026-01-01T12:05:00Z"), None);
+    assert!(
+        back.starts_with("starting: ") && !back.contains("NodeNotReady"),
+        "{back}"
     );
 }
