@@ -235,6 +235,10 @@ pub struct ComponentDeployment {
     /// Whether the template version that is being deployed does not have it any more: it is uninstalled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub removed: bool,
+    /// Whether its condition is false in what is being deployed: it has no release, and one that it had before is
+    /// uninstalled under another name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub disabled: bool,
     /// Whether that execution kept it as it was, because it already was as it is wanted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kept: bool,

@@ -9,9 +9,11 @@ use slipway_model::{
 };
 use slipway_ports::{Guard, Item, Put, Session};
 
-use crate::{App, AppError, keys};
+use super::inputs::facts;
+use crate::{App, AppError, keys, steps::RenderContext};
 
-/// The components that a DAG brings up, as they are before anything has started.
+/// The components that a DAG brings up, and those that it would but for their conditions, as they are before anything
+/// has started.
 pub(crate) fn planned(
     deployment: &Deployment,
     template: &Template,
@@ -19,6 +21,17 @@ pub(crate) fn planned(
     now: Timestamp,
 ) -> Vec<ComponentDeployment> {
     let steps: BTreeMap<&str, &DagStep> = dag.steps.iter().map(|step| (step.id.as_str(), step)).collect();
+    let context = RenderContext {
+        parameters: deployment.parameters.clone(),
+        secret_parameters: deployment.secret_parameters.clone(),
+        steps: BTreeMap::new(),
+        deployment: facts(deployment),
+    };
+    // Conditions read nothing that a step could change. One that cannot be evaluated fails its step.
+    let is_off = |step: &DagStep| {
+        let when = step.when.as_ref();
+        when.is_some_and(|when| context.condition(when) == Ok(false))
+    };
     template
         .components
         .iter()
@@ -37,6 +50,7 @@ pub(crate) fn planned(
                 status: ComponentStatus::Pending,
                 generation: deployment.generation,
                 removed: false,
+                disabled: is_off(step),
                 kept: false,
                 execution_id: None,
                 job_id: None,
@@ -203,7 +217,8 @@ pub(crate) fn hear(
 
 impl App {
     /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
-    /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`.
+    /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`. Those
+    /// whose condition is false are as they are before anything has started, and what they had is left behind.
     /// A repeat changes nothing, nor does one that stalled until a newer generation was planned.
     pub(crate) async fn prepare_components(
         &self,
@@ -237,7 +252,12 @@ impl App {
                     ..wanted.clone()
                 };
                 if found.execution_id != Some(execution) {
-                    if let Some(outputs) = kept.get(name) {
+                    if wanted.disabled {
+                        after = ComponentDeployment {
+                            updated_at: found.updated_at,
+                            ..wanted.clone()
+                        };
+                    } else if let Some(outputs) = kept.get(name) {
                         hear(
                             &mut after,
                             execution,
@@ -279,7 +299,8 @@ impl App {
         Ok(())
     }
 
-    /// A component whose release gets another name leaves the old release behind, to be uninstalled.
+    /// A component whose release gets another name, or whose condition has become false, leaves the release that it had
+    /// behind, to be uninstalled. Whether it ever came to have one is for that to find out.
     async fn leave_release(
         &self,
         session: &mut dyn Session,
@@ -287,13 +308,17 @@ impl App {
         found: &ComponentDeployment,
         wanted: &ComponentDeployment,
     ) -> Result<(), AppError> {
-        if found.release_name == wanted.release_name || found.generation > deployment.generation {
+        let goes_on = found.release_name == wanted.release_name && !wanted.disabled;
+        let was_never_planned = found.generation == 0 && found.job_id.is_none();
+        if goes_on || found.disabled || was_never_planned || found.generation > deployment.generation {
             return Ok(());
         }
         let left = ComponentDeployment {
             // No component has a hyphen in its name.
             component_name: format!("{}-{}", found.component_name, deployment.generation),
             removed: true,
+            // Whoever stalled at the end of an earlier one does not take it for uninstalled.
+            generation: deployment.generation,
             ..found.clone()
         };
         let key = keys::component(&deployment.tenant, deployment.id, &left.component_name);

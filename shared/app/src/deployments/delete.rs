@@ -152,7 +152,21 @@ fn uninstall(deployment: &Deployment, component: &ComponentDeployment) -> DagSte
 fn is_taken_over(removed: &ComponentDeployment, components: &[ComponentDeployment]) -> bool {
     components
         .iter()
-        .any(|other| !other.removed && has_release_of(other, removed))
+        .any(|other| !other.removed && !other.disabled && has_release_of(other, removed))
+}
+
+/// The components without those whose release one before them has: of two jobs that uninstall it, one would supersede
+/// the other. Those that were removed come last.
+pub(crate) fn once_each<'c>(
+    components: impl Iterator<Item = &'c ComponentDeployment>,
+) -> impl DoubleEndedIterator<Item = &'c ComponentDeployment> {
+    let mut once: Vec<&ComponentDeployment> = Vec::new();
+    for component in components {
+        if !once.iter().any(|other| has_release_of(other, component)) {
+            once.push(component);
+        }
+    }
+    once.into_iter()
 }
 
 /// Whether two components have the same release.
@@ -160,15 +174,17 @@ pub(crate) fn has_release_of(one: &ComponentDeployment, other: &ComponentDeploym
     one.cluster_id == other.cluster_id && one.release_name == other.release_name
 }
 
-/// Adds to a DAG that deploys the steps that uninstall what the template does not have any more, once everything
-/// else is up.
+/// Adds to a DAG that deploys the steps that uninstall what the template does not have any more, or what its conditions
+/// exclude, once everything else is up.
 pub(crate) fn add_uninstalls(dag: &mut Dag, deployment: &Deployment, components: &[ComponentDeployment]) {
     let Some(mut last) = dag.steps.pop() else {
         return;
     };
-    let mut added: Vec<DagStep> = components
-        .iter()
-        .filter(|component| component.removed && !is_taken_over(component, components))
+    // One that was excluded before has left what it had to another one.
+    let removed = components.iter().filter(|component| {
+        component.removed && !component.disabled && !is_taken_over(component, components)
+    });
+    let mut added: Vec<DagStep> = once_each(removed)
         .map(|component| uninstall(deployment, component))
         .collect();
     if !added.is_empty() {
@@ -188,6 +204,7 @@ pub(crate) fn delete_dag(
     components: &[ComponentDeployment],
     deployed: Option<&Dag>,
 ) -> Dag {
+    let components: Vec<&ComponentDeployment> = once_each(components.iter()).collect();
     let names: BTreeSet<&str> = components
         .iter()
         .map(|component| component.component_name.as_str())

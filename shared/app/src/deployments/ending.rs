@@ -1,12 +1,17 @@
 //! What the end of an execution means for its deployment.
 
+use std::collections::BTreeSet;
+
 use slipway_model::{
     ComponentDeployment, Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, ExecutionId,
     ExecutionStatus, TenantId,
 };
 use slipway_ports::{Guard, Session};
 
-use super::operation::{begin, send_plan};
+use super::{
+    delete::once_each,
+    operation::{begin, send_plan},
+};
 use crate::{App, AppError, keys};
 
 /// How an execution ended.
@@ -47,9 +52,26 @@ impl App {
                 self.stop_components(session, &deployment, Some(ending.execution))
                     .await?;
             }
-            if deployment.status == DeploymentStatus::Running {
-                self.drop_removed(session, &deployment).await?;
-                self.schedule_drift(session, &deployment).await?;
+            match deployment.status {
+                DeploymentStatus::Running => {
+                    let components = self.components_of(&deployment).await?;
+                    let removed = components.iter().filter(|component| component.removed);
+                    self.drop_removed(session, &deployment, removed).await?;
+                    self.schedule_drift(session, &deployment).await?;
+                }
+                DeploymentStatus::Deleted => {
+                    // Those that another one spoke for: its release was theirs.
+                    let components = self.components_of(&deployment).await?;
+                    let spoke: BTreeSet<&str> = once_each(components.iter())
+                        .map(|component| component.component_name.as_str())
+                        .collect();
+                    let silent = |component: &&ComponentDeployment| {
+                        component.removed && !spoke.contains(component.component_name.as_str())
+                    };
+                    self.drop_removed(session, &deployment, components.iter().filter(silent))
+                        .await?;
+                }
+                _ => {}
             }
         } else if deployment.operation == Some(DeploymentOperation::Delete)
             && deployment.status == DeploymentStatus::Deleting
@@ -70,11 +92,13 @@ impl App {
 
     /// Forgets the components that an upgrade or rollback has uninstalled. What a newer generation removes, which may have
     /// begun meanwhile, is still there.
-    async fn drop_removed(&self, session: &mut dyn Session, deployment: &Deployment) -> Result<(), AppError> {
-        for component in self.components_of(deployment).await? {
-            if !component.removed {
-                continue;
-            }
+    async fn drop_removed(
+        &self,
+        session: &mut dyn Session,
+        deployment: &Deployment,
+        removed: impl Iterator<Item = &ComponentDeployment>,
+    ) -> Result<(), AppError> {
+        for component in removed {
             let key = keys::component(&deployment.tenant, deployment.id, &component.component_name);
             let Some(stored) = session.get(&key).await? else {
                 continue;

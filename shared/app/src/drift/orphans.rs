@@ -241,7 +241,7 @@ impl App {
         let is_known = deployment.status.is_in_flight()
             || components
                 .iter()
-                .any(|component| component.release_name == release.release.name);
+                .any(|component| !component.disabled && component.release_name == release.release.name);
         Ok(if is_known {
             Owner::Somebody
         } else {

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 use slipway_app::{ComponentChange, DeploymentPlan};
-use slipway_model::{Message, Queue};
+use slipway_model::{DangerKind, Message, Queue};
 use slipway_ports::{Guard, Store as _};
 
-use crate::world::{World, admin, problem};
+use crate::world::{World, admin, models, problem};
 
 async fn preview(world: &World, id: &str) -> DeploymentPlan {
     world.app.request_plan(&admin(), id, None).await.unwrap();
@@ -99,6 +99,53 @@ async fn what_runs_is_unchanged_until_its_values_change() {
     let plan = preview(&world, &id).await;
     let llm = plan.components.iter().find(|one| one.component == "llm").unwrap();
     assert!(matches!(llm.change, Change | Unchanged), "{:?}", llm.change);
+}
+
+#[tokio::test]
+async fn what_a_condition_excludes_is_deleted_where_it_is_installed_and_else_not_named() {
+    use ComponentChange::{Change, Create, Delete, Unchanged};
+
+    let world = World::new().await;
+    let mut template = models("2.0.0");
+    template["parameters"] = json!({"size": {"type": "integer", "default": 4}});
+    template["components"][0]["when"] = json!("parameters.size > 2");
+    template["components"].as_array_mut().unwrap().push(json!({
+        "name": "web", "type": "helm", "chart": {"ref": "charts/web", "values": {
+            "db": "{{ steps.vector_db.outputs.endpoint_url | default('none') }}"}}}));
+    template["deployment_order"] = json!(["vector_db", "llm", "web"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("models").await;
+    let of = async |size: u32| {
+        let upgrade = serde_json::from_value(json!({"parameters": {"size": size}})).unwrap();
+        world
+            .app
+            .request_plan(&admin(), &id, Some(upgrade))
+            .await
+            .unwrap();
+        world.settle().await;
+        world.app.plan(&admin(), &id).await.unwrap()
+    };
+    let plan = of(1).await;
+    assert_eq!(
+        changes(&plan),
+        [("llm", Unchanged), ("web", Change), ("vector_db", Delete)]
+    );
+    let gone = &plan.components[2];
+    assert_eq!(gone.reason.as_deref(), Some("its condition is false"));
+    assert_eq!((gone.dangers.len(), plan.summary.delete), (1, 1));
+    assert_eq!(gone.dangers[0].kind, DangerKind::ComponentRemoved);
+
+    let upgrade = serde_json::from_value(json!({"parameters": {"size": 1}})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, upgrade)
+        .await
+        .unwrap();
+    world.settle().await;
+    let plan = of(2).await;
+    assert_eq!(changes(&plan), [("llm", Unchanged), ("web", Unchanged)]);
+    let plan = of(3).await;
+    assert_eq!(changes(&plan)[0], ("vector_db", Create));
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use slipway_app::{App, RollbackRequest, UpgradeRequest};
-use slipway_model::{ComponentStatus, DeploymentStatus, Message, Queue, TenantId};
+use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus, Message, Queue, TenantId};
 
-use crate::world::{World, admin, mixed, problem};
+use crate::world::{World, admin, mixed, new_deployment, problem};
 
 fn upgrade(request: serde_json::Value) -> UpgradeRequest {
     serde_json::from_value(request).unwrap()
@@ -157,6 +157,134 @@ async fn whoever_stalls_at_the_end_of_an_older_generation_forgets_nothing_that_a
     assert_eq!(
         names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["llm", "runtime"]
+    );
+}
+
+/// A version whose vector database is there for larger sizes only.
+async fn conditional() -> (World, String) {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["components"][0]["when"] = json!("parameters.size > 2");
+    template["components"][2]["chart"]["values"]["db"] =
+        json!("{{ steps.vector_db.outputs.endpoint_url | default('none') }}");
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    world.cluster.cloud().log.clear();
+    (world, id)
+}
+
+async fn resize(world: &World, id: &str, size: u32) -> DeploymentStatus {
+    let request = upgrade(json!({"parameters": {"size": size}}));
+    world.app.upgrade_deployment(&admin(), id, request).await.unwrap();
+    world.settle().await;
+    world.status(id).await
+}
+
+#[tokio::test]
+async fn what_a_condition_excludes_is_uninstalled_last_and_comes_back_with_it() {
+    let (world, id) = conditional().await;
+    assert_eq!(resize(&world, &id, 1).await, DeploymentStatus::Running);
+    assert_eq!(
+        world.cluster.cloud().log,
+        ["apply my-agent-runtime", "uninstall my-agent-vector-db"]
+    );
+    let view = world.view(&id).await;
+    let names = view.components.iter().map(|one| one.component_name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["vector_db", "llm", "runtime"]);
+    // It is as it is where it never was.
+    let mut new = new_deployment("agent", "another");
+    new.parameters.insert("size".to_owned(), json!(1));
+    let other = world.app.create_deployment(&admin(), new).await.unwrap();
+    let other = other.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &other).await.unwrap();
+    world.settle().await;
+    let (is, never) = (
+        world.component(&id, "vector_db").await,
+        world.component(&other, "vector_db").await,
+    );
+    let shown = |one: &ComponentDeployment| {
+        (
+            one.status,
+            one.disabled,
+            one.job_id,
+            one.endpoint_url.clone(),
+            one.error_message.clone(),
+        )
+    };
+    assert_eq!(shown(&is), shown(&never));
+    assert_eq!(shown(&is), (ComponentStatus::Stopped, true, None, None, None));
+
+    // There is nothing to uninstall any more.
+    world.cluster.cloud().log.clear();
+    assert_eq!(resize(&world, &id, 2).await, DeploymentStatus::Running);
+    assert_eq!(world.cluster.cloud().log, ["apply my-agent-runtime"]);
+    assert_eq!(resize(&world, &id, 3).await, DeploymentStatus::Running);
+    let back = world.component(&id, "vector_db").await;
+    assert_eq!((back.status, back.disabled), (ComponentStatus::Running, false));
+    assert!(world.cluster.cloud().installed.contains_key("my-agent-vector-db"));
+}
+
+#[tokio::test]
+async fn what_could_not_be_uninstalled_is_told_and_taken_up_again_or_deleted_once() {
+    let (world, id) = conditional().await;
+    let (what, why) = ("uninstall my-agent-vector-db".to_owned(), "finalizer".to_owned());
+    world.cluster.cloud().broken.insert(what.clone(), why.clone());
+    assert_eq!(resize(&world, &id, 1).await, DeploymentStatus::Failed);
+    let left = world.component(&id, "vector_db-2").await;
+    assert_eq!((left.status, left.removed), (ComponentStatus::Failed, true));
+    assert!(left.error_message.unwrap().contains("finalizer"));
+
+    // It is wanted again.
+    world
+        .app
+        .rollback_deployment(&admin(), &id, &RollbackRequest::default())
+        .await
+        .unwrap();
+    world.settle().await;
+    let view = world.view(&id).await;
+    assert_eq!(view.deployment.status, DeploymentStatus::Running);
+    let statuses = view.components.iter().map(|one| one.status);
+    assert_eq!(statuses.collect::<Vec<_>>(), [ComponentStatus::Running; 3]);
+
+    // Again and again, and of all that is left of it one step uninstalls it.
+    assert_eq!(resize(&world, &id, 1).await, DeploymentStatus::Failed);
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("my-agent-runtime".to_owned(), why);
+    assert_eq!(resize(&world, &id, 8).await, DeploymentStatus::Failed);
+    world.cluster.cloud().broken.remove("my-agent-runtime");
+    assert_eq!(resize(&world, &id, 2).await, DeploymentStatus::Failed);
+    world.cluster.cloud().broken.clear();
+    world.cluster.cloud().log.clear();
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let view = world.view(&id).await;
+    assert_eq!(view.deployment.status, DeploymentStatus::Deleted);
+    let stopped = |one: &ComponentDeployment| one.status == ComponentStatus::Stopped;
+    assert!(view.components.iter().all(stopped), "{:?}", view.components);
+    let log = world.cluster.cloud().log.clone();
+    let mut sorted = log.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!((log.len(), sorted.len()), (3, 3), "{log:?}");
+}
+
+#[tokio::test]
+async fn whoever_stalls_at_the_end_of_an_older_generation_forgets_no_release_that_a_newer_one_leaves() {
+    let (world, id) = conditional().await;
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_query("component/", async move {
+        let smaller = upgrade(json!({"parameters": {"size": 1}}));
+        app.upgrade_deployment(&admin(), &name, smaller).await.unwrap();
+        plan(&app, &name).await;
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Upgrading);
+    assert!(
+        world.component(&id, "vector_db-2").await.removed,
+        "it is still there"
     );
 }
 

@@ -44,14 +44,29 @@ impl World {
             if component["removed"] == true {
                 continue;
             }
-            // The conditions of all templates of a run ask for a greater size.
-            let is_small = deployment.parameters.get("size").and_then(Value::as_u64) <= Some(2);
-            if component["status"] == "STOPPED" && is_small {
-                continue;
-            }
             let name = component["release_name"].as_str().unwrap_or_default();
             let release = format!("{}/{name}", deployment.namespace);
             if self.checks.tainted.contains(&release) {
+                continue;
+            }
+            // The conditions of all templates of a run ask for a greater size.
+            let is_small = deployment.parameters.get("size").and_then(Value::as_u64) <= Some(2);
+            if is_small && self.is_conditional(deployment, &component["component_name"]) {
+                self.coverage.end("component excluded".to_owned());
+                if component["status"] != "STOPPED" {
+                    self.violated(
+                        Invariant::RunningMeansDeployed,
+                        format_args!(
+                            "deployment {key} is RUNNING, and what its condition excludes is {component}"
+                        ),
+                    );
+                }
+                if let Some(left) = self.what_is_left(&release) {
+                    self.violated(
+                        Invariant::RunningMeansDeployed,
+                        format_args!("deployment {key} is RUNNING without release {release}, but {left}"),
+                    );
+                }
                 continue;
             }
             let newest = self.cloud.newest(&release);
@@ -66,6 +81,21 @@ impl World {
                 );
             }
         }
+    }
+
+    /// Whether a component of a deployment's template has a condition.
+    fn is_conditional(&self, deployment: &Deployment, component: &Value) -> bool {
+        let reference = &deployment.template;
+        let key = Key::new(
+            format!("{}/t/{}", deployment.tenant, reference.name),
+            format!("v/{}", reference.version),
+        );
+        let template: Option<Value> = self.tables.settled(&key).and_then(read);
+        let all = template
+            .as_ref()
+            .and_then(|template| template["components"].as_array());
+        let mut all = all.into_iter().flatten();
+        all.any(|one| one["name"] == *component && one["when"].is_string())
     }
 
     /// A deployment that says that it is gone.

@@ -129,7 +129,7 @@ impl World {
                     .rows()
                     .filter(|(key, _): &(&Key, _)| key.partition == prefix)
                     .filter_map(|(_, row)| read::<serde_json::Value>(row))
-                    .any(|component| component["release_name"] == release)
+                    .any(|component| component["release_name"] == release && component["disabled"] != true)
         };
         let (releases, namespaces) = self.cloud.managed();
         let mut expected: BTreeSet<String> = releases

@@ -38,7 +38,7 @@ impl App {
         component: &ComponentDeployment,
         before: Before<'_>,
         step: &DagStep,
-        outputs: &BTreeMap<String, JsonMap>,
+        outputs: &BTreeMap<String, Option<JsonMap>>,
     ) -> Result<ComponentPlan, AppError> {
         let mut plan = ComponentPlan {
             component: component.component_name.clone(),

@@ -7,7 +7,7 @@ use slipway_model::{
 };
 
 use super::super::{components::planned, delete::has_release_of};
-use super::{ComponentChange, DeploymentPlan, PlanSummary, component::Before, size};
+use super::{ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary, component::Before, size};
 use crate::{
     App, AppError,
     clusters::ConnectError,
@@ -127,12 +127,16 @@ impl App {
                 .collect();
         let ran = self.outputs_so_far(present).await?;
         // What steps of components that stay as they are have found, and will find again.
-        let mut outputs: BTreeMap<String, JsonMap> = BTreeMap::new();
-        let mut found = Vec::new();
+        let mut outputs: BTreeMap<String, Option<JsonMap>> = BTreeMap::new();
+        let mut found: Vec<ComponentPlan> = Vec::new();
         for step in &dag.steps {
             let Some(component) = components.get(&step.id) else {
                 continue;
             };
+            if component.disabled {
+                outputs.insert(step.id.clone(), None);
+                continue;
+            }
             let known = known.iter().find(|known| {
                 known.component_name == step.id && known.release_name == component.release_name
             });
@@ -146,15 +150,28 @@ impl App {
             if plan.change == ComponentChange::Unchanged
                 && let Some(ran) = ran.get(&step.id)
             {
-                outputs.insert(step.id.clone(), ran.clone());
+                outputs.insert(step.id.clone(), Some(ran.clone()));
             }
             found.push(plan);
         }
         for gone in &known {
-            let stays = components
-                .values()
-                .any(|component| has_release_of(component, gone));
-            if !stays && let Some(plan) = self.plan_removal(present, gone).await? {
+            let of_it = || {
+                components
+                    .values()
+                    .filter(|component| has_release_of(component, gone))
+            };
+            let is_told = found
+                .iter()
+                .any(|plan| (plan.cluster_id, &plan.release_name) == (gone.cluster_id, &gone.release_name));
+            // One that was excluded before has no release of its own.
+            if gone.disabled || is_told || of_it().any(|component| !component.disabled) {
+                continue;
+            }
+            let reason = match of_it().next() {
+                Some(_) => "its condition is false",
+                None => "the template does not have it any more",
+            };
+            if let Some(plan) = self.plan_removal(present, gone, reason).await? {
                 found.push(plan);
             }
         }

@@ -1,4 +1,4 @@
-//! What the template does not have any more.
+//! What the template does not have any more, or excludes by a condition.
 
 use slipway_model::{
     ComponentDeployment, Danger, DangerKind, Deployment, ObjectChange, ObjectPlan, ObjectRole,
@@ -14,6 +14,7 @@ impl App {
         &self,
         deployment: &Deployment,
         component: &ComponentDeployment,
+        reason: &str,
     ) -> Result<Option<ComponentPlan>, AppError> {
         let release = Release {
             namespace: deployment.namespace.clone(),
@@ -32,7 +33,7 @@ impl App {
             release_name: release.name.clone(),
             namespace: release.namespace.clone(),
             change: ComponentChange::Delete,
-            reason: Some("the template does not have it any more".to_owned()),
+            reason: Some(reason.to_owned()),
             revision: None,
             chart: None,
             objects: Vec::new(),

@@ -47,12 +47,13 @@ impl Policies {
 pub(super) type NotRendered = (ComponentChange, String);
 
 impl App {
-    /// Renders what a step says, with its secrets and with the outputs that are known already.
+    /// Renders what a step says, with its secrets and with the outputs that are known already; nothing stands for those
+    /// of a step that is skipped.
     pub(super) async fn rendering(
         &self,
         deployment: &Deployment,
         step: &DagStep,
-        outputs: &BTreeMap<String, JsonMap>,
+        outputs: &BTreeMap<String, Option<JsonMap>>,
     ) -> Result<Result<Rendering, NotRendered>, AppError> {
         let refused = |message: String| Ok(Err((ComponentChange::Refused, message)));
         let text = |name: &str| step.params.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -96,7 +97,7 @@ impl App {
                 let known = known.and_then(|step| outputs.get(step));
                 match known {
                     Some(known) => {
-                        context.steps.insert(name, Some(known.clone()));
+                        context.steps.insert(name, known.clone());
                     }
                     None => {
                         let why =
