@@ -117,6 +117,75 @@ fn object<'p>(preview: &'p ReleasePreview, kind: &str) -> &'p slipway_model::Obj
     preview.objects.iter().find(|object| object.kind == kind).unwrap()
 }
 
+/// What a plan says that it would do to the objects that are there.
+async fn planned(target: &dyn Target, request: &ReleaseRequest) -> (Vec<String>, Vec<String>) {
+    let preview = plan(target, request, "unused-secret").await;
+    let mut changes = changes(&preview);
+    changes.retain(|line| !line.starts_with("unchanged "));
+    (changes, preview.refused)
+}
+
+#[tokio::test]
+async fn a_plan_knows_what_a_failed_upgrade_left_and_what_adoption_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let settings = |name: &str, color: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{color: {color}}}\n"
+        )
+    };
+    let claim = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}\n";
+    let bad =
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999999}]}\n";
+    let chart = |text: &str| Chart::new("c").file("templates/all.yaml", text);
+    let good = chart(&settings("base", "one"));
+    let first = request(73, &good, json!({}));
+    target.apply(&first).await.unwrap();
+    let broken = settings("base", "one") + &settings("orphan", "one") + claim + bad;
+    let broken = request(73, &chart(&broken), json!({}));
+    target.apply(&broken).await.unwrap_err();
+
+    // The same chart as the one that is deployed, and yet something goes; the claim does not.
+    let gone = (vec!["delete ConfigMap/orphan".to_owned()], Vec::new());
+    assert_eq!(planned(&*target, &first).await, gone);
+    let removed = target.apply(&first).await.unwrap().removed;
+    assert_eq!(
+        removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["ConfigMap/orphan"]
+    );
+    assert_eq!(planned(&*target, &first).await, (Vec::new(), Vec::new()));
+
+    // A field that somebody has set since.
+    let namespace = release(73).namespace;
+    let edit = r#"{"data": {"color": "edited"}}"#;
+    kubectl(&[
+        "-n",
+        &namespace,
+        "patch",
+        "configmap/base",
+        "--type=merge",
+        "-p",
+        edit,
+    ]);
+    let mut second = request(73, &chart(&settings("base", "newer")), json!({}));
+    let (changes, refused) = planned(&*target, &second).await;
+    assert_eq!(changes, ["change ConfigMap/base"]);
+    assert!(
+        refused.len() == 1 && refused[0].contains(".data.color"),
+        "{refused:?}"
+    );
+    second.adopt = true;
+    let taken = (vec!["change ConfigMap/base".to_owned()], Vec::new());
+    assert_eq!(planned(&*target, &second).await, taken);
+    // What it takes over, it does not let pass.
+    let odd = settings("base", "newer").replace("\ndata:", "\ndato:");
+    let mut third = request(73, &chart(&odd), json!({}));
+    third.adopt = true;
+    let (_, refused) = planned(&*target, &third).await;
+    assert!(refused.len() == 1 && refused[0].contains("dato"), "{refused:?}");
+    remove_with_claim(&*target, 73).await;
+}
+
 /// Everything in a namespace that a look could touch, with who wrote it and when, but without what the cluster's own
 /// controllers report on it: they go on while somebody looks, so a resource version says nothing.
 fn written(number: u32) -> Vec<Value> {
@@ -201,8 +270,8 @@ async fn a_plan_says_what_an_apply_would_do_and_does_nothing() {
             "change Deployment/web",
             "change Secret/keys",
             "change Service/web",
-            "delete PersistentVolumeClaim/data",
             "run ConfigMap/before",
+            "unchanged PersistentVolumeClaim/data",
         ]
     );
     let diff = object(&preview, "Deployment").diff.clone().unwrap();
@@ -228,7 +297,8 @@ async fn a_plan_says_what_an_apply_would_do_and_does_nothing() {
     dangers.sort();
     assert_eq!(
         dangers,
-        [DangerKind::Data, DangerKind::Exposure, DangerKind::ScaledToZero]
+        [DangerKind::Exposure, DangerKind::ScaledToZero],
+        "a claim stays"
     );
 
     // An immutable field: refused, or replaced where that is allowed.

@@ -162,16 +162,10 @@ impl Kubernetes {
             .await;
         match answer {
             Ok(result) => Ok(Ok(result)),
-            // A webhook that denies chooses its own code.
-            Err(kube::Error::Api(status))
-                if matches!(status.code, 400 | 403 | 404 | 409 | 413 | 422)
-                    || status.message.contains("denied the request") =>
-            {
-                Ok(Err(Refusal {
-                    code: status.code,
-                    message: status.message.clone(),
-                }))
-            }
+            Err(kube::Error::Api(status)) if is_refusal(status.code, &status.message) => Ok(Err(Refusal {
+                code: status.code,
+                message: status.message.clone(),
+            })),
             Err(error) => Err(self.error(&format!("try a change of {path}"), &error)),
         }
     }
@@ -359,6 +353,14 @@ impl Kubernetes {
     }
 }
 
+/// Whether the server does not take an object as it is, whatever code it says that with: a webhook that denies chooses its
+/// own, and fields that the schema does not have are an error of the server's.
+fn is_refusal(code: u16, message: &str) -> bool {
+    matches!(code, 400 | 403 | 404 | 409 | 413 | 422)
+        || message.contains("denied the request")
+        || message.contains("field not declared in schema")
+}
+
 /// Why the server's certificate was refused, if that is why there is no connection.
 fn refused_certificate(error: &kube::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -426,5 +428,36 @@ async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Res
         Err(_) => Err(kube::Error::Service(
             format!("no answer in {} s", REQUEST_TIMEOUT.as_secs()).into(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
+        for (code, message) in [
+            (422, "Service \"web\" is invalid"),
+            (
+                500,
+                "failed to create typed patch object (ns/a; /v1, Kind=ConfigMap): .dato: field not declared in schema",
+            ),
+            (
+                500,
+                "admission webhook \"validate.kyverno.svc\" denied the request: no",
+            ),
+        ] {
+            assert!(is_refusal(code, message), "{message}");
+        }
+        for (code, message) in [
+            (
+                500,
+                "Internal error occurred: failed calling webhook \"validate.kyverno.svc\": connection refused",
+            ),
+            (503, "the server is currently unable to handle the request"),
+        ] {
+            assert!(!is_refusal(code, message), "{message}");
+        }
     }
 }

@@ -213,7 +213,7 @@ fn why_not(refusal: &Refusal) -> String {
 }
 
 /// What an object is, whatever version of its kind it was written in.
-type Identity = (String, String, String, String);
+pub(super) type Identity = (String, String, String, String);
 
 pub(super) fn identity(object: &ObjectReference) -> Identity {
     let group = object.api_version.split_once('/').map_or("", |(group, _)| group);

@@ -15,6 +15,7 @@ mod namespace;
 mod observe;
 mod orphans;
 mod preview;
+mod removals;
 mod rollback;
 mod uninstall;
 

@@ -17,6 +17,14 @@ use crate::{
     release::Revision,
 };
 
+/// Whether objects of a revision may be there that no later one has.
+pub(super) fn may_have_left(revision: &Revision) -> bool {
+    matches!(
+        revision.status,
+        ReleaseStatus::Failed | ReleaseStatus::Deployed | ReleaseStatus::Superseded
+    )
+}
+
 impl ClusterTarget {
     /// The objects of revisions that failed or were deployed, of which a new one may find some that it does not have.
     pub(super) async fn objects_left_of(
@@ -26,10 +34,7 @@ impl ClusterTarget {
     ) -> Result<Vec<ObjectReference>, TargetError> {
         let mut objects = Vec::new();
         for revision in revisions {
-            if matches!(
-                revision.status,
-                ReleaseStatus::Failed | ReleaseStatus::Deployed | ReleaseStatus::Superseded
-            ) {
+            if may_have_left(revision) {
                 let payload = self.kubernetes.payload(release, revision.number).await?;
                 objects.extend(inventory(&payload.documents()?, &release.namespace));
             }

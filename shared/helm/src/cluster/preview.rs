@@ -4,22 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
-use slipway_model::{CrdPolicy, Danger, DangerKind, ImmutablePolicy, ObjectChange, ObjectPlan, ObjectRole};
+use slipway_model::{CrdPolicy, ImmutablePolicy, ObjectChange, ObjectPlan, ObjectRole};
 use slipway_ports::{
     ExposeSecret as _, ObjectReference, PreviewRequest, ReleasePreview, ReleaseStatus, TargetError,
 };
 
 use super::{
     CONCURRENCY, ClusterTarget,
-    claims::has_templates,
     drift::{HELM, as_helm_applies, identity},
     immutable::is_about_immutable_field,
-    uninstall::is_kept,
+    orphans::may_have_left,
 };
 use crate::{
     client::{Refusal, UnknownFields, encode},
     difference::{Hidden, dangers, unified, wanted_part},
-    manifest::{self, Document, HOOK, annotation, preview, text_at},
+    manifest::{self, Document, HOOK, annotation, preview},
     release::Payload,
 };
 
@@ -52,22 +51,33 @@ impl ClusterTarget {
         let present = revisions
             .iter()
             .find(|revision| revision.status == ReleaseStatus::Deployed)
-            .or(revisions.first());
-        let present = match present {
-            Some(revision) => Some(self.kubernetes.payload(release, revision.number).await?),
-            None => None,
-        };
-        let hidden = hidden(request, present.as_ref());
-        let mut applied = BTreeMap::new();
-        for document in present
+            .or(revisions.first())
+            .map(|revision| revision.number);
+        let read = revisions
             .iter()
-            .map(Payload::documents)
-            .collect::<Result<Vec<_>, _>>()?
-            .concat()
-        {
-            let mut reference = [document.reference(&release.namespace)];
-            self.kubernetes.settle_namespaces(&mut reference).await?;
-            applied.insert(identity(&reference[0]), document.object);
+            .filter(|revision| Some(revision.number) == present || may_have_left(revision))
+            .map(|revision| revision.number);
+        let payloads: Vec<(u32, Payload)> = stream::iter(read.collect::<Vec<u32>>())
+            .map(|number| async move { Ok((number, self.kubernetes.payload(release, number).await?)) })
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let hidden = hidden(request, &payloads);
+        let mut applied = BTreeMap::new();
+        let mut left = BTreeMap::new();
+        for (number, payload) in &payloads {
+            for document in payload.documents()? {
+                let mut reference = [document.reference(&release.namespace)];
+                self.kubernetes.settle_namespaces(&mut reference).await?;
+                let [reference] = reference;
+                if Some(*number) == present {
+                    applied.insert(identity(&reference), document.object);
+                } else {
+                    // The newest of them says most.
+                    left.entry(identity(&reference))
+                        .or_insert((*number, document.object));
+                }
+            }
         }
         let path = format!("/api/v1/namespaces/{}", encode(&release.namespace));
         let surroundings = Surroundings {
@@ -108,7 +118,13 @@ impl ClusterTarget {
         looked.extend(objects);
         for (key, object) in &applied {
             if !here.contains(key) {
-                looked.extend(self.look_at_deleted(&surroundings, object, key).await?);
+                looked.extend(self.look_at_deleted(&hidden, object, key).await?);
+            }
+        }
+        for (key, (revision, object)) in &left {
+            if !here.contains(key) && !applied.contains_key(key) {
+                let gone = self.look_at_leftover(&hidden, release, *revision, object, key);
+                looked.extend(gone.await?);
             }
         }
         looked.extend(
@@ -249,72 +265,6 @@ impl ClusterTarget {
             refused: refusal,
             note: None,
         })
-    }
-
-    /// An object that the present revision has and the new one has not: Helm deletes it, unless it says that it stays.
-    async fn look_at_deleted(
-        &self,
-        around: &Surroundings<'_>,
-        object: &Value,
-        (_, kind, namespace, name): &(String, String, String, String),
-    ) -> Result<Option<Looked>, TargetError> {
-        let reference = ObjectReference {
-            api_version: text_at(object, "/apiVersion").to_owned(),
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
-        let Some(path) = self.kubernetes.path_of(&reference).await? else {
-            return Ok(None);
-        };
-        let Some(live) = self.kubernetes.get(&path).await? else {
-            return Ok(None);
-        };
-        if is_kept(&live) || is_kept(object) {
-            let mut plan = compared(
-                around.hidden,
-                &reference,
-                ObjectChange::Unchanged,
-                Some(&live),
-                Some(&live),
-            );
-            plan.reason =
-                Some("the chart does not have it any more; helm.sh/resource-policy keeps it".to_owned());
-            return Ok(Some(Looked::plain(plan)));
-        }
-        let mut plan = compared(
-            around.hidden,
-            &reference,
-            ObjectChange::Delete,
-            Some(object),
-            None,
-        );
-        plan.reason = Some(match has_templates(&live) {
-            true => "the chart does not have it any more; its volume claims stay".to_owned(),
-            false => "the chart does not have it any more".to_owned(),
-        });
-        if kind == "CustomResourceDefinition" {
-            let count = self.resources_of(&live).await?;
-            plan.dangers.push(Danger::new(
-                DangerKind::Definition,
-                format!("{reference} has {count} custom resources on the cluster"),
-            ));
-        }
-        Ok(Some(Looked::plain(plan)))
-    }
-
-    /// How many custom resources there are of a definition.
-    async fn resources_of(&self, definition: &Value) -> Result<usize, TargetError> {
-        let version = definition
-            .pointer("/status/storedVersions/0")
-            .and_then(Value::as_str)
-            .unwrap_or("v1");
-        let path = format!(
-            "/apis/{}/{version}/{}",
-            text_at(definition, "/spec/group"),
-            text_at(definition, "/spec/names/plural")
-        );
-        Ok(self.kubernetes.list_metadata(&path, "").await?.len())
     }
 }
 
@@ -457,12 +407,14 @@ pub(crate) fn run(hook: &Document, is_upgrade: bool, namespace: &str, hidden: &H
     Some(Looked::plain(plan))
 }
 
-/// What no answer may hold: secrets as they are, and what was made of secrets when the present revision was applied.
-fn hidden(request: &PreviewRequest<'_>, present: Option<&Payload>) -> Hidden {
+/// What no answer may hold: secrets as they are, and what was made of secrets when
+/// these revisions were applied.
+fn hidden(request: &PreviewRequest<'_>, revisions: &[(u32, Payload)]) -> Hidden {
     let now = request.secrets.iter().map(|secret| secret.expose_secret());
-    let then = request.secret_values.iter().filter_map(|pointer| {
-        let value = present?.given_value(pointer)?;
-        value.as_str()
+    let then = request.secret_values.iter().flat_map(|pointer| {
+        revisions
+            .iter()
+            .filter_map(move |(_, payload)| payload.given_value(pointer)?.as_str())
     });
     Hidden::of(now.chain(then))
 }
