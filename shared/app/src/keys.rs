@@ -138,6 +138,14 @@ pub(crate) fn revision(tenant: &TenantId, id: DeploymentId, generation: u64) -> 
 /// What the sort keys of a deployment's revisions begin with.
 pub(crate) const REVISIONS: &str = "revision/";
 
+/// The names of the secrets that an execution of a deployment brought.
+pub(crate) fn secrets_of(tenant: &TenantId, id: DeploymentId, execution: ExecutionId) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), format!("{SECRETS}{execution}"))
+}
+
+/// What the sort keys of such names begin with.
+pub(crate) const SECRETS: &str = "secrets/";
+
 /// When a deployment that runs is compared with its cluster next.
 pub(crate) fn drift(tenant: &TenantId, id: DeploymentId) -> Key {
     Key::new(format!("{tenant}/d/{id}"), "drift")

@@ -134,19 +134,19 @@ impl App {
         })
     }
 
-    /// Stores the values of secret parameters; returns their names in the secrets store. `place` differs for each
-    /// generation, so that a rollback finds the values of then.
+    /// Stores the values of secret parameters; returns their names in the secrets store. Whoever stores them has written
+    /// down before how they are found again, should this be cut short.
     pub(crate) async fn keep_secrets(
         &self,
         tenant: &TenantId,
         place: &str,
         secrets: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, AppError> {
-        let mut references = BTreeMap::new();
+        let references = secret_names(place, &secrets);
         for (name, value) in secrets {
-            let reference = format!("{place}/{name}");
-            self.secrets.put(tenant, &reference, value.into()).await?;
-            references.insert(name, reference);
+            if let Some(reference) = references.get(&name) {
+                self.secrets.put(tenant, reference, value.into()).await?;
+            }
         }
         Ok(references)
     }
@@ -162,4 +162,13 @@ pub(crate) fn facts(deployment: &Deployment) -> JsonMap {
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.into()))
     .collect()
+}
+
+/// Secret parameter → the name of its value in the secrets store. `place` differs for each generation, so that a rollback
+/// finds the values of then.
+pub(crate) fn secret_names(place: &str, secrets: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    secrets
+        .keys()
+        .map(|name| (name.clone(), format!("{place}/{name}")))
+        .collect()
 }

@@ -7,14 +7,15 @@ use slipway_model::{
     ComponentType, Deployment, DeploymentOperation, DeploymentStatus, ExecutionId, FieldError, JsonMap,
     Template, TemplateReference,
 };
-use slipway_ports::ExposeSecret;
+use slipway_ports::{ExposeSecret, Guard, Item};
 use utoipa::ToSchema;
 
 use super::{
+    inputs::secret_names,
     operation::{begin, changed_meanwhile, send_plan, wrong_state},
     start::Started,
 };
-use crate::{App, AppError, Caller, Role};
+use crate::{App, AppError, Caller, Role, keys};
 
 /// What is to be different. What is absent stays as it is.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
@@ -63,10 +64,8 @@ impl App {
         self.plan_of(&wanted, &template, &clusters).map_err(refused)?;
         let used = clusters.into_values().chain([wanted.cluster_id]).collect();
         self.use_inputs(tenant, found.id, &template, &used).await?;
-        let place = format!("deployment/{}/{execution}", found.id);
-        wanted
-            .secret_parameters
-            .extend(self.keep_secrets(tenant, &place, secrets).await?);
+        let brought = self.bring_secrets(&found, execution, secrets).await?;
+        wanted.secret_parameters.extend(brought.clone());
 
         let message = format!(
             "upgrade to version {} requested by {}",
@@ -78,7 +77,58 @@ impl App {
             "upgrade_requested",
             message,
         );
-        self.turn_to(&found, &wanted, request).await
+        let turned = self.turn_to(&found, &wanted, request).await;
+        if let Err(AppError::Problem(_)) = &turned
+            && let Err(error) = self.take_secrets_back(&found, execution, &brought).await
+        {
+            tracing::warn!(deployment = %found.id, %error, "secrets of an upgrade that was refused stay until the deployment is deleted");
+        }
+        turned
+    }
+
+    /// Stores the secrets of an upgrade. Where they stand is written down before: an upgrade that comes second, is cut
+    /// short, or is stopped before it is planned leaves no revision that would name them.
+    async fn bring_secrets(
+        &self,
+        deployment: &Deployment,
+        execution: ExecutionId,
+        secrets: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, AppError> {
+        if secrets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let tenant = &deployment.tenant;
+        let place = format!("deployment/{}/{execution}", deployment.id);
+        let names: Vec<String> = secret_names(&place, &secrets).into_values().collect();
+        let mut session = self.store.session();
+        let key = keys::secrets_of(tenant, deployment.id, execution);
+        session.put(&key, Item::of(&names), Guard::Absent).await?;
+        session.settle().await?;
+        self.keep_secrets(tenant, &place, secrets).await
+    }
+
+    /// Deletes the secrets of an upgrade that did not come to be.
+    async fn take_secrets_back(
+        &self,
+        found: &Deployment,
+        execution: ExecutionId,
+        brought: &BTreeMap<String, String>,
+    ) -> Result<(), AppError> {
+        let now = self.load_deployment(&found.tenant, found.id).await?;
+        let came_to_be = |now: Deployment| {
+            now.pipeline_execution_id == Some(execution) || now.earlier_execution_ids.contains(&execution)
+        };
+        // A write whose answer was lost looks like somebody else's.
+        if brought.is_empty() || now.is_none_or(came_to_be) {
+            return Ok(());
+        }
+        for reference in brought.values() {
+            self.secrets.delete(&found.tenant, reference).await?;
+        }
+        let mut session = self.store.session();
+        let key = keys::secrets_of(&found.tenant, found.id, execution);
+        session.delete(&key, Guard::Any).await?;
+        Ok(session.settle().await?)
     }
 
     /// Gives a deployment the inputs of `wanted`, unless it changed since `found` was read, and starts an execution.

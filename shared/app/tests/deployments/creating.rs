@@ -159,6 +159,11 @@ async fn secret_parameters_reach_the_secrets_store_only() {
     world.app.publish_template(&admin(), template).await.unwrap();
     let mut new = new_deployment("keyed", "keyed");
     new.parameters = json!({"api_key": "s3cret"}).as_object().unwrap().clone();
+    // A creation that is cut short leaves none that nobody knows of.
+    world.flaky.refuse_put("d", 0);
+    let cut_short = world.app.create_deployment(&admin(), new.clone()).await;
+    assert_eq!(problem(cut_short).status, 503);
+    assert_eq!(world.secrets.names(), Vec::<String>::new());
     let view = world.app.create_deployment(&admin(), new).await.unwrap();
     let id = view.deployment.id.to_string();
     assert!(!view.deployment.parameters.contains_key("api_key"));

@@ -1,9 +1,11 @@
 //! Deleting deployments.
 
+use serde_json::json;
+use slipway_app::UpgradeRequest;
 use slipway_model::{ComponentStatus, DeploymentStatus, Message, Queue};
 use slipway_ports::{Guard, Store as _};
 
-use crate::world::{World, admin, new_deployment, problem, steps};
+use crate::world::{World, admin, models, new_deployment, problem, steps};
 
 #[tokio::test]
 async fn what_runs_is_uninstalled_dependants_first_and_the_name_is_free_again() {
@@ -182,4 +184,86 @@ async fn a_planner_that_stalls_changes_no_plan_that_is_followed() {
     let steps = steps(&world, &execution.to_string()).await;
     let names: Vec<&str> = steps.iter().map(|step| step.step_id.as_str()).collect();
     assert_eq!(names, ["llm", "vector_db"]);
+}
+
+/// A deployment that runs and has a secret.
+async fn with_password() -> (World, String) {
+    let world = World::new().await;
+    let mut template = models("2.0.0");
+    template["parameters"] = json!({"password": {"type": "string", "secret": true, "required": true}});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = new_deployment("models", "my-models");
+    new.parameters.insert("password".to_owned(), json!("first"));
+    let id = world.app.create_deployment(&admin(), new).await.unwrap();
+    let id = id.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    (world, id)
+}
+
+fn password(value: &str) -> UpgradeRequest {
+    serde_json::from_value(json!({"parameters": {"password": value}})).unwrap()
+}
+
+/// The secrets besides the key that all deployments of a tenant share.
+fn own_secrets(world: &World) -> Vec<String> {
+    let mut names = world.secrets.names();
+    names.retain(|name| name != "deployment/intent-key");
+    names
+}
+
+#[tokio::test]
+async fn no_secret_outlives_a_deployment_however_the_upgrade_ended_that_brought_it() {
+    let (world, id) = with_password().await;
+    // One is stopped before it is planned, one is cut short before the deployment follows it.
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, password("second"))
+        .await
+        .unwrap();
+    world.app.stop_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world.flaky.refuse_put("d", 0);
+    let cut_short = world
+        .app
+        .upgrade_deployment(&admin(), &id, password("third"))
+        .await;
+    assert_eq!(problem(cut_short).status, 503);
+    assert!(!world.flaky.is_to_refuse());
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, password("fourth"))
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(own_secrets(&world).len(), 4, "{:?}", own_secrets(&world));
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    assert_eq!(own_secrets(&world), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_upgrade_that_comes_second_leaves_no_secret() {
+    let (world, id) = with_password().await;
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_put("d", async move {
+        app.upgrade_deployment(&admin(), &name, password("theirs"))
+            .await
+            .unwrap();
+    });
+    let second = world
+        .app
+        .upgrade_deployment(&admin(), &id, password("mine"))
+        .await;
+    assert_eq!(problem(second).status, 409);
+    let deployment = world.deployment(&id).await;
+    let mut left = own_secrets(&world);
+    left.retain(|name| *name != deployment.secret_parameters["password"]);
+    assert_eq!(
+        left,
+        [format!("deployment/{id}/password")],
+        "the first is still one to go back to"
+    );
 }
