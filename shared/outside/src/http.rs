@@ -14,7 +14,7 @@ use slipway_ports::{ExposeSecret, HttpAnswer, HttpCall, Outside, OutsideError, c
 use crate::address::{ForbiddenAddress, Loopback, allow};
 
 /// How much of a body is read.
-const LARGEST_BODY: usize = 64 * 1024;
+const LARGEST_BODY: usize = HttpAnswer::LARGEST_BODY;
 
 /// HTTP without redirects, proxies or metadata services; no SNS.
 #[derive(Debug, Clone)]

@@ -92,6 +92,25 @@ impl Hidden {
         let text = anywhere.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN));
         words.fold(text, |text, secret| without_word(&text, secret))
     }
+
+    /// As [`hide`](Self::hide), for a text that may end within a secret: at least 8 characters of one at the end are hidden, too.
+    pub fn hide_cut(&self, text: &str) -> String {
+        let mut text = self.hide(text);
+        let longest = self
+            .anywhere
+            .iter()
+            .filter_map(|secret| {
+                let secret = secret.expose_secret();
+                let ends = secret.char_indices().map(|(end, _)| end).skip(SHORTEST_PART);
+                ends.filter(|end| text.ends_with(&secret[..*end])).max()
+            })
+            .max();
+        if let Some(length) = longest {
+            text.truncate(text.len() - length);
+            text.push_str(HIDDEN);
+        }
+        text
+    }
 }
 
 fn add(forms: &mut Vec<SecretString>, form: String) {
@@ -243,6 +262,20 @@ mod tests {
         assert!(hidden.is_in("abc") && !hidden.is_in("abcd"));
         let longer = Hidden::of(["abcd"]);
         assert_eq!(longer.hide("xabcdx"), "x(hidden)x");
+    }
+
+    #[test]
+    fn a_text_that_ends_within_a_secret_ends_before_it() {
+        let hidden = Hidden::of(["correct horse battery"]);
+        assert_eq!(hidden.hide_cut("it is correct horse b"), "it is (hidden)");
+        assert_eq!(hidden.hide_cut("it is Y29ycmVjdCBo"), "it is (hidden)");
+        assert_eq!(hidden.hide_cut("it is correct horse battery"), "it is (hidden)");
+        assert_eq!(hidden.hide_cut("correct horse b, so"), "correct horse b, so");
+        assert_eq!(
+            hidden.hide_cut("it is correct"),
+            "it is correct",
+            "so little says nothing"
+        );
     }
 
     #[test]

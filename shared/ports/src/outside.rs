@@ -27,8 +27,13 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Headers, lower-case names.
     pub headers: BTreeMap<String, String>,
-    /// Body as text, cut at 64 KiB.
+    /// Body as text, cut at [`LARGEST_BODY`](Self::LARGEST_BODY): it may then end within a secret that it repeats.
     pub body: String,
+}
+
+impl HttpAnswer {
+    /// Most bytes of a body that are read, 64 KiB.
+    pub const LARGEST_BODY: usize = 64 << 10;
 }
 
 /// The outside.

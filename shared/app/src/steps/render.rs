@@ -9,7 +9,7 @@ use slipway_expr::{
     render_value_partial,
 };
 use slipway_model::{Execution, JobWait, JsonMap, TenantId};
-use slipway_ports::{ExposeSecret, Hidden, SecretString, shortened};
+use slipway_ports::{ExposeSecret, Hidden, HttpAnswer, SecretString, shortened};
 
 use crate::{App, AppError};
 
@@ -133,6 +133,10 @@ impl Resolved {
 
     fn hide_in_value(&self, value: &mut Value) {
         match value {
+            // A body that was cut, perhaps by a character less than could be read.
+            Value::String(text) if text.len() + 4 > HttpAnswer::LARGEST_BODY => {
+                *text = self.hidden.hide_cut(text);
+            }
             Value::String(text) => *text = self.hide(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
             Value::Object(map) => self.hide_in(map),
@@ -275,6 +279,16 @@ mod tests {
             Value::Object(outputs),
             serde_json::json!({"body": [{"echo": "(hidden)"}, "(hidden)"]})
         );
+    }
+
+    #[test]
+    fn a_body_that_was_cut_within_a_secret_ends_before_it() {
+        let mut resolved = Resolved::default();
+        resolved.learn(&SecretString::from("correct-horse-battery"));
+        let before = "x".repeat(HttpAnswer::LARGEST_BODY - 10);
+        let mut outputs = object(serde_json::json!({"body": format!("{before}correct-ho")}));
+        resolved.hide_in(&mut outputs);
+        assert_eq!(outputs["body"], format!("{before}(hidden)"));
     }
 
     #[test]
