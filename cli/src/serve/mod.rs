@@ -21,7 +21,7 @@ use tokio::{
     net::TcpListener,
     runtime::Builder,
     signal::unix::{SignalKind, signal},
-    sync::{OnceCell, watch},
+    sync::{Mutex, OnceCell, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -107,6 +107,7 @@ fn wire(data: &Path, wall: Arc<dyn Clock>) -> Result<ControlPlane, Failure> {
         plain_http: environment.plain_http().map(str::to_owned).collect(),
         secrets: Arc::clone(&secrets),
         found: OnceCell::new(),
+        failed: Mutex::default(),
     });
     let receiver = embedded.receiver();
     let app = App::new(Services {

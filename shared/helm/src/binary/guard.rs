@@ -37,7 +37,8 @@ helm=$!
   trap '' TERM
   exec >/dev/null 2>&1
   read -r _ <&3
-  kill -KILL "$helm"
+  # The shell, too, which would end the group before the directory is gone.
+  kill -KILL "$helm" "$$"
   rm -rf -- "$directory"
   kill -s KILL -- "-$$"
 ) &

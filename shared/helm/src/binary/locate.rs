@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{process::Command, sync::Semaphore, time::timeout};
+use tokio::{io::AsyncReadExt as _, process::Command, sync::Semaphore, time::timeout};
 
 use super::HelmSettings;
 
 /// Oldest major version that understands the flags used here.
 const OLDEST: u64 = 4;
+
+/// Bytes of what it says of its version that are read.
+const LONGEST_VERSION: u64 = 4096;
 
 /// How long `helm version` may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,7 +74,7 @@ impl Helm {
             path: path.clone(),
             source,
         };
-        let output = Command::new(&path)
+        let mut process = Command::new(&path)
             .args(["version", "--template", "{{.Version}}"])
             // The home of a function cannot be written.
             .envs(
@@ -79,13 +82,20 @@ impl Helm {
                     .map(|name| (name, &settings.work_directory)),
             )
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // It ends with this function, whatever it still wants to say.
             .kill_on_drop(true)
-            .output();
-        let output = timeout(PATIENCE, output)
-            .await
-            .map_err(|_| not_found(io::ErrorKind::TimedOut.into()))?
+            .spawn()
             .map_err(not_found)?;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let mut said = Vec::new();
+        if let Some(stdout) = process.stdout.take() {
+            timeout(PATIENCE, stdout.take(LONGEST_VERSION).read_to_end(&mut said))
+                .await
+                .map_err(|_| not_found(io::ErrorKind::TimedOut.into()))?
+                .map_err(not_found)?;
+        }
+        let said = String::from_utf8_lossy(&said);
         let said = said.trim();
         let Ok(version) = semver::Version::parse(said.trim_start_matches('v')) else {
             return Err(HelmMissing::NotHelm {
@@ -136,6 +146,8 @@ mod tests {
         assert!(old.to_string().contains("is Helm 3.19.0"), "{old}");
         let other = locate("#!/bin/sh\necho hello\n").await.unwrap_err();
         assert!(matches!(other, HelmMissing::NotHelm { .. }), "{other}");
+        let flood = locate("#!/bin/sh\nexec yes\n").await.unwrap_err();
+        assert!(matches!(flood, HelmMissing::NotHelm { .. }), "{flood}");
         let good = locate("#!/bin/sh\necho v4.2.3\n").await.unwrap();
         assert_eq!(good.version().to_string(), "4.2.3");
         let missing = Helm::locate(Some(Path::new("/nowhere/helm")), HelmSettings::new("/tmp")).await;
