@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use slipway_model::{Problem, ProblemType, TenantId, Timestamp};
 use slipway_ports::{Guard, Item, Key, Put, Stored};
+use uuid::Uuid;
 
 use crate::{App, AppError, Caller, keys};
 
@@ -34,6 +35,9 @@ pub struct IdempotentRequest<'a> {
 struct Record {
     /// Digest of key, operation and body. The key salts it: it stands nowhere in the clear.
     request: String,
+    /// The id of what is made.
+    #[serde(default)]
+    id: Uuid,
     /// While there is no answer: until when the first request may still be at work.
     claimed_until: Timestamp,
     /// The process that is at work; a restart voids its claim where the epoch changes.
@@ -64,7 +68,8 @@ enum Begun<T> {
 
 impl App {
     /// Runs `create` unless the same request was answered within the last 24 hours; then its answer comes again.
-    /// A creation that fails leaves the key free. Without a request (no key was sent) `create` simply runs.
+    /// A creation that is refused leaves the key free. One of which nobody knows what became is made again with the id
+    /// that it had, and so finds what it has made. Without a request (no key was sent) `create` simply runs.
     ///
     /// # Errors
     /// 400 for a bad key, 409 while the first request is still at work, 422 when the key was used for another
@@ -73,26 +78,26 @@ impl App {
         &self,
         caller: &Caller,
         request: Option<IdempotentRequest<'_>>,
-        create: F,
+        create: impl FnOnce(Uuid) -> F,
     ) -> Result<T, AppError>
     where
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, AppError>>,
     {
         let Some(request) = request else {
-            return create.await;
+            return create(self.ids.uuid()).await;
         };
         let claim = match self.begin(caller, request).await? {
             Begun::Answered(answer) => return Ok(answer),
             Begun::Claimed(claim) => claim,
         };
-        match create.await {
+        match create(claim.record.id).await {
             Ok(created) => {
                 self.keep_answer(&caller.tenant, claim, &created).await?;
                 Ok(created)
             }
             Err(error) => {
-                self.free(&claim).await;
+                self.free(claim, matches!(error, AppError::Problem(_))).await;
                 Err(error)
             }
         }
@@ -109,6 +114,7 @@ impl App {
         loop {
             let now = self.clock.now();
             let stored = self.store.get(&key).await?;
+            let mut id = self.ids.uuid();
             let guard = match &stored {
                 None => Guard::Absent,
                 Some(stored) => {
@@ -131,12 +137,14 @@ impl App {
                                  repeat it in a moment",
                             ));
                         }
+                        id = record.id;
                     }
                     Guard::Version(stored.version)
                 }
             };
             let record = Record {
                 request: wanted.clone(),
+                id,
                 claimed_until: now.plus(self.settings.invocation),
                 epoch: self.settings.epoch.clone(),
                 expires_at: now.plus(KEPT),
@@ -199,9 +207,24 @@ impl App {
         Ok(session.settle().await?)
     }
 
-    async fn free(&self, claim: &Claim) {
+    /// Gives a claim back: altogether if nothing was made, else for a repeat of the same request only.
+    async fn free(&self, claim: Claim, nothing_was_made: bool) {
+        let Claim {
+            key,
+            version,
+            mut record,
+        } = claim;
+        let guard = Guard::Version(version);
         let mut session = self.store.session();
-        let freed = match session.delete(&claim.key, Guard::Version(claim.version)).await {
+        record.claimed_until = self.clock.now();
+        let freed = match nothing_was_made {
+            true => session.delete(&key, guard).await,
+            false => {
+                let item = Item::of(&record).expiring_at(record.expires_at);
+                session.put(&key, item, guard).await
+            }
+        };
+        let freed = match freed {
             Ok(_) => session.settle().await,
             Err(error) => Err(error),
         };

@@ -75,7 +75,7 @@ fn request(body: &[u8]) -> Option<IdempotentRequest<'_>> {
 /// Begins a creation that is cut off before it ends, as by a crash.
 async fn interrupted(app: &App) {
     let caller = caller();
-    let creation = app.create_once(&caller, request(b"x"), pending::<Result<u32, AppError>>());
+    let creation = app.create_once(&caller, request(b"x"), |_| pending::<Result<u32, AppError>>());
     let cut = tokio::time::timeout(Duration::ZERO, creation).await;
     assert!(cut.is_err(), "it ended: {cut:?}");
 }
@@ -85,19 +85,21 @@ async fn a_repeat_while_the_first_is_at_work_is_a_conflict_until_its_claim_expir
     let bench = Bench::new();
     let app = bench.app("1");
     interrupted(&app).await;
-    let early = app.create_once(&caller(), request(b"x"), bench.create()).await;
+    let early = app
+        .create_once(&caller(), request(b"x"), |_| bench.create())
+        .await;
     assert_eq!(early.unwrap_err().to_problem().status, 409);
     bench
         .clock
         .advance(app.settings.invocation + Duration::from_secs(1));
     assert_eq!(
-        app.create_once(&caller(), request(b"x"), bench.create())
+        app.create_once(&caller(), request(b"x"), |_| bench.create())
             .await
             .unwrap(),
         1
     );
     assert_eq!(
-        app.create_once(&caller(), request(b"x"), bench.create())
+        app.create_once(&caller(), request(b"x"), |_| bench.create())
             .await
             .unwrap(),
         1
@@ -111,7 +113,7 @@ async fn a_restart_frees_the_claims_of_the_process_before() {
     let restarted = bench.app("2");
     assert_eq!(
         restarted
-            .create_once(&caller(), request(b"x"), bench.create())
+            .create_once(&caller(), request(b"x"), |_| bench.create())
             .await
             .unwrap(),
         1
@@ -123,16 +125,18 @@ async fn an_answer_is_forgotten_after_a_day() {
     let bench = Bench::new();
     let app = bench.app("1");
     assert_eq!(
-        app.create_once(&caller(), request(b"x"), bench.create())
+        app.create_once(&caller(), request(b"x"), |_| bench.create())
             .await
             .unwrap(),
         1
     );
-    let other = app.create_once(&caller(), request(b"y"), bench.create()).await;
+    let other = app
+        .create_once(&caller(), request(b"y"), |_| bench.create())
+        .await;
     assert_eq!(other.unwrap_err().to_problem().status, 422);
     bench.clock.advance(Duration::from_secs(25 * 3600));
     assert_eq!(
-        app.create_once(&caller(), request(b"y"), bench.create())
+        app.create_once(&caller(), request(b"y"), |_| bench.create())
             .await
             .unwrap(),
         2
@@ -145,11 +149,11 @@ async fn an_answer_that_is_too_large_for_the_store_is_kept_whole() {
     let app = bench.app("1");
     let large = "x".repeat(1 << 20);
     let first = app
-        .create_once(&caller(), request(b"x"), async { Ok(large.clone()) })
+        .create_once(&caller(), request(b"x"), |_| async { Ok(large.clone()) })
         .await
         .unwrap();
     let again: String = app
-        .create_once(&caller(), request(b"x"), async { panic!("it ran again") })
+        .create_once(&caller(), request(b"x"), |_| async { panic!("it ran again") })
         .await
         .unwrap();
     assert!(first == large && again == large);
@@ -165,13 +169,13 @@ async fn keys_belong_to_their_tenant_and_are_not_kept_in_the_clear() {
         ..caller()
     };
     assert_eq!(
-        app.create_once(&caller(), request(b"secret-body"), bench.create())
+        app.create_once(&caller(), request(b"secret-body"), |_| bench.create())
             .await
             .unwrap(),
         1
     );
     assert_eq!(
-        app.create_once(&other, request(b"secret-body"), bench.create())
+        app.create_once(&other, request(b"secret-body"), |_| bench.create())
             .await
             .unwrap(),
         2

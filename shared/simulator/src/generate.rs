@@ -116,8 +116,7 @@ impl World {
             _ => self.helm(serial, &id),
         };
         let mut step = json!({"id": id, "action": action, "depends_on": before, "params": params});
-        let is_once = action == "http_request" && params_method(&step) == "POST";
-        if let Some(retry) = self.retry().filter(|_| !is_once) {
+        if let Some(retry) = self.retry() {
             step["retry"] = retry;
         }
         match self.choices.below(12) {
@@ -286,8 +285,4 @@ impl World {
             "components": components,
         })
     }
-}
-
-fn params_method(step: &Value) -> &str {
-    step["params"]["method"].as_str().unwrap_or_default()
 }

@@ -154,6 +154,24 @@ fn calls_to_others_are_repeated_as_they_may_be() {
     assert_eq!(progress["status"], "FAILED", "{progress:#}");
     assert_eq!(receiver.received("/gone").len(), 1);
     assert!(text(step(&progress, "call"), "error_message").contains("404"));
+    // A gateway that gives up on a call does not know what became of it: only what may be repeated is.
+    for (repeatable, calls) in [(false, 1), (true, 2)] {
+        receiver.answer_with(&[504]);
+        let path = format!("/once-{repeatable}");
+        let call = json!([{"id": "call", "action": "http_request", "retry": {"max_attempts": 4, "backoff_seconds": 1},
+            "params": {"url": url(&path), "method": "POST", "idempotent": repeatable}}]);
+        let progress = server.run(&call);
+        assert_eq!(receiver.received(&path).len(), calls, "{progress:#}");
+        let failed = progress["status"] == "FAILED";
+        assert_eq!(failed, !repeatable, "{progress:#}");
+        if failed {
+            let said = text(step(&progress, "call"), "error_message");
+            assert!(
+                said.contains("outcome unknown: the answer has status 504"),
+                "{said}"
+            );
+        }
+    }
     // A notification that nobody takes breaks nothing.
     let progress = server.run(&json!([
         {"id": "tell", "action": "notification", "params": {"channel": "slack", "url": url("/chat"), "message": "done"}},

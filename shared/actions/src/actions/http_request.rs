@@ -209,11 +209,18 @@ impl Action for Definition {
             ),
             Err(error) => failed(error.to_string(), FailureKind::Transient),
             Ok(answer) if !expected(&context.params, answer.status) => {
-                let kind = match answer.status {
-                    408 | 425 | 429 | 500..=599 => FailureKind::Transient,
-                    _ => FailureKind::Permanent,
-                };
-                failed(format!("the answer has status {}", answer.status), kind)
+                let said = format!("the answer has status {}", answer.status);
+                match (answer.status, self.effect(&context.params)) {
+                    // Nothing was done.
+                    (425 | 429, _) => failed(said, FailureKind::Transient),
+                    // A gateway says the same of what was done and of what was not.
+                    (408 | 500..=599, EffectClass::Once) => failed(
+                        format!("outcome unknown: {said}, and the call must not be repeated"),
+                        FailureKind::Permanent,
+                    ),
+                    (408 | 500..=599, _) => failed(said, FailureKind::Transient),
+                    _ => failed(said, FailureKind::Permanent),
+                }
             }
             Ok(answer) => {
                 let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));

@@ -39,7 +39,7 @@ async fn create(
     let once = sent.idempotent("POST /clusters")?;
     let cluster = api
         .app
-        .create_once(&caller, once, api.app.create_cluster(&caller, new))
+        .create_once(&caller, once, |_| api.app.create_cluster(&caller, new))
         .await?;
     Ok(created(format!("/api/v1/clusters/{}", cluster.id), cluster))
 }

@@ -43,7 +43,7 @@ async fn create(
     let once = sent.idempotent("POST /deployments")?;
     let view = api
         .app
-        .create_once(&caller, once, api.app.create_deployment(&caller, new))
+        .create_once(&caller, once, |_| api.app.create_deployment(&caller, new))
         .await?;
     Ok(created(
         format!("/api/v1/deployments/{}", view.deployment.id),

@@ -52,7 +52,9 @@ async fn create(
     let once = sent.idempotent("POST /executions")?;
     let execution = api
         .app
-        .create_once(&caller, once, api.app.create_execution(&caller, dag))
+        .create_once(&caller, once, |id| {
+            api.app.create_execution_as(&caller, ExecutionId(id), dag)
+        })
         .await?;
     Ok(created(
         format!("/api/v1/executions/{}", execution.id),

@@ -7,7 +7,7 @@ use axum::{
     response::IntoResponse,
 };
 use slipway_app::{Caller, NewJob, Page};
-use slipway_model::{Job, JobStatus};
+use slipway_model::{Job, JobId, JobStatus};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Created, accepted, created};
@@ -40,7 +40,7 @@ async fn create(
     let once = sent.idempotent("POST /jobs")?;
     let job = api
         .app
-        .create_once(&caller, once, api.app.create_job(&caller, new))
+        .create_once(&caller, once, |id| api.app.create_job_as(&caller, JobId(id), new))
         .await?;
     Ok(created(format!("/api/v1/jobs/{}", job.id), job))
 }

@@ -38,7 +38,7 @@ async fn publish(
     let once = sent.idempotent("POST /templates")?;
     let template = api
         .app
-        .create_once(&caller, once, api.app.publish_template(&caller, document))
+        .create_once(&caller, once, |_| api.app.publish_template(&caller, document))
         .await?;
     let address = format!(
         "/api/v1/templates/{}/versions/{}",

@@ -62,6 +62,8 @@ impl App {
         let components = self.components_of(&deployment).await?;
         let percent = match &execution {
             Some(execution) => execution.percent,
+            // Not planned yet: what runs is of before.
+            None if deployment.pipeline_execution_id.is_some() && deployment.status.is_in_flight() => 0.0,
             None => share_of_running(&components),
         };
         let mut progress = Vec::with_capacity(components.len());

@@ -73,6 +73,20 @@ impl App {
     /// # Errors
     /// 422 with every place where the DAG is invalid, also if its parameters and outputs are too large.
     pub async fn create_execution(&self, caller: &Caller, dag: Value) -> Result<Execution, AppError> {
+        self.create_execution_as(caller, ExecutionId(self.ids.uuid()), dag)
+            .await
+    }
+
+    /// Runs a DAG under an id that was chosen before; a repeat with the same id finds the first one.
+    ///
+    /// # Errors
+    /// As [`create_execution`](Self::create_execution).
+    pub async fn create_execution_as(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        dag: Value,
+    ) -> Result<Execution, AppError> {
         caller.require(Role::Deployer)?;
         let topics: Vec<&str> = self.settings.topics.iter().map(String::as_str).collect();
         let dag = slipway_dag::dag::check(dag, &ActionRegistry, &topics)
@@ -89,7 +103,6 @@ impl App {
             return Err(AppError::invalid("Invalid DAG: Invalid Helm config", errors));
         }
         let mut session = self.store.session();
-        let id = ExecutionId(self.ids.uuid());
         let new = NewExecution::of(id, caller.tenant.clone(), dag);
         let execution = self.write_execution(session.as_mut(), new).await?;
         session.settle().await?;

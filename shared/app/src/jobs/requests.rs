@@ -57,8 +57,15 @@ impl App {
     /// # Errors
     /// 422 with every place that is wrong.
     pub async fn create_job(&self, caller: &Caller, new: NewJob) -> Result<Job, AppError> {
+        self.create_job_as(caller, JobId(self.ids.uuid()), new).await
+    }
+
+    /// Writes a job under an id that was chosen before; a repeat with the same id finds the first one.
+    ///
+    /// # Errors
+    /// As [`create_job`](Self::create_job).
+    pub async fn create_job_as(&self, caller: &Caller, id: JobId, new: NewJob) -> Result<Job, AppError> {
         caller.require(Role::Deployer)?;
-        let id = JobId(self.ids.uuid());
         let mut errors = Vec::new();
         if new.name.is_empty() || new.name.chars().count() > 200 {
             errors.push(FieldError::new("name", "must have 1 to 200 characters"));
@@ -144,11 +151,14 @@ impl App {
         // Not due: nothing happens until somebody executes it.
         let mut item = self.job_item(&job, Duration::ZERO);
         item.due = None;
-        session
+        let put = session
             .put(&keys::job(&job.tenant, id), item, Guard::Absent)
             .await?;
         session.settle().await?;
-        Ok(job)
+        match put {
+            Put::Lost(Some(first)) => Ok(first.read()?),
+            Put::Won(_) | Put::Lost(None) => Ok(job),
+        }
     }
 
     /// Jobs, newest first.

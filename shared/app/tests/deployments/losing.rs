@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use slipway_app::{App, Services};
-use slipway_model::{ExecutionStatus, JobId, Message, Queue};
+use slipway_app::{App, IdempotentRequest, ListQuery, Services};
+use slipway_model::{ExecutionId, ExecutionStatus, JobId, Message, Queue};
 use slipway_ports::Receiver;
 
 use crate::world::{World, admin};
@@ -417,4 +417,38 @@ async fn what_a_dead_letter_ended_is_told_although_its_execution_has_ended() {
         .unwrap();
     told.extend(self::told(&world).await);
     assert_eq!(told, all_told());
+}
+
+#[tokio::test]
+async fn a_creation_that_was_cut_short_anywhere_is_not_made_twice_under_its_key() {
+    for calls in 0.. {
+        let world = World::new().await;
+        let caller = admin();
+        let request = Some(IdempotentRequest {
+            key: "key",
+            operation: "POST /executions",
+            body: b"x",
+        });
+        let dag = json!({"name": "x", "steps": [{"id": "a", "action": "pass"}]});
+        let create = || {
+            let (app, caller, dag) = (&world.app, &caller, dag.clone());
+            app.create_once(caller, request, move |id| {
+                app.create_execution_as(caller, ExecutionId(id), dag)
+            })
+        };
+        world.flaky.die_after_calls(Some(calls));
+        let first = create().await;
+        world.flaky.die_after_calls(None);
+        // The claim of a process that died is void after that.
+        world.clock.advance(Duration::from_secs(3600));
+        let made = create().await.unwrap();
+        let query = ListQuery::default();
+        let all = world.app.executions(&caller, &query).await.unwrap().items;
+        let ids: Vec<_> = all.iter().map(|one| one.id).collect();
+        assert_eq!(ids, [made.id], "the process ended after {calls} calls");
+        if first.is_ok() {
+            assert!(calls > 4, "hardly anything was cut short");
+            break;
+        }
+    }
 }

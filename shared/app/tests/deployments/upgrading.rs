@@ -433,6 +433,29 @@ fn installed(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_is_not_planned_yet_has_done_nothing() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let request = upgrade(json!({"parameters": {"size": 8}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    let progress = world.app.deployment_progress(&admin(), &id).await.unwrap();
+    assert_eq!(
+        (progress.status, progress.percent),
+        (DeploymentStatus::Upgrading, 0.0)
+    );
+    world.settle().await;
+    let progress = world.app.deployment_progress(&admin(), &id).await.unwrap();
+    assert_eq!(
+        (progress.status, progress.percent),
+        (DeploymentStatus::Running, 100.0)
+    );
+}
+
+#[tokio::test]
 async fn a_component_that_takes_over_the_release_of_another_keeps_it() {
     let world = World::new().await;
     let id = world.running("agent").await;

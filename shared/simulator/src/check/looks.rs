@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_app::{ClusterHealthView, DeploymentView};
-use slipway_model::{ComponentStatus, Deployment, DeploymentStatus, DriftedObject, OrphanKind};
+use slipway_model::{
+    ComponentStatus, Deployment, DeploymentStatus, DriftedObject, Execution, ExecutionId, OrphanKind,
+};
 use slipway_ports::Key;
 
 use super::{Invariant, Kind, kind, records::read};
@@ -46,6 +48,17 @@ impl World {
             .filter(|(_, object)| object.deleting.is_none())
             .collect();
         format!("{:?} {:?} {objects:?}", cloud.namespaces, cloud.releases)
+    }
+
+    /// Executions of a DAG of that name.
+    pub(crate) fn executions_named(&self, name: &str) -> Vec<ExecutionId> {
+        self.tables
+            .rows()
+            .filter(|(key, _)| matches!(kind(key), Kind::Header))
+            .filter_map(|(_, row)| read::<Execution>(row))
+            .filter(|execution| execution.name == name)
+            .map(|execution| execution.id)
+            .collect()
     }
 
     pub(crate) fn deployments(&self) -> Vec<Deployment> {
