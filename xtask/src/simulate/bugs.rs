@@ -109,8 +109,8 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A failed execution that is to be undone is not.",
         file: "shared/app/src/steps/finish.rs",
         edits: &[(
-            "if failed && self.header.settings.on_failure == OnFailure::Rollback {",
-            "if failed && !PLANTED && self.header.settings.on_failure == OnFailure::Rollback {",
+            "                if failed {",
+            "                if failed && !PLANTED {",
         )],
     },
     Bug {
@@ -181,8 +181,8 @@ pub(super) const BUGS: &[Bug] = &[
         what: "What was known of before is not told any more.",
         file: "shared/app/src/drift/components.rs",
         edits: &[(
-            "                Ok(objects) => Found::new(name, deployment.generation, self.clock.now(), objects.clone()),",
-            "                Ok(objects) => {\n                    let mut objects = objects.clone();\n                    objects.retain(|object| !PLANTED || !known.contains(object));\n                    Found::new(name, deployment.generation, self.clock.now(), objects)\n                }",
+            "                    let mut objects = seen.objects.clone();\n",
+            "                    let mut objects = seen.objects.clone();\n                    objects.retain(|object| !PLANTED || !known.contains(object));\n",
         )],
     },
     Bug {
@@ -208,8 +208,17 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A release that another component upgrades is uninstalled with the one that had it.",
         file: "shared/app/src/deployments/delete.rs",
         edits: &[(
-            "        .filter(|component| component.removed && !is_taken_over(component, components))",
-            "        .filter(|component| component.removed && (PLANTED || !is_taken_over(component, components)))",
+            "component.removed && !component.disabled && !is_taken_over(component, components)",
+            "component.removed && !component.disabled && (PLANTED || !is_taken_over(component, components))",
+        )],
+    },
+    Bug {
+        name: "what-is-excluded-stays",
+        what: "A component whose condition has become false keeps its release.",
+        file: "shared/app/src/deployments/components.rs",
+        edits: &[(
+            "found.release_name == wanted.release_name && !wanted.disabled;",
+            "found.release_name == wanted.release_name && (PLANTED || !wanted.disabled);",
         )],
     },
     Bug {
