@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use slipway_model::{
-    Dag, Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, ExecutionId, ExecutionStatus,
-    FieldError, JsonMap, StepStatus, TenantId,
+    ComponentDeployment, ComponentStatus, Dag, Deployment, DeploymentId, DeploymentOperation,
+    DeploymentStatus, ExecutionId, ExecutionStatus, FieldError, JsonMap, StepStatus, TenantId,
 };
 
 use crate::{
@@ -127,6 +127,9 @@ impl App {
             Ok(dag) => dag,
             Err(errors) => return Ok(Err(errors)),
         };
+        if has_its_share(deployment, &components) {
+            ask_for_no_room(&mut dag);
+        }
         let kept = match deployment.operation {
             Some(DeploymentOperation::Retry) => self.kept_steps(deployment).await?,
             _ => BTreeMap::new(),
@@ -235,6 +238,25 @@ impl App {
         match ended {
             Some(ended) if ended.status == DeploymentStatus::Deleted => self.forget(&ended).await,
             _ => Ok(()),
+        }
+    }
+}
+
+/// Whether what a template needs at the least may be taken already, by the deployment itself.
+fn has_its_share(deployment: &Deployment, components: &[ComponentDeployment]) -> bool {
+    match deployment.operation {
+        Some(DeploymentOperation::Upgrade | DeploymentOperation::Rollback) => true,
+        _ => components
+            .iter()
+            .any(|component| component.status == ComponentStatus::Running),
+    }
+}
+
+/// Has nobody ask whether a cluster has room for what is there already: the scheduler says what does not fit besides.
+fn ask_for_no_room(dag: &mut Dag) {
+    for step in &mut dag.steps {
+        if step.action == "cluster_health" {
+            step.params.remove("minimum");
         }
     }
 }

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use slipway_actions::JobDraft;
+use slipway_expr::Path;
 use slipway_model::{
     BUDPIPELINE_EVENTS, Cancellation, Event, EventType, Execution, FailureKind, Job, JobId, JobPhase,
-    JobStatus, Message, Node, Outcome, Queue, TenantId,
+    JobStatus, Message, Node, Outcome, OutputSource, Queue, TenantId,
 };
 use slipway_policy::{ChartRef, ConfigCheck, validate_helm_config};
 use slipway_ports::{Guard, Item, Listing, Put, Session};
@@ -158,13 +159,18 @@ impl App {
             Ok(values) => values,
             Err(message) => return refuse(message),
         };
+        checked.outputs = match rendered_outputs(&context, &draft.config.outputs) {
+            Ok(outputs) => outputs,
+            Err(message) => return refuse(message),
+        };
         if let Some(message) = self.config_errors(&json!(checked), ConfigCheck::Rendered) {
             return refuse(message);
         }
         let now = self.clock.now();
         let mut metadata = draft.metadata;
         metadata.insert("step_id".to_owned(), json!(origin.node.id));
-        let config = draft.config;
+        let mut config = draft.config;
+        config.outputs = checked.outputs;
         let outputs = slipway_model::JsonMap::from_iter([
             ("job_id".to_owned(), json!(id)),
             ("status".to_owned(), json!("deploying")),
@@ -297,4 +303,16 @@ impl App {
             return Ok(());
         }
     }
+}
+
+/// Where outputs are read, with the expressions in the names of objects evaluated. Nothing in them is secret.
+fn rendered_outputs(
+    context: &RenderContext,
+    outputs: &BTreeMap<String, OutputSource>,
+) -> Result<BTreeMap<String, OutputSource>, String> {
+    let Value::Object(sources) = json!(outputs) else {
+        return Ok(BTreeMap::new());
+    };
+    let rendered = context.render_without_secrets(&sources, &Path::of("outputs"))?;
+    serde_json::from_value(Value::Object(rendered)).map_err(|error| format!("outputs: {error}"))
 }

@@ -5,7 +5,7 @@ use slipway_app::{ComponentChange, DeploymentPlan};
 use slipway_model::{DangerKind, Message, Queue};
 use slipway_ports::{Guard, Store as _};
 
-use crate::world::{World, admin, models, problem};
+use crate::world::{World, admin, mixed, models, problem};
 
 async fn preview(world: &World, id: &str) -> DeploymentPlan {
     world.app.request_plan(&admin(), id, None).await.unwrap();
@@ -335,4 +335,25 @@ async fn a_plan_that_was_given_up_says_so() {
     assert_eq!(found.components.len(), 2);
     give_up().await;
     assert_eq!(world.app.plan(&admin(), &id).await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn what_a_slot_that_nothing_fills_would_say_is_not_waited_for() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    let slot = json!({"name": "memory", "type": "memory_store", "required": false, "compatible_components": ["valkey"]});
+    template["components"].as_array_mut().unwrap().insert(2, slot);
+    template["components"][3]["chart"]["values"]["memory"] =
+        json!("{{ steps.memory.outputs.endpoint_url | default('none') }}");
+    template["deployment_order"] = json!(["vector_db", "llm", "memory", "runtime"]);
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    let plan = preview(&world, &id).await;
+    assert!(
+        changes(&plan)
+            .iter()
+            .all(|(_, change)| *change == ComponentChange::Unchanged),
+        "{plan:?}"
+    );
+    assert_eq!(plan.components.len(), 3);
 }

@@ -351,3 +351,19 @@ async fn what_a_failed_execution_undid_is_stopped_and_done_again_by_a_retry() {
     assert_eq!(statuses(&world, &id).await, [Running; 3]);
     assert_eq!(world.cluster.cloud().installed.len(), 3);
 }
+
+#[tokio::test]
+async fn the_name_of_an_object_that_outputs_are_read_of_may_be_made_of_others() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["components"][2]["outputs"] = json!({
+        "url": {"from": "service", "name": "{{ deployment.name }}-llm"},
+        "color": {"from": "config_map", "name": "plain", "key": "color"},
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    let job = world.component(&id, "runtime").await.job_id.unwrap();
+    let job = world.app.job(&admin(), &job.to_string()).await.unwrap();
+    assert_eq!(job.config["outputs"]["url"]["name"], "my-agent-llm");
+    assert_eq!(job.config["outputs"]["color"]["name"], "plain");
+}

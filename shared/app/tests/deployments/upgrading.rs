@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use slipway_app::{App, RollbackRequest, UpgradeRequest};
-use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus, Message, Queue, TenantId};
+use slipway_model::{
+    Capacity, ComponentDeployment, ComponentStatus, DeploymentStatus, Message, Queue, TenantId,
+};
 
 use crate::world::{World, admin, mixed, new_deployment, problem};
 
@@ -537,4 +539,33 @@ async fn what_a_failed_upgrade_did_not_get_to_runs_on() {
         world.component(&id, "vector_db").await.status,
         ComponentStatus::Failed
     );
+}
+
+#[tokio::test]
+async fn what_a_deployment_has_taken_itself_keeps_no_upgrade_from_it() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["resources"] = json!({"minimum": {"gpu": 1}});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    world.cluster.cloud().free = Some(Capacity::default());
+    let larger = upgrade(json!({"parameters": {"size": 8}}));
+    world.app.upgrade_deployment(&admin(), &id, larger).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    let back = RollbackRequest::default();
+    world.app.rollback_deployment(&admin(), &id, &back).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    // A first one asks.
+    let other = world
+        .app
+        .create_deployment(&admin(), new_deployment("agent", "second"))
+        .await
+        .unwrap();
+    let other = other.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &other).await.unwrap();
+    world.settle().await;
+    let why = world.deployment(&other).await.error_message.unwrap();
+    assert!(why.contains("gpu: 1 needed, 0 free"), "{why}");
 }

@@ -128,6 +128,12 @@ impl App {
         let ran = self.outputs_so_far(present).await?;
         // What steps of components that stay as they are have found, and will find again.
         let mut outputs: BTreeMap<String, Option<JsonMap>> = BTreeMap::new();
+        // A slot that nothing fills has no step, and its outputs are absent.
+        for component in &template.components {
+            if !dag.steps.iter().any(|step| step.id == component.name) {
+                outputs.insert(component.name.clone(), None);
+            }
+        }
         let mut found: Vec<ComponentPlan> = Vec::new();
         for step in &dag.steps {
             let Some(component) = components.get(&step.id) else {
