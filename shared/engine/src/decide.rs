@@ -250,18 +250,18 @@ impl Step<'_> {
         if let Some(end) = self.closed(record) {
             return Decision::Write(Box::new(end));
         }
-        // What came in time counts, whenever that is looked at.
-        let in_time = |wake| record.deadline.is_none_or(|deadline| wake <= deadline);
-        match (record.wake_at, record.approval) {
-            (Some(wake), _) if self.now >= wake && in_time(wake) => {
-                self.complete(record, record.outputs.clone())
-            }
-            (None, Some(true)) => self.complete(record, record.outputs.clone()),
-            (None, Some(false)) => self.fail(record, refusal(record), FailureKind::Permanent),
-            (wake, _) => match self.stopped(record) {
-                Some(end) => Decision::Write(Box::new(end)),
-                None => Decision::Stay(wake.or(record.deadline)),
-            },
+        match record.approval {
+            // What was decided in time counts, whenever that is looked at.
+            Some(true) => return self.complete(record, record.outputs.clone()),
+            Some(false) => return self.fail(record, refusal(record), FailureKind::Permanent),
+            None => {}
+        }
+        if let Some(end) = self.stopped(record) {
+            return Decision::Write(Box::new(end));
+        }
+        match record.wake_at {
+            Some(wake) if self.now >= wake => self.complete(record, record.outputs.clone()),
+            wake => Decision::Stay(wake.or(record.deadline)),
         }
     }
 

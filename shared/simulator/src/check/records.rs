@@ -243,6 +243,10 @@ impl World {
         if node.is_none_or(|node| node.action != "cluster_health") {
             return;
         }
+        if before.is_some_and(|before| after.fence < before.fence) {
+            // A claim that was taken back: what stood before it says nothing new.
+            return;
+        }
         let said = after.blocked_by.as_ref().or(after.error_message.as_ref());
         let said = said.map_or("", String::as_str);
         let is_of_execution = said.starts_with("the execution passed its deadline");
