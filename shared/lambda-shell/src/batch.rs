@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use crate::logging::{SHELL, trace_id};
 
 /// Longest pause before a message that failed is received again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 /// Pause before a message that was not finished is received again, by another invocation.
 const HANDED_BACK: Duration = Duration::from_secs(1);
@@ -297,7 +297,7 @@ impl<H: Handler + 'static> Shared<H> {
 
 /// Twice as long each time.
 fn pause_after(receive_count: u32) -> Duration {
-    Duration::from_secs(1 << receive_count.min(6)).min(LONGEST_PAUSE)
+    Duration::from_secs(1 << receive_count.min(10)).min(LONGEST_PAUSE)
 }
 
 fn panic_reason(ended: JoinError) -> String {

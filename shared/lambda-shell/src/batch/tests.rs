@@ -374,3 +374,9 @@ async fn each_message_is_worked_on_in_its_own_trace() {
     traces.sort();
     assert_eq!(traces, [Some("Root=1-a".to_owned()), Some("Root=1-b".to_owned())]);
 }
+
+#[test]
+fn an_outage_of_a_quarter_of_an_hour_buries_nothing() {
+    let pauses: Duration = (1..10).map(pause_after).sum();
+    assert!(pauses >= Duration::from_secs(15 * 60), "{pauses:?}");
+}
