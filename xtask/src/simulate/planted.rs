@@ -3,7 +3,7 @@
 //!
 //! All are built at once, each behind its name, so that one build serves all runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -138,6 +138,7 @@ fn copy(root: &Path, tree: &Path, changed: &BTreeMap<String, String>) -> Result<
         "--others",
         "--exclude-standard",
     ]))?;
+    let mut copied = BTreeSet::new();
     for file in list.lines() {
         let from = root.join(file);
         // One that was removed and not committed, or a link to a folder.
@@ -149,6 +150,7 @@ fn copy(root: &Path, tree: &Path, changed: &BTreeMap<String, String>) -> Result<
             None => fs::read(&from).with_context(|| format!("cannot read {file}"))?,
         };
         let to: PathBuf = tree.join(file);
+        copied.insert(to.clone());
         if fs::read(&to).is_ok_and(|there| there == wanted) {
             continue;
         }
@@ -156,6 +158,20 @@ fn copy(root: &Path, tree: &Path, changed: &BTreeMap<String, String>) -> Result<
             fs::create_dir_all(parent).context("cannot create a folder of the copy")?;
         }
         fs::write(&to, wanted).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    remove_others(tree, &copied)
+}
+
+/// Removes what an earlier copy had and this one has not.
+fn remove_others(folder: &Path, copied: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).context("cannot read the copy")? {
+        let entry = entry.context("cannot read the copy")?;
+        let path = entry.path();
+        if entry.file_type().context("cannot read the copy")?.is_dir() {
+            remove_others(&path, copied)?;
+        } else if !copied.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -171,6 +187,22 @@ mod tests {
             let switch = format!("crate::planted(\"{}\")", bug.name);
             assert!(files[bug.file].contains(&switch), "{}", bug.name);
         }
+    }
+
+    #[test]
+    fn a_copy_has_what_there_is_and_nothing_of_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, tree) = (folder.path().join("root"), folder.path().join("tree"));
+        fs::create_dir_all(&root).unwrap();
+        output(Command::new("git").current_dir(&root).args(["init", "--quiet"])).unwrap();
+        fs::write(root.join("kept"), "1").unwrap();
+        fs::write(root.join("moved"), "2").unwrap();
+        copy(&root, &tree, &BTreeMap::new()).unwrap();
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::rename(root.join("moved"), root.join("folder/moved")).unwrap();
+        copy(&root, &tree, &BTreeMap::new()).unwrap();
+        assert!(tree.join("kept").exists() && tree.join("folder/moved").exists());
+        assert!(!tree.join("moved").exists());
     }
 
     #[test]
