@@ -141,15 +141,6 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
-        name: "helms-end-is-the-end",
-        what: "What comes after Helm is not done when the first writer died before it.",
-        file: "shared/app/src/jobs/applying.rs",
-        edits: &[(
-            "        let removed = self.target.complete(&request).await?;",
-            "        let removed = if PLANTED { Vec::new() } else { self.target.complete(&request).await? };",
-        )],
-    },
-    Bug {
         name: "gone-is-not-waited-for",
         what: "An uninstall ends while objects of the release are still there.",
         file: "shared/app/src/jobs/removal.rs",
