@@ -127,9 +127,7 @@ impl App {
             Ok(dag) => dag,
             Err(errors) => return Ok(Err(errors)),
         };
-        if has_its_share(deployment, &components) {
-            ask_for_no_room(&mut dag);
-        }
+        leave_room_out(&mut dag, deployment, &components);
         let kept = match deployment.operation {
             Some(DeploymentOperation::Retry) => self.kept_steps(deployment).await?,
             _ => BTreeMap::new(),
@@ -242,21 +240,19 @@ impl App {
     }
 }
 
-/// Whether what a template needs at the least may be taken already, by the deployment itself.
-fn has_its_share(deployment: &Deployment, components: &[ComponentDeployment]) -> bool {
-    match deployment.operation {
-        Some(DeploymentOperation::Upgrade | DeploymentOperation::Rollback) => true,
-        _ => components
-            .iter()
-            .any(|component| component.status == ComponentStatus::Running),
-    }
-}
-
-/// Has nobody ask whether a cluster has room for what is there already: the scheduler says what does not fit besides.
-fn ask_for_no_room(dag: &mut Dag) {
-    for step in &mut dag.steps {
-        if step.action == "cluster_health" {
-            step.params.remove("minimum");
+/// Has nobody ask whether a cluster has room for what is there already, once the deployment itself may have taken what
+/// its template needs at the least: the scheduler says what does not fit besides.
+pub(crate) fn leave_room_out(dag: &mut Dag, deployment: &Deployment, components: &[ComponentDeployment]) {
+    let was_up = matches!(
+        deployment.operation,
+        Some(DeploymentOperation::Upgrade | DeploymentOperation::Rollback)
+    );
+    let is_up = |component: &ComponentDeployment| component.status == ComponentStatus::Running;
+    if was_up || components.iter().any(is_up) {
+        for step in &mut dag.steps {
+            if step.action == "cluster_health" {
+                step.params.remove("minimum");
+            }
         }
     }
 }

@@ -549,6 +549,14 @@ async fn what_a_deployment_has_taken_itself_keeps_no_upgrade_from_it() {
     world.app.publish_template(&admin(), template).await.unwrap();
     let id = world.running("agent").await;
     world.cluster.cloud().free = Some(Capacity::default());
+    world.app.request_plan(&admin(), &id, None).await.unwrap();
+    world.settle().await;
+    let planned = world.app.plan(&admin(), &id).await.unwrap().dag.unwrap();
+    assert!(
+        planned.steps[0].params.get("minimum").is_none(),
+        "{:?}",
+        planned.steps[0]
+    );
     let larger = upgrade(json!({"parameters": {"size": 8}}));
     world.app.upgrade_deployment(&admin(), &id, larger).await.unwrap();
     world.settle().await;

@@ -13,6 +13,7 @@ use crate::{
     clusters::ConnectError,
     drift::{ComponentDrift, DeploymentDrift, not_compared},
     keys,
+    plan_dag::leave_room_out,
 };
 
 impl App {
@@ -116,10 +117,11 @@ impl App {
             Ok(clusters) => self.plan_of(wanted, &template, &clusters),
             Err(errors) => Err(errors),
         };
-        let dag = match dag {
+        let mut dag = match dag {
             Ok(dag) => dag,
             Err(errors) => return Ok(Err(errors.iter().map(ToString::to_string).collect())),
         };
+        leave_room_out(&mut dag, wanted, &known);
         let components: BTreeMap<String, ComponentDeployment> =
             planned(wanted, &template, &dag, self.clock.now())
                 .into_iter()
