@@ -74,26 +74,6 @@ impl App {
         Ok(Started::from(&deployment))
     }
 
-    /// The names of all secrets that upgrades of a deployment have brought.
-    async fn secrets_brought(&self, deployment: &Deployment) -> Result<Vec<String>, AppError> {
-        let partition = keys::deployment(&deployment.tenant, deployment.id).partition;
-        let mut names = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .query(&partition, keys::SECRETS, after.as_deref(), 100)
-                .await?;
-            for stored in &page.items {
-                names.extend(stored.read::<Vec<String>>()?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(names);
-            }
-        }
-    }
-
     /// Frees what a deleted deployment held: its name, its secrets, its template and clusters. A repeat changes
     /// nothing.
     pub(crate) async fn forget(&self, deployment: &Deployment) -> Result<(), AppError> {
@@ -118,7 +98,8 @@ impl App {
                 &revision.secret_parameters,
             );
         }
-        secrets.extend(self.secrets_brought(deployment).await?);
+        let brought: Vec<Vec<String>> = self.all_of(deployment, keys::SECRETS).await?;
+        secrets.extend(brought.into_iter().flatten());
         let components = self.components_of(deployment).await?;
         let clusters = components.iter().map(|component| component.cluster_id);
         let clusters: BTreeSet<_> = clusters.chain([deployment.cluster_id]).collect();

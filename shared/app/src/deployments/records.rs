@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::de::DeserializeOwned;
 use slipway_model::{ComponentDeployment, Deployment, DeploymentId, TenantId, Timestamp};
 use slipway_ports::{Guard, Item, Listing, Put, Session};
 
@@ -129,25 +130,33 @@ impl App {
         &self,
         deployment: &Deployment,
     ) -> Result<Vec<ComponentDeployment>, AppError> {
-        let partition = keys::deployment(&deployment.tenant, deployment.id).partition;
-        let mut components: Vec<ComponentDeployment> = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .query(&partition, keys::COMPONENTS, after.as_deref(), 100)
-                .await?;
-            for stored in &page.items {
-                components.push(stored.read()?);
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
+        let mut components: Vec<ComponentDeployment> = self.all_of(deployment, keys::COMPONENTS).await?;
         components.sort_by(|a, b| {
             (a.removed, a.position, &a.component_name).cmp(&(b.removed, b.position, &b.component_name))
         });
         Ok(components)
+    }
+    /// What stands beside a deployment under sort keys that begin so, in their order.
+    pub(crate) async fn all_of<T: DeserializeOwned>(
+        &self,
+        deployment: &Deployment,
+        prefix: &str,
+    ) -> Result<Vec<T>, AppError> {
+        let partition = keys::deployment(&deployment.tenant, deployment.id).partition;
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .query(&partition, prefix, after.as_deref(), 100)
+                .await?;
+            for stored in &page.items {
+                all.push(stored.read()?);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 }

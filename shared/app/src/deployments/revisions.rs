@@ -90,21 +90,6 @@ impl App {
 
     /// All revisions, oldest first.
     pub(crate) async fn revisions(&self, deployment: &Deployment) -> Result<Vec<Revision>, AppError> {
-        let partition = keys::deployment(&deployment.tenant, deployment.id).partition;
-        let mut revisions = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .query(&partition, keys::REVISIONS, after.as_deref(), 100)
-                .await?;
-            for stored in &page.items {
-                revisions.push(stored.read()?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(revisions);
-            }
-        }
+        self.all_of(deployment, keys::REVISIONS).await
     }
 }
