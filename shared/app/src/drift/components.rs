@@ -84,6 +84,9 @@ impl App {
         if !is_same {
             return Ok(());
         }
+        if let Some(job) = component.job_id {
+            self.keep_job(&deployment.tenant, job).await?;
+        }
         self.keep_drift(deployment, &component.component_name, seen).await
     }
 

@@ -16,7 +16,7 @@ mod unreturned;
 mod work;
 
 pub(crate) use applying::foreign;
-pub(crate) use record::{JobOrigin, NewStepJob};
+pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
 pub use requests::NewJob;
 pub(crate) use unreturned::UnreturnedLeases;
 

@@ -101,6 +101,32 @@ impl App {
         })
     }
 
+    /// Puts off the end of a job whose release still runs, from the second half of the time that it is kept for: what
+    /// was applied is told by it, for plans, for drift and for whoever need not apply it again.
+    pub(crate) async fn keep_job(&self, tenant: &TenantId, id: JobId) -> Result<(), AppError> {
+        let Some(retention) = self.settings.retention else {
+            return Ok(());
+        };
+        let mut session = self.store.session();
+        let key = keys::job(tenant, id);
+        let Some(stored) = session.get(&key).await? else {
+            return Ok(());
+        };
+        let job: Job = stored.read()?;
+        let now = self.clock.now();
+        if job
+            .completed_at
+            .is_none_or(|ended| now < ended.plus(retention / 2))
+        {
+            return Ok(());
+        }
+        let mut item = self.job_item(&job, Duration::ZERO);
+        item.expires_at = self.kept_until(Some(now));
+        // Whoever wrote it meanwhile does this in an hour.
+        session.put(&key, item, Guard::Version(stored.version)).await?;
+        Ok(session.settle().await?)
+    }
+
     /// Has a job gone on with.
     pub(crate) fn send_job(&self, session: &mut dyn Session, tenant: &TenantId, id: JobId, delay: Duration) {
         session.send(
@@ -306,7 +332,7 @@ impl App {
 }
 
 /// Where outputs are read, with the expressions in the names of objects evaluated. Nothing in them is secret.
-fn rendered_outputs(
+pub(crate) fn rendered_outputs(
     context: &RenderContext,
     outputs: &BTreeMap<String, OutputSource>,
 ) -> Result<BTreeMap<String, OutputSource>, String> {

@@ -357,3 +357,30 @@ async fn what_a_slot_that_nothing_fills_would_say_is_not_waited_for() {
     );
     assert_eq!(plan.components.len(), 3);
 }
+
+#[tokio::test]
+async fn an_output_that_is_read_elsewhere_is_not_known_though_its_release_stays() {
+    use ComponentChange::{Deferred, Unchanged};
+
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut template = mixed("2.0.0");
+    template["components"][1]["outputs"] = json!({"endpoint_url": {"from": "service", "port": "9000"}});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let upgrade = serde_json::from_value(json!({"template_version": "2.0.0"})).unwrap();
+    world
+        .app
+        .request_plan(&admin(), &id, Some(upgrade))
+        .await
+        .unwrap();
+    world.settle().await;
+    let plan = world.app.plan(&admin(), &id).await.unwrap();
+    assert_eq!(
+        changes(&plan),
+        [
+            ("vector_db", Unchanged),
+            ("llm", Unchanged),
+            ("runtime", Deferred)
+        ]
+    );
+}

@@ -114,3 +114,33 @@ async fn a_deployment_stays_and_its_jobs_and_history_go() {
     world.settle().await;
     assert_eq!(world.cluster.cloud().installed.len(), 0);
 }
+
+#[tokio::test]
+async fn the_job_of_a_release_that_runs_is_kept_as_long_as_it_runs() {
+    let world = world(Some(4)).await;
+    let id = world.running("models").await;
+    let first = world.component(&id, "llm").await.job_id.unwrap().to_string();
+    let days = async |days: u32| {
+        for _ in 0..days {
+            world.clock.advance(DAY);
+            world.app.sync_deployments().await.unwrap();
+            world.settle().await;
+            world.store.sweep();
+        }
+    };
+    days(30).await;
+    assert!(world.app.job(&admin(), &first).await.is_ok());
+
+    let upgrade = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, upgrade)
+        .await
+        .unwrap();
+    world.settle().await;
+    let second = world.component(&id, "llm").await.job_id.unwrap().to_string();
+    assert_ne!(first, second);
+    days(30).await;
+    assert!(world.app.job(&admin(), &first).await.is_err());
+    assert!(world.app.job(&admin(), &second).await.is_ok());
+}

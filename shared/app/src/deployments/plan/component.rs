@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use slipway_model::{ComponentDeployment, DagStep, Deployment, JobId, JsonMap};
+use slipway_model::{ComponentDeployment, DagStep, Deployment, Job, JsonMap};
 use slipway_ports::{
     ChartError, FailureClass, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRequest,
     TargetError,
@@ -11,7 +11,7 @@ use slipway_ports::{
 
 use super::{
     ComponentChange, ComponentPlan,
-    rendering::{Rendering, secret_pointers},
+    rendering::{OutputSources, Rendering, secret_pointers},
 };
 use crate::{App, AppError, clusters::ConnectError, jobs::foreign};
 
@@ -27,11 +27,11 @@ pub(super) struct Before<'a> {
     /// The deployment as it is.
     pub(super) deployment: &'a Deployment,
     /// The job that deployed the component's release last.
-    pub(super) job: Option<JobId>,
+    pub(super) job: Option<&'a Job>,
 }
 
 impl App {
-    /// Plans one component of `deployment` as it would be.
+    /// Plans one component of `deployment` as it would be; with where its outputs would be read, as far as that is known.
     pub(super) async fn plan_component(
         &self,
         deployment: &Deployment,
@@ -39,7 +39,7 @@ impl App {
         before: Before<'_>,
         step: &DagStep,
         outputs: &BTreeMap<String, Option<JsonMap>>,
-    ) -> Result<ComponentPlan, AppError> {
+    ) -> Result<(ComponentPlan, Option<OutputSources>), AppError> {
         let mut plan = ComponentPlan {
             component: component.component_name.clone(),
             cluster_id: component.cluster_id,
@@ -60,7 +60,7 @@ impl App {
             Err((change, reason)) => {
                 plan.change = change;
                 plan.reason = Some(reason);
-                return Ok(plan);
+                return Ok((plan, None));
             }
         };
         let pulled = self
@@ -75,11 +75,11 @@ impl App {
             Ok(chart) => chart,
             Err(error @ (ChartError::Unavailable { .. } | ChartError::Queued { .. })) => {
                 plan.reason = Some(format!("{error}; this may pass"));
-                return Ok(plan);
+                return Ok((plan, None));
             }
             Err(error) => {
                 plan.reason = Some(error.to_string());
-                return Ok(plan);
+                return Ok((plan, None));
             }
         };
         plan.chart = Some(format!("{}-{}", chart.name, chart.version));
@@ -94,7 +94,7 @@ impl App {
                 plan.reason = Some(rendering.resolved.hide_in_error(&error.to_string()));
             }
         }
-        Ok(plan)
+        Ok((plan, rendering.outputs))
     }
 
     /// Has the target say what applying would do.
@@ -137,7 +137,7 @@ impl App {
             leftovers: Vec::new(),
             time_limit: RENDERING,
         };
-        let secret_values = self.secret_values_of(before).await?;
+        let secret_values = secret_values_of(before, rendering);
         let request = PreviewRequest {
             release: &request,
             secrets: rendering.resolved.texts(),
@@ -151,18 +151,17 @@ impl App {
             }
         }
     }
+}
 
-    /// Where in the values that a component was deployed with texts stand that came from secrets.
-    async fn secret_values_of(&self, before: Before<'_>) -> Result<Vec<String>, AppError> {
-        let Some(job) = before.job else {
-            return Ok(Vec::new());
-        };
-        let Some(job) = self.load_job(&before.deployment.tenant, job).await? else {
-            return Ok(Vec::new());
-        };
-        let values = job.config.get("values").cloned().unwrap_or_default();
-        Ok(secret_pointers(&values, &before.deployment.secret_parameters))
+/// Where in the values that a component was deployed with, and in those that it would get, texts stand that come from
+/// secrets. The new ones are secret at their places in the old values, too: the job of a component that does not run
+/// may have expired.
+fn secret_values_of(before: Before<'_>, rendering: &Rendering) -> Vec<String> {
+    let mut found = rendering.secret_values.clone();
+    if let Some(values) = before.job.and_then(|job| job.config.get("values")) {
+        found.extend(secret_pointers(values, &before.deployment.secret_parameters));
     }
+    found
 }
 
 fn take_over(plan: &mut ComponentPlan, preview: ReleasePreview) {

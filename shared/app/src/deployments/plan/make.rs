@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use slipway_model::{
-    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, JsonMap, StepStatus, TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, Job, JsonMap, StepStatus, TenantId,
 };
 
 use super::super::{components::planned, delete::has_release_of};
-use super::{ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary, component::Before, size};
+use super::{
+    ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary, component::Before, rendering::OutputSources,
+    size,
+};
 use crate::{
     App, AppError,
     clusters::ConnectError,
@@ -148,14 +152,20 @@ impl App {
             let known = known.iter().find(|known| {
                 known.component_name == step.id && known.release_name == component.release_name
             });
+            let job = match known.and_then(|known| known.job_id) {
+                Some(job) => self.load_job(tenant, job).await?,
+                None => None,
+            };
             let before = Before {
                 deployment: present,
-                job: known.and_then(|known| known.job_id),
+                job: job.as_ref(),
             };
-            let plan = self
+            let (plan, sources) = self
                 .plan_component(wanted, component, before, step, &outputs)
                 .await?;
+            // An output that is new, or read elsewhere now, is not known before its step runs.
             if plan.change == ComponentChange::Unchanged
+                && job.is_some_and(|job| reads_outputs_at(&job, sources))
                 && let Some(ran) = ran.get(&step.id)
             {
                 outputs.insert(step.id.clone(), Some(ran.clone()));
@@ -258,6 +268,12 @@ impl App {
         }
         Ok(Some(drift))
     }
+}
+
+/// Whether a job has looked for the outputs of its release there.
+fn reads_outputs_at(job: &Job, sources: Option<OutputSources>) -> bool {
+    let read = job.config.get("outputs").cloned().unwrap_or_else(|| json!({}));
+    sources.is_some_and(|sources| json!(sources) == read)
 }
 
 fn body_of(plan: &DeploymentPlan) -> Vec<u8> {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use slipway_dag::merge_values;
 use slipway_expr::{Path, Reference, Scope, collect_references, resolve_step};
-use slipway_model::{CrdPolicy, DagStep, Deployment, ImmutablePolicy, JsonMap};
+use slipway_model::{CrdPolicy, DagStep, Deployment, ImmutablePolicy, JsonMap, OutputSource};
 
 use super::super::inputs::facts;
 use super::ComponentChange;
 use crate::{
     App, AppError,
+    jobs::rendered_outputs,
     steps::{RenderContext, Resolved, at_values},
 };
 
@@ -20,8 +21,15 @@ pub(super) struct Rendering {
     pub(super) chart_version: Option<String>,
     pub(super) values: JsonMap,
     pub(super) resolved: Resolved,
+    /// JSON pointers to the texts in `values` that come from secrets.
+    pub(super) secret_values: Vec<String>,
     pub(super) policies: Policies,
+    /// Where outputs are read; absent where that depends on what is not known.
+    pub(super) outputs: Option<OutputSources>,
 }
+
+/// Where outputs are read, by name.
+pub(super) type OutputSources = BTreeMap<String, OutputSource>;
 
 /// What a step says about its release.
 pub(super) struct Policies {
@@ -111,6 +119,7 @@ impl App {
             Ok(chart) => chart,
             Err(message) => return refused(message),
         };
+        let secret_values = secret_pointers(&Value::Object(values.clone()), &deployment.secret_parameters);
         let rendered = self
             .render_with_secrets(&deployment.tenant, &context, &values, &at_values())
             .await?;
@@ -124,7 +133,9 @@ impl App {
             chart_version: text("chart_version"),
             values: rendered.params,
             resolved: rendered.resolved,
+            secret_values,
             policies: Policies::of(&step.params),
+            outputs: rendered_outputs(&context, &step.outputs).ok(),
         }))
     }
 }
