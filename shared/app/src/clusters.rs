@@ -304,14 +304,20 @@ impl App {
         }))
     }
 
-    /// Forgets a cluster and its credentials. What runs on it goes on running.
+    /// Forgets a cluster and its credentials. What runs on it goes on running. Where that was cut short, asking again by
+    /// name does the rest.
     ///
     /// # Errors
     /// 403 below `admin`, 404, 409 while a deployment that is not `DELETED` uses it.
     pub async fn delete_cluster(&self, caller: &Caller, id_or_name: &str) -> Result<(), AppError> {
         caller.require(Role::Admin)?;
         let tenant = &caller.tenant;
-        let cluster = self.cluster(caller, id_or_name).await?;
+        let Some(cluster) = self.find_cluster(tenant, id_or_name).await? else {
+            return match self.cluster_of_name(tenant, id_or_name).await? {
+                Some(id) => self.forget_credentials(tenant, id, id_or_name).await,
+                None => Err(no_cluster(id_or_name)),
+            };
+        };
         self.refuse_used_cluster(tenant, &cluster).await?;
         let key = keys::cluster(tenant, cluster.id);
         let mut session = self.store.session();
@@ -326,13 +332,16 @@ impl App {
             session.settle().await?;
             return Err(used);
         }
-        self.secrets
-            .delete(tenant, &kubeconfig_secret(cluster.id))
-            .await?;
-        let name_key = keys::name(tenant, "cluster", &cluster.name);
+        self.forget_credentials(tenant, cluster.id, &cluster.name).await
+    }
+
+    /// The name goes last: it leads whoever asks again to what is left.
+    async fn forget_credentials(&self, tenant: &TenantId, id: ClusterId, name: &str) -> Result<(), AppError> {
+        self.secrets.delete(tenant, &kubeconfig_secret(id)).await?;
+        let name_key = keys::name(tenant, "cluster", name);
         let mut session = self.store.session();
         if let Some(stored) = session.get(&name_key).await?
-            && stored.read::<ClusterId>()? == cluster.id
+            && stored.read::<ClusterId>()? == id
         {
             session.delete(&name_key, Guard::Version(stored.version)).await?;
         }
@@ -358,13 +367,23 @@ impl App {
     ) -> Result<Option<Cluster>, AppError> {
         let id = match id_or_name.parse::<ClusterId>() {
             Ok(id) => id,
-            Err(_) if names::check_label(id_or_name, 63).is_err() => return Ok(None),
-            Err(_) => match self.store.get(&keys::name(tenant, "cluster", id_or_name)).await? {
-                Some(stored) => stored.read()?,
+            Err(_) => match self.cluster_of_name(tenant, id_or_name).await? {
+                Some(id) => id,
                 None => return Ok(None),
             },
         };
         match self.store.get(&keys::cluster(tenant, id)).await? {
+            Some(stored) => Ok(Some(stored.read()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Which cluster has a name, or had it until it was forgotten in part.
+    async fn cluster_of_name(&self, tenant: &TenantId, name: &str) -> Result<Option<ClusterId>, AppError> {
+        if names::check_label(name, 63).is_err() {
+            return Ok(None);
+        }
+        match self.store.get(&keys::name(tenant, "cluster", name)).await? {
             Some(stored) => Ok(Some(stored.read()?)),
             None => Ok(None),
         }

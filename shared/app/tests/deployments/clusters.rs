@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use slipway_app::{Caller, ListQuery, Role};
 use slipway_model::ClusterTarget;
-use slipway_ports::{ExposeSecret, Secrets, TargetError};
+use slipway_ports::{ExposeSecret, Guard, Secrets, Store as _, TargetError};
 
 use crate::world::{World, admin, caller, problem};
 
@@ -259,4 +259,29 @@ async fn another_tenant_sees_none_of_it() {
             .items
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn what_was_forgotten_in_part_is_forgotten_whole_when_asked_again() {
+    let world = World::new().await;
+    let body = json!({"name": "prod", "type": "kubeconfig", "kubeconfig": KUBECONFIG, "context": "x"});
+    let cluster = create(&world, body.clone()).await.unwrap();
+    let mut session = world.store.session();
+    let stored = world.store.items().into_iter();
+    let record = stored
+        .into_iter()
+        .find(|item| item.body.contains(r#""prod""#) && item.body.contains("context"));
+    session.delete(&record.unwrap().key, Guard::Any).await.unwrap();
+    session.settle().await.unwrap();
+    assert_eq!(problem(world.app.cluster(&admin(), "prod").await).status, 404);
+    assert_eq!(problem(create(&world, body.clone()).await).status, 409);
+
+    world.app.delete_cluster(&admin(), "prod").await.unwrap();
+    let name = format!("cluster/{}/kubeconfig", cluster.id);
+    assert!(world.secrets.get(&admin().tenant, &name).await.unwrap().is_none());
+    assert_eq!(
+        problem(world.app.delete_cluster(&admin(), "prod").await).status,
+        404
+    );
+    create(&world, body).await.unwrap();
 }
