@@ -363,6 +363,24 @@ fn what_may_be_skipped_needs_a_default() {
 }
 
 #[test]
+fn what_runs_after_a_failure_says_what_to_take_for_outputs_that_there_may_not_be() {
+    for run in ["failure", "always"] {
+        let steps = |text: &str| {
+            check_steps(json!([
+                {"id": "a", "action": "pass", "params": {"x": 1}},
+                {"id": "b", "action": "pass", "run": run, "params": {"v": text}},
+            ]))
+        };
+        only(
+            &steps("{{ steps.a.outputs.x }}"),
+            "steps[1].params.v",
+            &format!("may have failed where this one runs, by its own `run: {run}`"),
+        );
+        assert_eq!(print(&steps("{{ steps.a.outputs.x | default(0) }}")), "");
+    }
+}
+
+#[test]
 fn a_cycle_is_found_over_dependencies_and_reads() {
     let errors = check_steps(json!([
         {"id": "a", "action": "pass", "depends_on": ["c"], "params": {"x": 1}},

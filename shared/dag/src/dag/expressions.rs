@@ -45,20 +45,29 @@ pub(super) fn check(
             } else {
                 WITHOUT_SECRETS
             };
-            reader.value(value, &place.clone().key("params").key(key), scope, faults);
+            reader.value(
+                value,
+                &place.clone().key("params").key(key),
+                (scope, step.run),
+                faults,
+            );
         }
         if let Some(when) = &step.when {
             reader.condition(when, &place.clone().key("when"), faults);
         }
         if !step.outputs.is_empty() {
             match serde_json::to_value(&step.outputs) {
-                Ok(outputs) => reader.value(&outputs, &place.key("outputs"), EXTRACTORS, faults),
+                Ok(outputs) => {
+                    reader.value(&outputs, &place.key("outputs"), (EXTRACTORS, step.run), faults);
+                }
                 Err(error) => faults.add(place.key("outputs"), error.to_string()),
             }
         }
     }
     for (key, value) in &dag.outputs {
-        reader.value(value, &Path::of("outputs").key(key), OUTPUTS, faults);
+        // They are read once everything has completed.
+        let scope = (OUTPUTS, RunCondition::Success);
+        reader.value(value, &Path::of("outputs").key(key), scope, faults);
     }
 }
 
@@ -69,8 +78,8 @@ struct Reader<'d, A: ?Sized> {
 }
 
 impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
-    fn value(&self, value: &Value, place: &Path, scope: Scope, faults: &mut Faults) {
-        each_read(value, place, scope, faults, |read| self.exists(read));
+    fn value(&self, value: &Value, place: &Path, (scope, run): (Scope, RunCondition), faults: &mut Faults) {
+        each_read(value, place, scope, faults, |read| self.exists(read, run));
     }
 
     fn condition(&self, text: &str, place: &Path, faults: &mut Faults) {
@@ -78,7 +87,8 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
             Err(error) => faults.add(place, error.to_string()),
             Ok(expression) => {
                 for read in expression.references() {
-                    if let Err(message) = self.exists(read) {
+                    // Scope keeps steps out.
+                    if let Err(message) = self.exists(read, RunCondition::Success) {
                         faults.add(place, message);
                     }
                 }
@@ -86,7 +96,8 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
         }
     }
 
-    fn exists(&self, read: &Read) -> Result<(), String> {
+    /// Whether what is read is there when a step runs that has this condition.
+    fn exists(&self, read: &Read, run: RunCondition) -> Result<(), String> {
         match &read.reference {
             Reference::Parameter { name } => {
                 if read.optional || self.dag.parameters.contains_key(name) {
@@ -95,7 +106,7 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
                 let hint = suggest(name, self.dag.parameters.keys().map(String::as_str));
                 Err(format!("there is no parameter '{}'; {hint}", shown(name)))
             }
-            Reference::Output { step, key } => self.output(step, key, read.optional),
+            Reference::Output { step, key } => self.output(step, key, read.optional, run),
             Reference::Deployment { name } if !read.optional => Err(format!(
                 "'deployment.{name}' has a value only in a DAG that is planned for a deployment; write the value \
                  itself, or deployment.{name} | default(…)"
@@ -104,7 +115,7 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
         }
     }
 
-    fn output(&self, name: &str, key: &str, optional: bool) -> Result<(), String> {
+    fn output(&self, name: &str, key: &str, optional: bool, run: RunCondition) -> Result<(), String> {
         let index = resolve_step(name, |name| self.indexes.contains_key(name))
             .and_then(|name| self.indexes.get(name))
             .copied();
@@ -118,16 +129,22 @@ impl<A: ActionCatalog + ?Sized> Reader<'_, A> {
             let hint = suggest(key, known);
             return Err(format!("step '{}' has no output '{key}'; {hint}", step.id));
         }
-        let reason = match (&step.when, step.run) {
-            (Some(_), _) => "its `when`",
-            (None, RunCondition::Failure) => "its `run: failure`",
+        let reason = match (&step.when, step.run, run) {
+            (Some(_), _, _) => "may be skipped by its `when`",
+            (None, RunCondition::Failure, _) => "may be skipped by its `run: failure`",
+            (None, _, RunCondition::Failure) => {
+                "may have failed where this one runs, by its own `run: failure`"
+            }
+            (None, _, RunCondition::Always) => {
+                "may have failed where this one runs, by its own `run: always`"
+            }
             _ => return Ok(()),
         };
         if optional {
             return Ok(());
         }
         Err(format!(
-            "step '{}' may be skipped by {reason}; write what to take then, as in \
+            "step '{}' {reason}; write what to take then, as in \
              {} | default('…')",
             step.id,
             Reference::Output {
