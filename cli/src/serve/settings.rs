@@ -41,6 +41,8 @@ impl Environment {
         settings.use_pipeline_orchestration = self.orchestrates()?;
         settings.chart_hosts = self.hosts()?;
         settings.topics = self.topics();
+        // The folder is locked.
+        settings.alone = true;
         // A look costs nothing here, and people watch.
         settings.watch_hold = Duration::from_secs(2);
         Ok(settings)

@@ -6,7 +6,10 @@ use slipway_model::{BUDUSECASES_EVENTS, Catalog, Timestamp};
 use slipway_policy::HostPolicy;
 use slipway_ports::{Blobs, ChartSource, Clock, Connector, Ids, Outside, Receiver, Secrets, Store};
 
-use crate::{executions::PlanCache, jobs::UnreturnedLeases};
+use crate::{
+    executions::PlanCache,
+    jobs::{AtWork, UnreturnedLeases},
+};
 
 /// Server configuration.
 #[derive(Debug, Clone)]
@@ -21,6 +24,9 @@ pub struct Settings {
     pub invocation: Duration,
     /// Differs between two runs of an embedded server, whose restart voids all claims; constant on AWS.
     pub epoch: String,
+    /// Whether no other process works on the same store. Leases that are over by the clock, as after the machine slept, are
+    /// not over then while this process works under them.
+    pub alone: bool,
     /// How long one look at readiness may hold a watch.
     pub watch_hold: Duration,
     /// Whether the server can register clusters of type `eks`.
@@ -38,6 +44,7 @@ impl Settings {
             chart_hosts: HostPolicy::default(),
             invocation: Duration::from_secs(240),
             epoch: epoch.into(),
+            alone: false,
             watch_hold: Duration::from_secs(10),
             eks: false,
             retention: None,
@@ -79,6 +86,7 @@ struct Inner {
     services: Services,
     plans: PlanCache,
     unreturned: UnreturnedLeases,
+    at_work: AtWork,
 }
 
 impl App {
@@ -88,6 +96,7 @@ impl App {
             services,
             plans: PlanCache::default(),
             unreturned: UnreturnedLeases::default(),
+            at_work: AtWork::default(),
         }))
     }
 
@@ -99,6 +108,11 @@ impl App {
     /// Leases that could not be given back.
     pub(crate) fn unreturned(&self) -> &UnreturnedLeases {
         &self.0.unreturned
+    }
+
+    /// Leases under which invocations of this process work.
+    pub(crate) fn at_work(&self) -> &AtWork {
+        &self.0.at_work
     }
 
     /// When what ended at that time may be dropped.

@@ -10,6 +10,7 @@ use slipway_model::{
 use slipway_ports::{FailureClass, Guard, HookSet, Put, Session, Target, TargetError};
 
 use super::{
+    at_work::Working,
     opening::Opening,
     work::{Decided, Ending, HeldLease, JobWork},
 };
@@ -54,6 +55,8 @@ pub(super) struct Run<'a> {
     pub(super) hook_set: Option<HookSet>,
     /// What must not be told, once it was needed. Lives no longer than the invocation, too.
     pub(super) secrets: Option<Resolved>,
+    /// Says to the rest of this process that somebody works under the lease.
+    pub(super) _working: Working,
 }
 
 impl App {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{DeploymentId, HelmOperation, Job, JobId, TenantId, Timestamp};
-use slipway_ports::{Guard, Item, Put, Release, Session};
+use slipway_ports::{Guard, Item, Key, Put, Release, Session};
 
-use super::work::HeldLease;
+use super::{at_work::Working, work::HeldLease};
 use crate::{App, AppError, keys};
 
 /// Who writes a release.
@@ -44,8 +44,8 @@ impl Wanted {
 
 /// How an attempt to take a lease ended.
 pub(super) enum Taken {
-    /// The release is this job's to write.
-    Held(HeldLease),
+    /// The release is this job's to write, as long as the invocation works.
+    Held(HeldLease, Working),
     /// Another job writes it.
     Busy(JobId),
     /// A newer job wants it.
@@ -91,9 +91,8 @@ impl App {
         if owner.job != job.id {
             return Ok(Hold::Lost);
         }
-        let is_live = owner.epoch == self.settings.epoch && self.clock.now() < owner.lease_until;
         Ok(match owner.busy {
-            true if is_live => Hold::Working,
+            true if self.is_live(&owner, &key) => Hold::Working,
             true => Hold::Lost,
             false => Hold::Idle(owner.lease_until),
         })
@@ -165,7 +164,7 @@ impl App {
                 Some(stored) => Some(stored.read::<Owner>()?),
                 None => None,
             };
-            return Ok(match owner.filter(|owner| self.is_at_work(owner, job.id)) {
+            return Ok(match owner.filter(|owner| self.is_at_work(owner, &key, job.id)) {
                 Some(_) => Taken::Busy(job.id),
                 None => Taken::Superseded(newer),
             });
@@ -179,9 +178,8 @@ impl App {
             let mut fence = 1;
             let is_anothers = current.as_ref().is_some_and(|owner| owner.job != job.id);
             if let Some(owner) = current {
-                let live = owner.epoch == self.settings.epoch && now < owner.lease_until;
                 let idle_and_mine = owner.job == job.id && !owner.busy;
-                if live && !idle_and_mine {
+                if self.is_live(&owner, &key) && !idle_and_mine {
                     return Ok(Taken::Busy(owner.job));
                 }
                 fence = owner.fence + 1;
@@ -212,7 +210,7 @@ impl App {
                 self.leave_lease(session, job, &held, None).await?;
                 return Ok(Taken::Superseded(newer));
             }
-            return Ok(Taken::Held(held));
+            return Ok(Taken::Held(held, self.at_work().begin(&key, fence)));
         }
     }
 
@@ -227,12 +225,18 @@ impl App {
         let Some(stored) = session.get(&key).await? else {
             return Ok(false);
         };
-        Ok(self.is_at_work(&stored.read()?, job.id))
+        Ok(self.is_at_work(&stored.read()?, &key, job.id))
     }
 
-    fn is_at_work(&self, owner: &Owner, job: JobId) -> bool {
-        let is_live = owner.epoch == self.settings.epoch && self.clock.now() < owner.lease_until;
-        owner.job == job && owner.busy && is_live
+    fn is_at_work(&self, owner: &Owner, key: &Key, job: JobId) -> bool {
+        owner.job == job && owner.busy && self.is_live(owner, key)
+    }
+
+    /// Whether a lease is not over. Where nobody works outside this process, one that is worked under is not.
+    fn is_live(&self, owner: &Owner, key: &Key) -> bool {
+        owner.epoch == self.settings.epoch
+            && (self.clock.now() < owner.lease_until
+                || self.settings.alone && owner.busy && self.at_work().is_under(key, owner.fence))
     }
 
     /// Ends an invocation's hold. A job that goes on keeps the release for `keep`; one that ended gives it up and

@@ -1,6 +1,7 @@
 //! Jobs: asynchronous pieces of work on a cluster.
 
 mod applying;
+mod at_work;
 mod deploy_helm;
 mod give_up;
 mod hooks;
@@ -16,6 +17,7 @@ mod unreturned;
 mod work;
 
 pub(crate) use applying::foreign;
+pub(crate) use at_work::AtWork;
 pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
 pub use requests::NewJob;
 pub(crate) use unreturned::UnreturnedLeases;

@@ -101,7 +101,7 @@ impl<'a> Opening<'a> {
             .take_lease(session.as_mut(), &self.job, operation, &uid, &release)
             .await?
         {
-            Taken::Held(lease) => {
+            Taken::Held(lease, working) => {
                 let mut run = Run {
                     app,
                     job: self.job.clone(),
@@ -115,6 +115,7 @@ impl<'a> Opening<'a> {
                     began: self.began,
                     hook_set: None,
                     secrets: None,
+                    _working: working,
                 };
                 run.work.lease = Some(lease);
                 let saved = match run.save(session.as_mut()).await {

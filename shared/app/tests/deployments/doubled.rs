@@ -273,3 +273,33 @@ async fn a_job_whose_failure_helm_was_told_of_does_not_succeed_after_a_crash() {
     }
     assert_eq!(record(&world, id).status, JobStatus::TimedOut);
 }
+
+/// What is done on a cluster when the machine sleeps while Helm works for a job, and the job's message comes again, and
+/// a newer job wants the release.
+async fn after_a_sleep(alone: bool) -> Vec<String> {
+    let world = World::with(|settings| settings.alone = alone).await;
+    let old = job(&world.app).await;
+    world.clock.advance(Duration::from_millis(1));
+    let (app, clock, cluster) = (world.app.clone(), world.clock.clone(), world.cluster.clone());
+    let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = log.clone();
+    world.cluster.meanwhile("apply", async move {
+        clock.advance(Duration::from_secs(24 * 60 * 60));
+        go_on(&app, old).await;
+        let newer = job(&app).await;
+        go_on(&app, newer).await;
+        seen.lock().unwrap().clone_from(&cluster.cloud().log);
+    });
+    go_on(&world.app, old).await;
+    let log = log.lock().unwrap();
+    log.clone()
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_while_helm_worked_starts_no_second_one() {
+    assert_eq!(after_a_sleep(true).await, [""; 0]);
+    assert!(
+        !after_a_sleep(false).await.is_empty(),
+        "elsewhere its process may be gone"
+    );
+}

@@ -40,6 +40,7 @@ pub(super) fn apps(sim: &Sim) -> (App, App) {
         let mut settings = Settings::new(epoch.to_string());
         settings.use_pipeline_orchestration = !legacy;
         settings.eks = legacy;
+        settings.alone = matches!(shape, Shape::Embedded);
         settings.invocation = Duration::from_secs(seconds);
         App::new(Services {
             store: Arc::new(SimStore(sim.clone())),
