@@ -118,14 +118,14 @@ fn report(files: &[(String, Lines)], out: &mut dyn Write) -> Result<()> {
                 lines.all
             )?;
         }
-        if total.percent() < LEAST {
+        if total.percent() <= LEAST {
             short.push(format!("{folder} {:.1} %", total.percent()));
         }
     }
     if short.is_empty() {
         return Ok(());
     }
-    bail!("less than {LEAST} % reached: {}", short.join(", "))
+    bail!("no more than {LEAST} % reached: {}", short.join(", "))
 }
 
 /// LLVM's tools of the version that the compiler has.

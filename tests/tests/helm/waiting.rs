@@ -6,7 +6,7 @@ use serde_json::json;
 use slipway_ports::{AppliedState, HookEvent, HookSource, ObjectReference, Observation, Target};
 
 use crate::{
-    cluster::{HOLD, LOOKS, PATIENCE, kubectl, run_hooks, target, until_waiting, web},
+    cluster::{HOLD, LOOKS, PATIENCE, kubectl, read, run_hooks, target, until_waiting, web},
     support::{Chart, deployment, release, remove, request},
 };
 
@@ -52,12 +52,44 @@ async fn what_a_release_waits_for_is_said_with_its_reason() {
                 diagnosis.len() <= 4096 && diagnosis.contains(diagnosed),
                 "{diagnosis}"
             );
+            if let Some((_, log)) = diagnosis.split_once("log of ") {
+                let line = log.lines().nth(1).unwrap_or_default();
+                assert!(line.contains("KWOK plays this pod"), "not its log: {diagnosis}");
+            }
             remove(&*target, number).await;
         });
     }
     while let Some(ended) = running.join_next().await {
         ended.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_is_said_with_what_it_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let request = request(17, &web(), json!({"pod": "never-ready"}));
+    let applied = target.apply(&request).await.unwrap();
+    until_waiting(&*target, &request.release, &applied.objects, "starting").await;
+    let pods = read(&request.release, "pods");
+    let pod = &pods["items"][0]["metadata"];
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "probed", "namespace": request.release.namespace},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": pod["name"], "uid": pod["uid"],
+                           "namespace": request.release.namespace, "fieldPath": "spec.containers{web}"},
+        "type": "Warning", "reason": "Unhealthy", "count": 3, "lastTimestamp": "2999-01-01T00:00:00Z",
+        "message": "Readiness probe failed: HTTP probe failed with statuscode: 503", "source": {"component": "kubelet"},
+    });
+    let file = folder.path().join("event.json");
+    std::fs::write(&file, event.to_string()).unwrap();
+    kubectl(&["create", "-f", file.to_str().unwrap()]);
+    let reason = "failing probe";
+    let (wait, _) = until_waiting(&*target, &request.release, &applied.objects, reason).await;
+    assert!(
+        wait.contains("container web: Readiness probe failed: HTTP probe failed with statuscode: 503"),
+        "{wait}"
+    );
+    remove(&*target, 17).await;
 }
 
 #[tokio::test]

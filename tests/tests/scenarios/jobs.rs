@@ -220,6 +220,17 @@ fn jobs_for_one_release_take_turns() {
         }
     }
     assert!(succeeded >= 1);
+    let newest = server.job_ended(&ids[3], 120);
+    assert_eq!(
+        newest["status"], "SUCCEEDED",
+        "the newest wanted state wins: {newest:#}"
+    );
+    let shown = kubernetes.objects("configmaps", &namespace);
+    let colors: Vec<&str> = shown
+        .iter()
+        .filter_map(|map| map["data"]["color"].as_str())
+        .collect();
+    assert_eq!(colors, ["c3"]);
     let revisions = kubernetes.revisions(&namespace, "shared");
     assert_eq!(
         revisions.last().map(String::as_str),
