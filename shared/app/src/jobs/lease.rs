@@ -30,15 +30,40 @@ struct Wanted {
     #[serde(default)]
     owner: Option<DeploymentId>,
     generation: u64,
-    /// Whatever clocks say, what undoes a generation comes after it.
     #[serde(default)]
     undoes: bool,
+    /// When somebody said so: a step began, or the job was to be executed.
     created_at: Timestamp,
 }
 
 impl Wanted {
-    fn rank(&self) -> (u64, bool, Timestamp, JobId) {
-        (self.generation, self.undoes, self.created_at, self.job)
+    fn of(job: &Job) -> Self {
+        let created_at = match job.step {
+            Some(_) => job.created_at,
+            None => job.started_at.unwrap_or(job.created_at),
+        };
+        Self {
+            tenant: job.tenant.clone(),
+            job: job.id,
+            owner: job.deployment_id,
+            generation: job.generation,
+            undoes: job.undoes,
+            created_at,
+        }
+    }
+
+    /// What is wanted later ranks higher. Whatever clocks say, what undoes a generation of a deployment comes after it,
+    /// and before the next one. Without a deployment there are no generations: what undoes one execution is older than
+    /// all that is posted after it.
+    fn rank(&self) -> (u64, bool, Timestamp, bool, JobId) {
+        let undoes_a_generation = self.undoes && self.owner.is_some();
+        (
+            self.generation,
+            undoes_a_generation,
+            self.created_at,
+            self.undoes,
+            self.job,
+        )
     }
 }
 
@@ -108,14 +133,7 @@ impl App {
         release: &Release,
     ) -> Result<Option<JobId>, AppError> {
         let key = keys::release_wanted(cluster_uid, &release.namespace, &release.name);
-        let mine = Wanted {
-            tenant: job.tenant.clone(),
-            job: job.id,
-            owner: job.deployment_id,
-            generation: job.generation,
-            undoes: job.undoes,
-            created_at: job.created_at,
-        };
+        let mine = Wanted::of(job);
         loop {
             let (guard, current) = match session.get(&key).await? {
                 Some(stored) => (Guard::Version(stored.version), Some(stored.read::<Wanted>()?)),

@@ -187,6 +187,28 @@ async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
 }
 
 #[tokio::test]
+async fn what_was_undone_by_hand_can_be_deployed_again_by_hand() {
+    let world = World::new().await;
+    let deploy = json!({"id": "a", "action": "helm_deploy", "params": {
+        "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a", "namespace": "n"}});
+    let late = json!({"id": "late", "action": "approval", "depends_on": ["a"], "timeout_seconds": 5});
+    let dag = json!({"name": "x", "settings": {"on_failure": "rollback"}, "steps": [deploy.clone(), late]});
+    undo_steps(&world, dag).await;
+    world.clock.advance(Duration::from_secs(1));
+    let again = json!({"name": "x", "steps": [deploy]});
+    let again = world.app.create_execution(&admin(), again).await.unwrap();
+    world.settle().await;
+    let ended = world
+        .app
+        .execution(&admin(), &again.id.to_string())
+        .await
+        .unwrap();
+    assert_eq!(ended.status, ExecutionStatus::Completed, "{ended:?}");
+    let log = world.cluster.cloud().log.clone();
+    assert_eq!(log, ["apply a", "uninstall a", "apply a"]);
+}
+
+#[tokio::test]
 async fn an_upgrade_that_failed_again_and_again_goes_back_to_what_worked() {
     let (world, id) = running().await;
     let mut template = mixed("3.0.0");
