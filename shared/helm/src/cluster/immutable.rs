@@ -5,6 +5,7 @@ use slipway_model::ImmutablePolicy;
 use slipway_ports::{ObjectReference, Release, TargetError};
 
 use super::ClusterTarget;
+use crate::manifest::text_at;
 
 /// What the API server says about a field that cannot change.
 const MARKS: &[&str] = &[
@@ -17,24 +18,61 @@ const MARKS: &[&str] = &[
     "spec for fields other than",
     "spec: forbidden: pod updates may not change fields other than",
     "is immutable",
+    "cannot change roleref",
+    "may not be changed in an update",
 ];
 
+/// What is said when a policy of the cluster's refuses a change, whatever its author says about it.
+const DENIALS: &[&str] = &["denied the request", "denied request"];
+
 const PREFIX: &str = "server-side apply failed for object ";
+
+/// The same of a release of Helm 3, which is updated from the client.
+const OLD_PREFIX: &str = "cannot patch \"";
 
 /// Whether these are the server's words for a field that cannot change.
 pub(super) fn is_about_immutable_field(message: &str) -> bool {
     let lower = message.to_lowercase();
-    MARKS.iter().any(|mark| lower.contains(mark))
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    has(MARKS) && !has(DENIALS)
 }
 
-/// The object whose immutable field would change.
-pub(super) fn immutable_object(message: &str, release: &Release) -> Option<ObjectReference> {
-    if !is_about_immutable_field(message) {
+/// The objects whose immutable fields would change; none if anything else failed, too, which their end would not mend.
+fn immutable_objects(message: &str, release: &Release) -> Option<Vec<ObjectReference>> {
+    failures(message)
+        .into_iter()
+        .map(|failure| immutable_object(failure, release))
+        .collect()
+}
+
+/// What Helm joined, taken apart. In quotes stands a value, such as a shell's command, which may have the same sign.
+fn failures(message: &str) -> Vec<&str> {
+    const SIGN: &str = " && ";
+    let (mut start, mut is_quoted, mut is_escaped) = (0, false, false);
+    let mut failures = Vec::new();
+    for (at, character) in message.char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            _ if !is_quoted && message[at..].starts_with(SIGN) => {
+                failures.push(&message[start..at]);
+                start = at + SIGN.len();
+            }
+            _ => {}
+        }
+    }
+    failures.push(&message[start..]);
+    failures
+}
+
+fn immutable_object(failure: &str, release: &Release) -> Option<ObjectReference> {
+    let is_one = failure.matches(PREFIX).count() + failure.matches(OLD_PREFIX).count() == 1;
+    if !is_one || !is_about_immutable_field(failure) {
         return None;
     }
-    if let Some(start) = message.find(PREFIX) {
+    if let Some((_, rest)) = failure.split_once(PREFIX) {
         // `<namespace>/<name> <group>/<version>, Kind=<kind>: …`, the group of core kinds being empty.
-        let rest = message.get(start + PREFIX.len()..)?;
         let (place, rest) = rest.split_once(' ')?;
         let (api_version, rest) = rest.split_once(", Kind=")?;
         let (kind, _) = rest.split_once(':')?;
@@ -46,8 +84,8 @@ pub(super) fn immutable_object(message: &str, release: &Release) -> Option<Objec
             name: name.to_owned(),
         });
     }
-    // Releases of Helm 3 are updated from the client: `cannot patch "<name>" with kind <kind>: …`
-    let (_, rest) = message.split_once("cannot patch \"")?;
+    // `cannot patch "<name>" with kind <kind>: …`
+    let (_, rest) = failure.split_once(OLD_PREFIX)?;
     let (name, rest) = rest.split_once("\" with kind ")?;
     let (kind, _) = rest.split_once(':')?;
     let api_version = match kind {
@@ -66,34 +104,46 @@ pub(super) fn immutable_object(message: &str, release: &Release) -> Option<Objec
 }
 
 impl ClusterTarget {
-    /// Deletes the object that refused the change if the policy says so; otherwise the error says what can be done.
+    /// Deletes the first object that refused the change if the policy says so and nothing else is in the way; otherwise
+    /// the error says what can be done.
     pub(super) async fn make_way(
         &self,
         error: TargetError,
         release: &Release,
         policy: ImmutablePolicy,
     ) -> Result<ObjectReference, TargetError> {
-        let Some(object) = immutable_object(&error.to_string(), release) else {
+        let Some(objects) = immutable_objects(&error.to_string(), release) else {
             return Err(error);
         };
-        if object.kind == "PersistentVolumeClaim" {
+        if objects
+            .iter()
+            .any(|object| object.kind == "PersistentVolumeClaim")
+        {
             return Err(TargetError::permanent(format!(
                 "{error}; a volume claim is never deleted for this: keep its old specification, or give the new claim another name"
             )));
         }
         if policy == ImmutablePolicy::Stop {
+            let objects: Vec<String> = objects.iter().map(ToString::to_string).collect();
             return Err(TargetError::permanent(format!(
-                "{error}; {object} would have to be deleted and created again: set immutable: recreate to allow it"
+                "{error}; {} would have to be deleted and created again: set immutable: recreate to allow it",
+                objects.join(" and ")
             )));
         }
+        let Some(object) = objects.into_iter().next() else {
+            return Err(error);
+        };
         let Some(path) = self.kubernetes.path_of(&object).await? else {
             return Err(error);
         };
+        let Some(live) = self.kubernetes.get(&path).await? else {
+            return Ok(object);
+        };
         self.keep_claims_of(&object, &path).await?;
         // In the foreground, so that its pods are gone before those of its successor come.
-        self.kubernetes
-            .delete(&path, &json!({"propagationPolicy": "Foreground"}))
-            .await?;
+        let uid = text_at(&live, "/metadata/uid");
+        let options = json!({"propagationPolicy": "Foreground", "preconditions": {"uid": uid}});
+        self.kubernetes.delete(&path, &options).await?;
         self.wait_until_gone(&object).await?;
         Ok(object)
     }
@@ -108,25 +158,57 @@ mod tests {
             namespace: "ns".into(),
             name: "r".into(),
         };
-        immutable_object(message, &release).map(|object| {
+        let objects = immutable_objects(message, &release)?;
+        let shown = objects.iter().map(|object| {
             format!(
                 "{} {} {}/{}",
                 object.api_version, object.kind, object.namespace, object.name
             )
-        })
+        });
+        Some(shown.collect::<Vec<_>>().join(", "))
     }
+
+    const SET: &str = "server-side apply failed for object newns/db apps/v1, Kind=StatefulSet: StatefulSet.apps \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden";
+    const JOB: &str = "server-side apply failed for object ns/j batch/v1, Kind=Job: Job.batch \"j\" is invalid: spec.template: Invalid value: {\"command\":[\"sh\",\"-c\",\"echo \\\"a\\\" && b\"]}: field is immutable";
 
     #[test]
     fn the_object_is_found_in_both_of_helms_ways_to_say_it() {
-        let set = "UPGRADE FAILED: server-side apply failed for object newns/db apps/v1, Kind=StatefulSet: StatefulSet.apps \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden";
-        assert_eq!(found(set).as_deref(), Some("apps/v1 StatefulSet newns/db"));
+        let set = format!("UPGRADE FAILED: {SET}");
+        assert_eq!(found(&set).as_deref(), Some("apps/v1 StatefulSet newns/db"));
         let service = "server-side apply failed for object newns/s /v1, Kind=Service: Service \"s\" is invalid: spec.clusterIPs[0]: Invalid value: [\"10.96.3.3\"]: may not change once set";
         assert_eq!(found(service).as_deref(), Some("v1 Service newns/s"));
         let old = "cannot patch \"web\" with kind Deployment: Deployment.apps \"web\" is invalid: spec.selector: Invalid value: {}: field is immutable";
         assert_eq!(found(old).as_deref(), Some("apps/v1 Deployment ns/web"));
+        let role = "server-side apply failed for object ns/b rbac.authorization.k8s.io/v1, Kind=RoleBinding: RoleBinding.rbac.authorization.k8s.io \"b\" is invalid: roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\"}: cannot change roleRef";
+        assert_eq!(
+            found(role).as_deref(),
+            Some("rbac.authorization.k8s.io/v1 RoleBinding ns/b")
+        );
+        let priority = "server-side apply failed for object p scheduling.k8s.io/v1, Kind=PriorityClass: PriorityClass.scheduling.k8s.io \"p\" is invalid: value: Forbidden: may not be changed in an update.";
+        assert_eq!(
+            found(priority).as_deref(),
+            Some("scheduling.k8s.io/v1 PriorityClass /p")
+        );
         assert_eq!(
             found("server-side apply failed for object ns/db apps/v1, Kind=StatefulSet: denied"),
             None
         );
+    }
+
+    #[test]
+    fn several_objects_are_found_only_if_nothing_else_failed() {
+        assert_eq!(
+            found(&format!("UPGRADE FAILED: {JOB} && {SET}")).as_deref(),
+            Some("batch/v1 Job ns/j, apps/v1 StatefulSet newns/db")
+        );
+        let denied = "server-side apply failed for object ns/s /v1, Kind=Secret: admission webhook \"x.example\" denied the request: labels cannot be updated";
+        let policy = "server-side apply failed for object ns/s /v1, Kind=Secret: secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: field is immutable";
+        let conflict = "conflict occurred while applying object ns/web apps/v1, Kind=Deployment: Apply failed with 1 conflict: conflict with \"kubectl-edit\" using apps/v1: .spec.replicas";
+        let away = "Get \"https://10.0.0.1/api\": dial tcp 10.0.0.1:443: connect: connection refused";
+        for other in [denied, policy, conflict, away] {
+            assert_eq!(found(other), None, "{other}");
+            assert_eq!(found(&format!("{other} && {SET}")), None, "{other}");
+            assert_eq!(found(&format!("{JOB} && {other}")), None, "{other}");
+        }
     }
 }
