@@ -249,8 +249,9 @@ pub(crate) fn to_yaml(object: &Value) -> String {
 /// Reads one YAML document.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
-        // As Helm reads it: the last of several equal keys counts.
+        // As Helm reads it: the last of several equal keys counts, and the mode 0755 is octal.
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
     };
     serde_saphyr::from_str_with_options(text, options)
 }
@@ -321,6 +322,26 @@ mod tests {
         let again = parse(&preview).unwrap();
         assert_eq!(again.len(), documents.len());
         assert_eq!(inventory(&again, "ns"), inventory(&documents, "ns"));
+    }
+
+    #[test]
+    fn numbers_are_those_that_helm_reads_and_texts_stay_texts() {
+        let text =
+            "{a: 0755, b: 010, c: 0o17, d: 0, e: -0400, f: \"0755\", g: 0x1F, h: 0.5, i: 08, j: 10, k: 1e3}";
+        let read = read::<Value>(text).unwrap();
+        let expected = serde_json::json!({
+            "a": 493, "b": 8, "c": 15, "d": 0, "e": -256, "f": "0755", "g": 31, "h": 0.5, "i": 8.0, "j": 10, "k": 1000.0
+        });
+        assert_eq!(read, expected);
+        let texts = serde_json::json!([
+            "0755", "010", "0o17", "0_10", "08", "0", "-0400", "0x1F", "00", "0x_1"
+        ]);
+        assert_eq!(
+            super::read::<Value>(&to_yaml(&texts)).unwrap(),
+            texts,
+            "{}",
+            to_yaml(&texts)
+        );
     }
 
     #[test]

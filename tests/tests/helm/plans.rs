@@ -26,6 +26,8 @@ spec:
         - name: web
           image: registry.example/web:{{ .Values.tag }}
           env: [{name: TOKEN, value: {{ .Values.token | quote }}}]
+          volumeMounts: [{name: facts, mountPath: /facts}]
+      volumes: [{name: facts, configMap: {name: facts, defaultMode: 0755}}]
 ---
 apiVersion: v1
 kind: Service
