@@ -74,7 +74,7 @@ async fn charts_come_from_a_registry_by_version_constraint_and_by_digest() {
     let registry = Registry::start();
     let path = format!("team{}", std::process::id());
     let mut digests = Vec::new();
-    for version in ["1.0.0", "1.5.0", "2.0.0-rc.1"] {
+    for version in ["1.0.0", "v1.2.3", "1.5.0", "2.0.0-rc.1"] {
         digests.push(push(&registry, &path, &Chart::with_version("demo", version).pack()).await);
     }
     let charts = charts(&folder, nothing_bundled())
@@ -90,6 +90,7 @@ async fn charts_come_from_a_registry_by_version_constraint_and_by_digest() {
     };
     assert_eq!(version(None).await, "1.5.0");
     assert_eq!(version(Some("~1.0")).await, "1.0.0");
+    assert_eq!(version(Some("v1.2.3")).await, "v1.2.3");
     assert_eq!(version(Some(">=2.0.0-0")).await, "2.0.0-rc.1");
     let pinned = charts
         .pull(&local(), &format!("{reference}@{}", digests[0]), None)
@@ -130,7 +131,7 @@ async fn push(registry: &Registry, path: &str, chart: &[u8]) -> String {
 #[tokio::test]
 async fn a_repository_gets_its_credentials_and_an_archive_is_fetched_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let archive = Chart::with_version("demo", "1.2.0").pack();
+    let archive = Chart::with_version("demo", "v1.2.0").pack();
     let site = Site::start(archive);
     let secrets = Arc::new(SimpleSecrets::default());
     let plain = charts(&folder, nothing_bundled())
@@ -153,7 +154,7 @@ async fn a_repository_gets_its_credentials_and_an_archive_is_fetched_as_it_is() 
             .await
             .unwrap()
             .version,
-        "1.2.0"
+        "v1.2.0"
     );
     let none = plain.pull(&local(), &reference, Some("9.x")).await.unwrap_err();
     refused(&none);
@@ -217,7 +218,7 @@ fn answer(stream: &TcpStream, archive: &[u8]) {
         line.split_once(": ")
             .is_some_and(|(name, value)| name.eq_ignore_ascii_case("authorization") && value == CREDENTIALS)
     });
-    let index = "apiVersion: v1\nentries:\n  demo:\n    - {apiVersion: v2, name: demo, version: 1.2.0, urls: [demo-1.2.0.tgz]}\n";
+    let index = "apiVersion: v1\nentries:\n  demo:\n    - {apiVersion: v2, name: demo, version: v1.2.0, urls: [demo-1.2.0.tgz]}\n";
     let (status, body) = match path.as_str() {
         "/open/demo-1.2.0.tgz" => ("200 OK", archive),
         path if path.starts_with("/private/") && !authorized => ("401 Unauthorized", &b"no"[..]),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
+use semver::Version;
 use serde::Deserialize;
 use tar::{Archive, EntryType};
 
@@ -51,7 +52,7 @@ pub fn check_archive(archive: &[u8]) -> Result<CheckedArchive, ArchiveError> {
     };
     let chart: ChartFile = manifest::read(&chart)
         .map_err(|error| ArchiveError::NotAChart(format!("its Chart.yaml is not valid YAML: {error}")))?;
-    if chart.name.is_empty() || semver::Version::parse(&chart.version).is_err() {
+    if chart.name.is_empty() || chart_version(&chart.version).is_none() {
         return Err(ArchiveError::NotAChart(format!(
             "its Chart.yaml has name '{}' and version '{}': expected a name and a semantic version",
             chart.name, chart.version
@@ -65,6 +66,11 @@ pub fn check_archive(archive: &[u8]) -> Result<CheckedArchive, ArchiveError> {
         digest: manifest::digest(archive),
         crds: crds.into_iter().map(|(_, text)| text).collect(),
     })
+}
+
+/// A chart's version for comparisons: as with Helm, a `v` before it says nothing.
+pub(crate) fn chart_version(text: &str) -> Option<Version> {
+    Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }
 
 /// What is left of the limits, shared by an archive and those inside it.
@@ -278,6 +284,18 @@ mod tests {
         );
         assert_eq!(checked.crds, ["open", "sub"]);
         assert_eq!(checked.digest.len(), 71);
+    }
+
+    #[test]
+    fn a_version_may_begin_with_a_v_and_keeps_it() {
+        let chart = |version: &str| {
+            let chart = format!("apiVersion: v2\nname: demo\nversion: {version}\n");
+            check_archive(&pack(&[("demo/Chart.yaml", chart.as_bytes())], &[]))
+        };
+        assert_eq!(chart("v1.17.2").unwrap().version, "v1.17.2");
+        for bad in ["vv1.0.0", "v", "latest", "V1.0.0"] {
+            assert!(chart(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

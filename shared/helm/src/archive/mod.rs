@@ -4,6 +4,7 @@ mod check;
 mod package;
 mod schema;
 
+pub(crate) use check::chart_version;
 pub use check::{CheckedArchive, check_archive};
 pub use package::package_directory;
 

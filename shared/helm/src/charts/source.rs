@@ -19,7 +19,7 @@ use super::{
     reference::{Place, Reference},
 };
 use crate::{
-    archive::{LARGEST_ARCHIVE, check_archive, package_directory},
+    archive::{LARGEST_ARCHIVE, chart_version, check_archive, package_directory},
     binary::{Finished, Helm, Redactor, Workspace, run, to_error},
 };
 
@@ -312,7 +312,7 @@ impl ChartSource for Charts {
             })?;
         let checked = check_archive(&archive).map_err(|error| refused(crate::chain(&error)))?;
         if let Some(constraint) = version {
-            let version = checked.version.parse().map_err(|_| {
+            let version = chart_version(&checked.version).ok_or_else(|| {
                 refused(format!(
                     "its version '{}' is not a semantic version",
                     checked.version
