@@ -24,7 +24,7 @@ const APPLIES: &str = "upgrade";
 const CHECKS: &str = "dry-run";
 const WELL: &str = "well";
 
-const HELMS: [Helm; 8] = [
+const HELMS: [Helm; 9] = [
     Helm {
         component: "hangs",
         when: APPLIES,
@@ -60,6 +60,13 @@ const HELMS: [Helm; 8] = [
         when: APPLIES,
         does: "kill -SEGV $$",
         words: &["was killed before it finished"],
+    },
+    // Once, as when the machine is about to go down: it is repeated, and nothing is taken away.
+    Helm {
+        component: "canceled",
+        when: APPLIES,
+        does: "[ -e \"$0.canceled\" ] || { : >\"$0.canceled\"; echo 'Error: context canceled' >&2; exit 1; }",
+        words: &[],
     },
     Helm {
         component: "babbles",
@@ -130,7 +137,7 @@ fn what_helm_did_not_do_is_never_said_to_run() {
         (deployment["status"] != "DEPLOYING").then_some(deployment)
     });
     assert_eq!(ended["status"], "FAILED", "{ended:#}");
-    let deployed = [("odd-well".to_owned(), "deployed".to_owned())];
+    let deployed = ["odd-canceled", "odd-well"].map(|name| (name.to_owned(), "deployed".to_owned()));
     for helm in &HELMS {
         let component = component(&ended, helm.component);
         if helm.words.is_empty() {
@@ -145,6 +152,7 @@ fn what_helm_did_not_do_is_never_said_to_run() {
         assert!(said.contains("odd-") && said.len() < 4 << 10, "{said}");
     }
     assert_eq!(kubernetes.releases(&namespace), deployed);
+    assert!(folder.path().join("helm.canceled").exists());
     server.expect_no_helms();
     xtask::run::say(&format!("at most {most} KiB resident"));
     assert!(most < MOST_RESIDENT, "{most} KiB resident");

@@ -1,11 +1,13 @@
 //! Plain Helm, as somebody else runs it: what others leave behind, and what ours is compared with.
 
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use slipway_ports::{Release, ReleaseRecord, ReleaseStatus, Target};
 
 use crate::support::{Chart, kubeconfig};
@@ -65,10 +67,40 @@ impl PlainHelm {
         status: ReleaseStatus,
         arguments: &[&str],
     ) -> ReleaseRecord {
+        let (mut child, record) = self.run_until(target, release, status, arguments).await;
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        record
+    }
+
+    /// Runs it until its record has a status, then ends it with SIGTERM. Returns what it complains.
+    pub(crate) async fn terminate_when(
+        &self,
+        target: &dyn Target,
+        release: &Release,
+        status: ReleaseStatus,
+        arguments: &[&str],
+    ) -> String {
+        let (mut child, _) = self.run_until(target, release, status, arguments).await;
+        kill_process(Pid::from_child(&child.0), Signal::TERM).unwrap();
+        let mut complaint = String::new();
+        let mut stderr = child.0.stderr.take().unwrap();
+        stderr.read_to_string(&mut complaint).unwrap();
+        child.0.wait().unwrap();
+        complaint
+    }
+
+    async fn run_until(
+        &self,
+        target: &dyn Target,
+        release: &Release,
+        status: ReleaseStatus,
+        arguments: &[&str],
+    ) -> (Killed, ReleaseRecord) {
         let mut child = Killed(
             self.command(release, arguments)
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
+                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap(),
         );
@@ -76,9 +108,7 @@ impl PlainHelm {
         loop {
             let record = target.record(release).await.unwrap();
             if let Some(record) = record.filter(|record| record.status == status) {
-                child.0.kill().unwrap();
-                child.0.wait().unwrap();
-                return record;
+                return (child, record);
             }
             assert_eq!(
                 child.0.try_wait().unwrap(),

@@ -211,8 +211,10 @@ async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
     second.crds = CrdPolicy::Apply;
     target.apply(&second).await.unwrap();
     assert_eq!(described(), "second");
-    remove(&*target, 9).await;
+    // Helm cannot delete what it does not know any more, which keeps nothing from going.
     kubectl(&["delete", "crd", &format!("{plural}.test.slipway.dev")]);
+    remove(&*target, 9).await;
+    assert_eq!(target.record(&first.release).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -69,6 +69,16 @@ async fn a_release_whose_writer_was_killed_is_recovered() {
             .contains("nothing to recover")
     );
 
+    let said = helm
+        .terminate_when(&*target, release, ReleaseStatus::PendingUpgrade, &begin)
+        .await;
+    assert!(
+        said.ends_with("Error: UPGRADE FAILED: context canceled\n"),
+        "{said}"
+    );
+    let record = target.record(release).await.unwrap().unwrap();
+    assert_eq!((record.revision, record.status), (3, ReleaseStatus::Failed));
+
     // Revision 2 has the hook, so going back to it hangs before the change.
     helm.kill_when(
         &*target,
@@ -77,9 +87,9 @@ async fn a_release_whose_writer_was_killed_is_recovered() {
         &["rollback", "app", "2"],
     )
     .await;
-    let told = target.recover(release, 3).await.unwrap();
+    let told = target.recover(release, 4).await.unwrap();
     assert!(told.contains("pending-rollback"), "{told}");
-    assert_eq!(target.apply(&good).await.unwrap().revision, 4);
+    assert_eq!(target.apply(&good).await.unwrap().revision, 5);
     kubectl(&[
         "-n",
         &release.namespace,

@@ -9,8 +9,14 @@ use super::Finished;
 /// Longest message that is passed on, in bytes.
 const LONGEST: usize = 16 << 10;
 
-/// What is said when something is on its way out that the release comes to; the API server calls it forbidden.
-const GOING: &[&str] = &["is being terminated", "object is being deleted"];
+/// What is said when something is on its way out that the release comes to, or on its way in; the API server calls it
+/// forbidden.
+const PASSING: &[&str] = &[
+    "is being terminated",
+    "object is being deleted",
+    "not yet ready to handle request",
+    "serviceaccount \"default\" not found",
+];
 
 /// What is said when the chart, its values or the rights were the reason, whatever else is quoted with it.
 const PERMANENT: &[&str] = &[
@@ -30,6 +36,7 @@ const PERMANENT: &[&str] = &[
 const TRANSIENT: &[&str] = &[
     "connection refused",
     "connection reset",
+    "broken pipe",
     "connection timed out",
     "no route to host",
     "network is unreachable",
@@ -45,6 +52,8 @@ const TRANSIENT: &[&str] = &[
     "http2: server sent goaway",
     "request did not complete within",
     "context deadline exceeded",
+    // Somebody else's SIGTERM, as when the machine goes down: ours is the time limit's, and told before.
+    "context canceled",
     "timed out waiting for the condition",
     "too many requests",
     "client rate limiter",
@@ -57,7 +66,11 @@ const TRANSIENT: &[&str] = &[
     "another operation (install/upgrade/rollback) is in progress",
     "no space left on device",
     "failed calling webhook",
+    NOT_DELETED,
 ];
+
+/// All that Helm says when it could not delete an object of a release, or not find out what one is: not why.
+pub(crate) const NOT_DELETED: &str = "failed to delete release";
 
 /// Keys of values whose texts are kept out of messages.
 const SECRET_KEYS: &[&str] = &[
@@ -162,11 +175,17 @@ fn class_of(said: &str) -> FailureClass {
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     // Two writers began the same revision: this one was later.
     let is_second = lower.contains("sh.helm.release.v1.") && lower.contains("already exists");
-    if is_second || has(GOING) || (has(TRANSIENT) && !has(PERMANENT)) {
+    if is_second || is_passing(&lower) || (has(TRANSIENT) && !has(PERMANENT)) {
         FailureClass::Transient
     } else {
         FailureClass::Permanent
     }
+}
+
+/// Whether the API server says no only for now, in words that begin like a refusal for good.
+pub(crate) fn is_passing(said: &str) -> bool {
+    let lower = said.to_lowercase();
+    PASSING.iter().any(|word| lower.contains(word))
 }
 
 /// What somebody can do about it, where Helm does not say.
@@ -292,10 +311,17 @@ mod tests {
             "server-side apply failed for object a/b /v1, Kind=ConfigMap: Timeout: request did not complete within requested timeout - context deadline exceeded",
             "server-side apply failed for object a/b /v1, Kind=Pod: Internal error occurred: failed calling webhook \"x\": connection refused",
             "Get \"https://10.0.0.1/api/v1/namespaces/x/secrets\": EOF",
+            "UPGRADE FAILED: context canceled",
+            "context canceled",
+            "failed to delete release: app",
+            "Get \"https://10.0.0.1/version\": write tcp 10.0.0.2:5000->10.0.0.1:443: write: broken pipe",
+            "could not get information about the resource: namespaces \"x\" is forbidden: not yet ready to handle request",
+            "server-side apply failed for object a/b /v1, Kind=Pod: pods \"b\" is forbidden: error looking up service account a/default: serviceaccount \"default\" not found",
         ] {
             assert_eq!(class(said), FailureClass::Transient, "{said}");
         }
         for said in [
+            "server-side apply failed for object a/b /v1, Kind=Pod: pods \"b\" is forbidden: error looking up service account a/c: serviceaccount \"c\" not found",
             "namespaces is forbidden: User \"x\" cannot list resource \"namespaces\"",
             "server-side apply failed for object a/b /v1, Kind=Pod: pods \"b\" is forbidden: exceeded quota: q",
             "server-side apply failed for object a/b /v1, Kind=Pod: admission webhook \"x.example\" denied the request: connection refused is no reason",

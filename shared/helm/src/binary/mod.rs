@@ -5,7 +5,7 @@ mod guard;
 mod locate;
 mod workspace;
 
-pub(crate) use failure::{Redactor, to_error};
+pub(crate) use failure::{NOT_DELETED, Redactor, is_passing, to_error};
 pub(crate) use guard::{Finished, run};
 pub use locate::{Helm, HelmMissing};
 pub(crate) use workspace::Workspace;

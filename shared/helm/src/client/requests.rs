@@ -10,6 +10,7 @@ use slipway_ports::TargetError;
 use tokio::time::timeout;
 
 use super::{Kubernetes, REQUEST_TIMEOUT, encode};
+use crate::binary::is_passing;
 
 /// Objects per page of a list.
 const PAGE: usize = 500;
@@ -317,7 +318,7 @@ impl Kubernetes {
             kube::Error::Api(status) => {
                 let message = format!("the cluster refused to {asked}: {}", status.message);
                 // Said with 403 and 409 where the code alone would mislead.
-                if status.message.contains("because it is being terminated") {
+                if is_passing(&status.message) {
                     return TargetError::transient(message);
                 }
                 if status.message.starts_with("Apply failed with") {

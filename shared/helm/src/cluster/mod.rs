@@ -14,6 +14,7 @@ mod managed;
 mod namespace;
 mod observe;
 mod orphans;
+mod ownership;
 mod preview;
 mod removals;
 mod rollback;

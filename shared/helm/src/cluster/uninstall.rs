@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use slipway_model::JobWait;
 use slipway_ports::{ObjectReference, Release, ReleaseStatus, TargetError, UninstallRequest, Uninstalled};
 
-use super::{CONCURRENCY, ClusterTarget, RELEASE_LABEL, claims::GUARD, inhabitants::Inhabitant};
+use super::{
+    CONCURRENCY, ClusterTarget, RELEASE_LABEL, claims::GUARD, inhabitants::Inhabitant, ownership::Owners,
+};
 use crate::{
+    binary::NOT_DELETED,
     client::encode,
     collect::INSTANCE,
     invocation::Budget,
@@ -40,22 +43,21 @@ impl ClusterTarget {
             // Helm would delete the claims that stand in the manifest.
             self.kubernetes.forget_claims(release).await?;
             let limit = budget.left(release, "uninstall")?;
-            uninstall
+            let outcome = uninstall
                 .with_release()
                 .with(["--ignore-not-found", "--no-hooks", "--keep-history"])
                 .run(limit, None)
-                .await?;
-            // That it ended without an error proves nothing.
-            let newest = self.kubernetes.revisions(release).await?.into_iter().next();
-            if newest.is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled) {
-                return Err(TargetError::transient(format!(
-                    "helm uninstall of {release} ended without an error, but its record does not say so: either \
-                     somebody else installed it again, or the Helm binary is not what it should be"
-                )));
+                .await;
+            match outcome {
+                // What is left is deleted below, which also says why something cannot be; and where a kind is gone that the
+                // record names, Helm would say the same each time.
+                Err(error) if error.to_string().contains(NOT_DELETED) => {}
+                Err(error) => return Err(error),
+                Ok(_) => self.confirm_uninstalled(release).await?,
             }
         }
         objects.extend(request.leftovers.iter().cloned());
-        let there = self.objects_in(&release.namespace).await?.unwrap_or_default();
+        let there = self.objects_in(&release.namespace).await?.objects;
         // What Helm says in its annotations belongs to the release, whichever revision made it.
         let own = there.iter().filter(|(_, object)| is_own(object, release));
         objects.extend(own.map(|(reference, _)| reference.clone()));
@@ -68,7 +70,6 @@ impl ClusterTarget {
             .try_filter_map(|wait| std::future::ready(Ok(wait)))
             .try_collect()
             .await?;
-        remaining.extend(self.ending_pods(release).await?);
         if !request.keep_record {
             let hooks: Vec<JobWait> = stream::iter(self.left_hooks(release, &there).await?)
                 .map(|hook| self.remove_hook(hook))
@@ -77,9 +78,10 @@ impl ClusterTarget {
                 .try_collect()
                 .await?;
             remaining.extend(hooks);
-            if remaining.is_empty() {
-                self.kubernetes.forget(release).await?;
-            }
+        }
+        remaining.extend(self.ending_pods(release).await?);
+        if remaining.is_empty() && !request.keep_record {
+            self.kubernetes.forget(release).await?;
         }
         // Found once as it was recorded and once in the version that the server prefers.
         let mut told = BTreeSet::new();
@@ -89,6 +91,18 @@ impl ClusterTarget {
             remaining.extend(self.remove_namespace(release, deployment).await?);
         }
         Ok(Uninstalled { remaining })
+    }
+
+    /// That Helm ended without an error proves nothing.
+    async fn confirm_uninstalled(&self, release: &Release) -> Result<(), TargetError> {
+        let newest = self.kubernetes.revisions(release).await?.into_iter().next();
+        if newest.is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled) {
+            return Err(TargetError::transient(format!(
+                "helm uninstall of {release} ended without an error, but its record does not say so: either \
+                 somebody else installed it again, or the Helm binary is not what it should be"
+            )));
+        }
+        Ok(())
     }
 
     /// Deletes an object of the release if it is still there, and says why it is not gone.
@@ -165,16 +179,23 @@ impl ClusterTarget {
             .map(|left| still_there(reference.to_string(), &left)))
     }
 
-    /// Pods labelled with the release that have not ended yet.
+    /// Pods labelled with the release that have not ended yet, but for those of an object that stays.
     async fn ending_pods(&self, release: &Release) -> Result<Vec<JobWait>, TargetError> {
         let path = format!("/api/v1/namespaces/{}/pods", encode(&release.namespace));
         let query = format!("labelSelector={}%3D{}", encode(INSTANCE), encode(&release.name));
         let pods = self.kubernetes.list(&path, &query).await?;
-        Ok(pods
-            .iter()
-            .filter(|pod| !matches!(text_at(pod, "/status/phase"), "Succeeded" | "Failed"))
-            .map(|pod| still_there(format!("Pod/{}", text_at(pod, "/metadata/name")), pod))
-            .collect())
+        let mut owners = Owners::new(self, &release.namespace);
+        let mut ending = Vec::new();
+        for pod in pods {
+            let has_ended = matches!(text_at(&pod, "/status/phase"), "Succeeded" | "Failed");
+            if !has_ended && !owners.keep(&pod).await? {
+                ending.push(still_there(
+                    format!("Pod/{}", text_at(&pod, "/metadata/name")),
+                    &pod,
+                ));
+            }
+        }
+        Ok(ending)
     }
 }
 
