@@ -8,13 +8,13 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    definitions::{CLUSTER, DEPLOYMENT, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
+    definitions::{CLUSTER, DEPLOYMENT, HEALTH_CHECKS, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
     helm::{JOB_SECONDS, config_of, draft},
 };
 
 pub(crate) struct Definition;
 
-static PARAMS: [ParameterDefinition; 7] = [
+static PARAMS: [ParameterDefinition; 8] = [
     CLUSTER,
     RELEASE_NAME,
     NAMESPACE,
@@ -28,6 +28,7 @@ static PARAMS: [ParameterDefinition; 7] = [
         false,
     ),
     WAIT,
+    HEALTH_CHECKS,
 ];
 
 static METADATA: ActionMetadata = ActionMetadata {
@@ -59,7 +60,7 @@ impl Action for Definition {
             &context,
             HelmOperation::Rollback,
             JsonMap::new(),
-            &["timeout", "revision", "wait"],
+            &["timeout", "revision", "wait", "health_checks"],
         );
         draft(&context, JobType::HelmDeploy, config).await
     }

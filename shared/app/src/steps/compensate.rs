@@ -105,12 +105,16 @@ impl Drive<'_> {
         }
         order(&nodes, &mut steps);
         let id = self.compensation_id();
+        let default = DagSettings::default();
         let dag = Dag {
             name: format!("undo-{}", self.header.name),
             version: self.header.version.clone(),
             description: format!("Undoes what execution {} changed", self.header.id),
             parameters: JsonMap::new(),
-            settings: DagSettings::default(),
+            settings: DagSettings {
+                timeout_seconds: self.header.settings.timeout_seconds.max(default.timeout_seconds),
+                ..default
+            },
             // What depends on others stands before them in the plan of what is undone.
             steps: steps.into_values().rev().collect(),
             outputs,
@@ -125,6 +129,10 @@ impl Drive<'_> {
         Ok(Some(id))
     }
 }
+
+/// Seconds within which a release is to be ready, and within which its job is to end, where nobody says more.
+const USUAL_TIMEOUT: u64 = 600;
+const USUAL_LIMIT: u64 = 3600;
 
 /// Whether a job of a step may have changed something that its own end did not take back.
 fn may_have_changed(record: &StepRecord) -> bool {
@@ -160,13 +168,24 @@ fn undo(step: &str, job: &Job) -> Option<DagStep> {
     if !succeeded && (first || job.replaces_revision.is_none()) {
         return None;
     }
+    // What takes an hour to come up takes an hour to come back; what was given too little gets what is usual.
+    let ready_in = job.config["timeout"]
+        .as_u64()
+        .unwrap_or_default()
+        .max(USUAL_TIMEOUT);
     let mut params = JsonMap::from_iter([
         ("cluster_id".to_owned(), json!(job.cluster_id)),
-        ("release_name".to_owned(), job.config["release_name"].clone()),
-        ("namespace".to_owned(), job.config["namespace"].clone()),
+        ("timeout".to_owned(), json!(ready_in)),
     ]);
+    let mut same = vec!["release_name", "namespace"];
     if let (false, Some(revision)) = (first, job.replaces_revision) {
         params.insert("revision".to_owned(), json!(revision));
+        same.push("health_checks");
+    }
+    for name in same {
+        if let Some(value) = job.config.get(name) {
+            params.insert(name.to_owned(), value.clone());
+        }
     }
     Some(DagStep {
         id: format!("{UNDO}{step}"),
@@ -179,7 +198,7 @@ fn undo(step: &str, job: &Job) -> Option<DagStep> {
             max_attempts: 3,
             ..Retry::default()
         }),
-        timeout_seconds: None,
+        timeout_seconds: Some(job.timeout_seconds.max(USUAL_LIMIT)),
         outputs: BTreeMap::new(),
     })
 }

@@ -187,6 +187,42 @@ async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
 }
 
 #[tokio::test]
+async fn what_takes_an_hour_to_come_up_has_an_hour_to_come_back() {
+    let world = World::new().await;
+    let checks =
+        json!([{"api_version": "example.dev/v1", "kind": "Model", "current": "status.phase == 'Up'"}]);
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback", "timeout_seconds": 20_000});
+    template["components"][0]["timeout_seconds"] = json!(3600);
+    template["components"][0]["health_checks"] = checks.clone();
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let id = world.running("agent").await;
+    fail(&world, &id, &[("my-agent-runtime", "no such image")]).await;
+    let jobs = world
+        .app
+        .jobs(&admin(), &ListQuery::default())
+        .await
+        .unwrap()
+        .items;
+    let undone = jobs
+        .iter()
+        .find(|job| job.undoes && job.config["release_name"] == "my-agent-vector-db");
+    let undone = undone.unwrap();
+    assert_eq!(
+        (&undone.config["timeout"], undone.timeout_seconds),
+        (&json!(3600), 3600)
+    );
+    assert_eq!(undone.config["health_checks"], checks);
+    let (execution, _) = undone.step.unwrap();
+    let execution = world
+        .app
+        .execution(&admin(), &execution.to_string())
+        .await
+        .unwrap();
+    assert_eq!(execution.settings.timeout_seconds, 20_000);
+}
+
+#[tokio::test]
 async fn what_was_undone_by_hand_can_be_deployed_again_by_hand() {
     let world = World::new().await;
     let deploy = json!({"id": "a", "action": "helm_deploy", "params": {
