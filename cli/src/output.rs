@@ -16,7 +16,11 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints to standard output. A reader that has gone away (`| head`) ends the program quietly.
+/// How the shell names the end of a program by SIGPIPE.
+const READER_GONE: i32 = 141;
+
+/// Prints to standard output. Where that is not possible the program ends, and not with success: what it would say
+/// later is not heard. A reader that has gone away (`| head`) ends it quietly.
 pub(crate) fn say(text: &str) {
     let mut out = io::stdout().lock();
     let written = out
@@ -29,8 +33,13 @@ pub(crate) fn say(text: &str) {
             }
         })
         .and_then(|()| out.flush());
-    if written.is_err() {
-        std::process::exit(0);
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(READER_GONE),
+        Err(error) => {
+            remark(&format!("error: standard output cannot be written: {error}"));
+            std::process::exit(1);
+        }
     }
 }
 

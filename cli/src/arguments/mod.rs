@@ -33,7 +33,7 @@ use crate::output::Format;
   slipway deploy agent-rag --name my-agent --watch     deploy it and watch it come up
   slipway status my-agent
 
-Exit status: 0 done or running, 1 failed, 2 misuse."
+Exit status: 0 done or running, 1 failed, 2 misuse, 141 whoever read the output went away."
 )]
 pub(crate) struct Arguments {
     /// Address of the control plane; without it the one that `slipway serve` left in the data folder
