@@ -29,6 +29,10 @@ impl From<Exit> for std::process::ExitCode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
+    /// Whether it may be over soon, without anybody's doing: nobody answers, or has no room or time at the moment.
+    pub(crate) may_pass: bool,
+    /// Whether a change that was asked for may have been made, in whole or in part.
+    pub(crate) may_be_done: bool,
     message: String,
     places: Vec<FieldError>,
     next: Option<String>,
@@ -39,6 +43,8 @@ impl Failure {
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Misuse,
+            may_pass: false,
+            may_be_done: false,
             message: message.into(),
             places: Vec::new(),
             next: None,
@@ -73,10 +79,31 @@ impl Failure {
         };
         Self {
             exit,
+            may_pass: matches!(problem.status, 429 | 500..),
+            may_be_done: false,
             message,
             places: problem.errors,
             next,
         }
+    }
+
+    /// As one that may be over soon.
+    #[must_use]
+    pub(crate) fn passing(mut self) -> Self {
+        self.may_pass = true;
+        self
+    }
+
+    /// As one of a change that may have been made.
+    #[must_use]
+    pub(crate) fn undecided(mut self) -> Self {
+        self.may_be_done = true;
+        self
+    }
+
+    /// What is wrong, without what to do next.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// With every place that is wrong.

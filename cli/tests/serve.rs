@@ -4,9 +4,11 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,6 +49,7 @@ fn json_of(data: &Path, arguments: &[&str]) -> Value {
 
 struct Server {
     child: Child,
+    address: String,
     token: String,
 }
 
@@ -65,9 +68,15 @@ impl Server {
             let value = line.strip_prefix(label).unwrap_or_else(|| panic!("{line}"));
             value.trim().to_owned()
         };
-        assert!(next("address:").starts_with("http://127.0.0.1:"));
+        let address = next("address:");
+        let address = address.strip_prefix("http://").unwrap().to_owned();
+        assert!(address.starts_with("127.0.0.1:"), "{address}");
         let token = next("token:");
-        Self { child, token }
+        Self {
+            child,
+            address,
+            token,
+        }
     }
 
     fn signal(&mut self, signal: Signal) -> ExitStatus {
@@ -163,9 +172,110 @@ fn errors_say_what_to_do_next_and_end_with_the_right_status() {
     failure(&["status", "--token", "wrong"], 2, "--token");
     failure(&["template", "publish", "/nonexistent.yaml"], 2, "cannot be read");
     failure(&["deploy", "x", "--set", "broken"], 2, "KEY=VALUE");
+    let url = format!("http://{}", server.address);
     drop(server);
-    // It was killed, so its file for clients is still there.
-    failure(&["status"], 1, "no control plane answers");
+    failure(&["status", "--url", &url], 1, "no control plane answers");
+}
+
+#[test]
+fn the_token_is_not_sent_to_whoever_has_the_port_of_a_control_plane_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path());
+    let address = server.address.clone();
+    server.signal(Signal::KILL);
+    assert!(folder.path().join("server.json").exists());
+
+    let somebody = TcpListener::bind(&address).unwrap();
+    somebody.set_nonblocking(true).unwrap();
+    let output = run(folder.path(), &["status"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no control plane runs"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(somebody.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn watching_goes_on_when_the_control_plane_was_away_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let dag = folder.path().join("dag.json");
+    let waits = json!({"name": "gate", "steps": [{"id": "gate", "action": "approval"}]});
+    fs::write(&dag, waits.to_string()).unwrap();
+
+    let mut server = Server::start(&data);
+    let mut watching = slipway(&data)
+        .args(["run", dag.to_str().unwrap(), "--watch"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let begun = shown.next().unwrap().unwrap();
+    let execution = begun.split(' ').nth(1).unwrap();
+    assert!(server.signal(Signal::TERM).success());
+    let mut remarks = BufReader::new(watching.stderr.take().unwrap()).lines();
+    let remark = remarks.next().unwrap().unwrap();
+    assert!(remark.contains("asking again"), "{remark}");
+
+    // On another port: who watches finds it.
+    let _server = Server::start(&data);
+    let approved = run(&data, &["approve", execution, "gate"]);
+    assert!(approved.status.success(), "{}", text(&approved.stderr));
+    let rest: Vec<String> = shown.map(Result::unwrap).collect();
+    assert!(watching.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(remarks.count(), 0, "one remark is enough");
+}
+
+#[test]
+fn a_creation_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let cluster = json!({
+        "id": "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b", "name": "local", "target": {"type": "render"},
+        "created_at": "2026-01-01T00:00:00Z",
+    });
+    let server = thread::spawn(move || {
+        let mut keys = Vec::new();
+        for is_answered in [false, true] {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(connection.try_clone().unwrap());
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                request.read_line(&mut line).unwrap();
+                let Some((name, value)) = line.trim().split_once(": ") else {
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                    continue;
+                };
+                match name.to_lowercase().as_str() {
+                    "idempotency-key" => keys.push(value.to_owned()),
+                    "content-length" => length = value.parse().unwrap(),
+                    _ => {}
+                }
+            }
+            request.read_exact(&mut vec![0; length]).unwrap();
+            if is_answered {
+                let body = cluster.to_string();
+                let head = format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\n\r\n", body.len());
+                connection.write_all((head + &body).as_bytes()).unwrap();
+            }
+        }
+        keys
+    });
+    let added = run(
+        folder.path(),
+        &["cluster", "add", "local", "--render", "--url", &url],
+    );
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let keys = server.join().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
 }
 
 #[test]
@@ -190,4 +300,22 @@ fn checking_needs_no_control_plane() {
     assert_eq!(checked.status.code(), Some(1));
     let shown = text(&checked.stdout);
     assert!(shown.contains("steps[0].action"), "{shown}");
+
+    // A result that nobody can have read is no result.
+    let check = |stdout: Stdio| {
+        let mut command = slipway(folder.path());
+        let checked = command
+            .args(["dag", "check", template])
+            .stdout(stdout)
+            .stderr(Stdio::piped());
+        let output = checked.spawn().unwrap().wait_with_output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let (status, said) = check(full.into());
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("standard output"), "{said}");
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(check(writer.into()), (Some(141), String::new()));
 }

@@ -10,13 +10,14 @@ use crate::{
     client::read,
     failure::{Exit, Failure},
     output::{self, Format, time},
+    watch::{patience, pause},
 };
 
 pub(super) fn events(session: &Session, arguments: &EventsArguments) -> Result<Exit, Failure> {
-    let path = format!("{}/events", path(&arguments.deployment));
     if arguments.follow {
-        return follow(session, &path);
+        return follow(session, &arguments.deployment);
     }
+    let path = format!("{}/events", path(&arguments.deployment));
     let items = Value::Array(session.client.get_all(&path)?);
     session.show(&items, |items| {
         let entries: Vec<HistoryEntry> = read(items)?;
@@ -34,12 +35,16 @@ fn lines(mut entries: Vec<HistoryEntry>) -> String {
     entries.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Streams until the control plane ends. One that ends its streams early (on AWS) is asked again.
-fn follow(session: &Session, path: &str) -> Result<Exit, Failure> {
+/// Streams until the control plane has been away for long. One that ends its streams early (on AWS) is asked again.
+fn follow(session: &Session, deployment: &str) -> Result<Exit, Failure> {
+    let view: DeploymentView = read(&session.client.get(&path(deployment))?)?;
+    // By its id from here on: the name of a deleted one is free for others.
+    let path = format!("{}/events", path(&view.deployment.id.to_string()));
+    let go_on = format!("it may go on: `slipway events {deployment} --follow`");
     let mut after: Option<String> = None;
     loop {
         let begun_after = after.clone();
-        session.client.follow(path, begun_after.as_deref(), |data| {
+        let mut show = |data: &str| {
             let Ok(entry) = serde_json::from_str::<HistoryEntry>(data) else {
                 return true;
             };
@@ -49,8 +54,11 @@ fn follow(session: &Session, path: &str) -> Result<Exit, Failure> {
             }
             after = Some(entry.id);
             true
+        };
+        patience::ask(session, &go_on, output::remark, || {
+            session.client.follow(&path, begun_after.as_deref(), &mut show)
         })?;
-        crate::watch::pause();
+        pause();
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     client::{encode, read},
     failure::{Exit, Failure},
-    watch,
+    watch::{self, patience},
 };
 
 /// Times that it is asked whether a look has ended before the control plane counts as lost, at three a second.
@@ -22,8 +22,9 @@ const LOOKS: u32 = 600;
 pub(super) fn drift(session: &Session, deployment: &str) -> Result<Exit, Failure> {
     let path = path(deployment);
     let requested: LookRequested = read(&session.client.post(&format!("{path}/drift"), &json!({}))?)?;
+    let go_on = format!("it may go on: `slipway status {deployment}` says what was found");
     for _ in 0..LOOKS {
-        let view: DeploymentView = read(&session.client.get(&path)?)?;
+        let view: DeploymentView = read(&patience::get(session, &path, &go_on)?)?;
         if let Some(drift) = &view.drift
             && drift.checked_at >= requested.requested_at
             && drift.unseen.is_empty()
@@ -49,9 +50,10 @@ pub(super) fn drift(session: &Session, deployment: &str) -> Result<Exit, Failure
 pub(super) fn orphans(session: &Session, cluster: &str) -> Result<Exit, Failure> {
     let path = format!("/clusters/{}/orphans", encode(cluster));
     let requested: LookRequested = read(&session.client.post(&path, &json!({}))?)?;
+    let go_on = format!("ask again with `slipway cluster orphans {cluster}`");
     for _ in 0..LOOKS {
         // Not there before the first look has ended.
-        if let Some((answer, found)) = present(session.client.get(&path))?
+        if let Some((answer, found)) = present(patience::get(session, &path, &go_on))?
             && found.checked_at >= requested.requested_at
         {
             session.show(&answer, |_| Ok(orphans_text(&found)))?;

@@ -36,22 +36,13 @@ pub(crate) struct Session {
 impl Session {
     /// Finds the control plane: `--url` and `--token`, their variables, or what `serve` left in the data folder.
     fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let (url, token) = match &arguments.url {
-            Some(url) => (url.clone(), arguments.token.clone()),
-            None => {
-                let data = place::data_folder(arguments.data.as_deref())?;
-                let Some((url, token)) = place::read_server_file(&data) else {
-                    return Err(Failure::failed(format!(
-                        "no control plane runs on the data folder {}",
-                        data.display()
-                    ))
-                    .next("start one with `slipway serve`, or name another with --url or SLIPWAY_URL"));
-                };
-                (url, arguments.token.clone().or(token))
-            }
+        let token = arguments.token.clone();
+        let client = match &arguments.url {
+            Some(url) => Client::of_address(url, token)?,
+            None => Client::of_folder(place::data_folder(arguments.data.as_deref())?, token)?,
         };
         Ok(Self {
-            client: Client::new(&url, token)?,
+            client,
             format: arguments.output,
         })
     }

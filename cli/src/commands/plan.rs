@@ -12,7 +12,7 @@ use crate::{
     client::read,
     failure::{Exit, Failure},
     output::{time, word},
-    watch,
+    watch::{self, patience},
 };
 
 /// Looks at the control plane before it counts as lost, at three a second.
@@ -23,8 +23,9 @@ pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, 
     let path = format!("{}/plan", path(&arguments.deployment));
     let body = upgrade_body(arguments.to.as_deref(), &arguments.change)?;
     session.client.post(&path, &body)?;
+    let go_on = format!("ask again with `slipway plan {}`", arguments.deployment);
     for _ in 0..LOOKS {
-        match session.client.get(&path) {
+        match patience::get(session, &path, &go_on) {
             Ok(answer) => {
                 let plan: DeploymentPlan = read(&answer)?;
                 session.show(&answer, |_| Ok(text(&plan)))?;

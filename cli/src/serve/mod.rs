@@ -132,6 +132,8 @@ fn wire(data: &Path, wall: Arc<dyn Clock>) -> Result<ControlPlane, Failure> {
 }
 
 async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
+    // Before the folder is taken: from then on clients believe what stands there.
+    place::forget_killed(data)?;
     let plane = wire(data, Arc::new(SystemClock))?;
     let (token, token_file) = token::token(data)?;
     let listener = TcpListener::bind(address).await.map_err(|error| {

@@ -53,7 +53,7 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // A file that stays leads clients to an address that does not answer, which they say.
+        // Clients do not believe a file that stays once this process has ended.
         let _ = fs::remove_file(&self.file);
     }
 }
@@ -84,7 +84,7 @@ fn cannot_write(file: &Path, error: &std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::read_server_file;
+    use crate::place::{forget_killed, running};
 
     #[test]
     fn the_token_is_made_once_and_is_its_owners() {
@@ -101,12 +101,25 @@ mod tests {
     fn clients_find_the_control_plane_while_it_runs() {
         let data = tempfile::tempdir().unwrap();
         let (token, file) = super::token(data.path()).unwrap();
-        let announcement = Announcement::write(data.path(), "http://127.0.0.1:1", file).unwrap();
+        let lock = fs::File::create(data.path().join("lock")).unwrap();
+        lock.lock().unwrap();
+        let said = |data: &Path| running(data).unwrap_err().to_string();
+        let announce = || Announcement::write(data.path(), "http://127.0.0.1:1", file.clone()).unwrap();
+        let announcement = announce();
         assert_eq!(
-            read_server_file(data.path()),
-            Some(("http://127.0.0.1:1".to_owned(), Some(token)))
+            running(data.path()),
+            Ok(("http://127.0.0.1:1".to_owned(), Some(token)))
         );
         drop(announcement);
-        assert_eq!(read_server_file(data.path()), None);
+        assert!(said(data.path()).contains("starting or ending"));
+
+        std::mem::forget(announce());
+        forget_killed(data.path()).unwrap();
+        assert!(running(data.path()).is_ok(), "it runs, and its file is gone");
+        lock.unlock().unwrap();
+        assert!(said(data.path()).contains("no control plane runs"));
+        forget_killed(data.path()).unwrap();
+        lock.lock().unwrap();
+        assert!(said(data.path()).contains("starting or ending"));
     }
 }

@@ -77,6 +77,10 @@ impl Display<DeploymentProgress> for DeploymentBars {
         }
         self.whole.finish();
     }
+
+    fn remark(&mut self, text: &str) {
+        self.whole.println(text);
+    }
 }
 
 impl Line {
@@ -154,6 +158,10 @@ impl Display<ExecutionProgress> for ExecutionBar {
 
     fn end(&mut self) {
         self.bar.finish();
+    }
+
+    fn remark(&mut self, text: &str) {
+        self.bar.println(text);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bars;
 mod lines;
+pub(crate) mod patience;
 
 use std::time::Duration;
 
@@ -20,9 +21,6 @@ use crate::{
 
 /// How often the control plane is asked.
 const PACE: Duration = Duration::from_millis(300);
-
-/// Times in a row that the control plane may not answer before watching ends.
-const PATIENCE: u32 = 10;
 
 /// Waits a moment before the control plane is asked again.
 pub(crate) fn pause() {
@@ -55,6 +53,11 @@ impl Aim {
 trait Display<T> {
     fn update(&mut self, progress: &T);
     fn end(&mut self);
+
+    /// Says something that is not progress.
+    fn remark(&mut self, text: &str) {
+        output::remark(text);
+    }
 }
 
 struct Silence;
@@ -67,7 +70,8 @@ impl<T> Display<T> for Silence {
 /// Watches a deployment until it is no longer in flight, then shows it.
 pub(crate) fn deployment(session: &Session, which: &str, aim: Aim) -> Result<Exit, Failure> {
     let path = deployment_path(which);
-    let begun: DeploymentView = read(&session.client.get(&path)?)?;
+    let go_on = format!("it may go on: look with `slipway watch {which}`");
+    let begun: DeploymentView = read(&patience::get(session, &path, &go_on)?)?;
     // By its id from here on: the name of a deleted one is free for others.
     let path = deployment_path(&begun.deployment.id.to_string());
     if begun.deployment.status == DeploymentStatus::Pending {
@@ -76,7 +80,9 @@ pub(crate) fn deployment(session: &Session, which: &str, aim: Aim) -> Result<Exi
                 .next(format!("start it with `slipway start {which} --watch`")),
         );
     }
-    let cluster = cluster_of(session, &begun.deployment)?;
+    let cluster = patience::ask(session, &go_on, output::remark, || {
+        cluster_of(session, &begun.deployment)
+    })?;
     let on_nothing = cluster
         .as_ref()
         .is_some_and(|cluster| cluster.target == ClusterTarget::Render);
@@ -89,13 +95,13 @@ pub(crate) fn deployment(session: &Session, which: &str, aim: Aim) -> Result<Exi
         Format::Text => Box::new(lines::DeploymentLines::new()),
     };
     let progress_path = format!("{path}/progress");
-    let (answer, progress) = follow(session, &progress_path, display.as_mut(), |progress| {
-        !progress.status.is_in_flight() && !is_stopping(session, &path, progress)
+    let (answer, progress) = follow(session, &progress_path, &go_on, display.as_mut(), |progress| {
+        Ok(!progress.status.is_in_flight() && !is_stopping(session, &path, &go_on, progress)?)
     })?;
     match session.format {
         Format::Json => output::say_json(&answer),
         Format::Text => {
-            let view: DeploymentView = read(&session.client.get(&path)?)?;
+            let view: DeploymentView = read(&patience::get(session, &path, &go_on)?)?;
             output::say(&format!("\n{}", deployment_details(&view, cluster.as_ref())));
         }
     }
@@ -103,20 +109,22 @@ pub(crate) fn deployment(session: &Session, which: &str, aim: Aim) -> Result<Exi
 }
 
 /// A stop that was asked for may still be carried out by components although the deployment is not in flight.
-fn is_stopping(session: &Session, path: &str, progress: &DeploymentProgress) -> bool {
+fn is_stopping(
+    session: &Session,
+    path: &str,
+    go_on: &str,
+    progress: &DeploymentProgress,
+) -> Result<bool, Failure> {
     let under_way = |status: ComponentStatus| status == ComponentStatus::Deploying;
     if !progress
         .components
         .iter()
         .any(|line| under_way(line.component.status))
     {
-        return false;
+        return Ok(false);
     }
-    let view = session
-        .client
-        .get(path)
-        .and_then(|answer| read::<DeploymentView>(&answer));
-    view.is_ok_and(|view| view.deployment.stop_requested)
+    let view: DeploymentView = read(&patience::get(session, path, go_on)?)?;
+    Ok(view.deployment.stop_requested)
 }
 
 /// Watches an execution until it ends.
@@ -127,11 +135,13 @@ pub(crate) fn execution(session: &Session, execution: &Execution) -> Result<Exit
         Format::Text => Box::new(lines::ExecutionLines::default()),
     };
     let path = format!("/executions/{}/progress", execution.id);
+    let go_on = format!("it may go on: GET /api/v1{path} says how it stands");
     let (answer, progress) = follow(
         session,
         &path,
+        &go_on,
         display.as_mut(),
-        |progress: &ExecutionProgress| progress.status.is_terminal(),
+        |progress: &ExecutionProgress| Ok(progress.status.is_terminal()),
     )?;
     match session.format {
         Format::Json => output::say_json(&answer),
@@ -158,25 +168,23 @@ pub(crate) fn execution(session: &Session, execution: &Execution) -> Result<Exit
 fn follow<T: serde::de::DeserializeOwned>(
     session: &Session,
     path: &str,
+    go_on: &str,
     display: &mut dyn Display<T>,
-    is_over: impl Fn(&T) -> bool,
+    is_over: impl Fn(&T) -> Result<bool, Failure>,
 ) -> Result<(Value, T), Failure> {
-    let mut misses = 0;
-    let result = loop {
-        match session.client.get(path) {
-            Ok(answer) => {
-                misses = 0;
-                let progress: T = read(&answer)?;
-                display.update(&progress);
-                if is_over(&progress) {
-                    break Ok((answer, progress));
-                }
+    let mut look = || -> Result<(Value, T), Failure> {
+        loop {
+            let tell = |text: &str| display.remark(text);
+            let answer = patience::ask(session, go_on, tell, || session.client.get(path))?;
+            let progress: T = read(&answer)?;
+            display.update(&progress);
+            if is_over(&progress)? {
+                return Ok((answer, progress));
             }
-            Err(failure) if failure.exit == Exit::Failed && misses < PATIENCE => misses += 1,
-            Err(failure) => break Err(failure),
+            pause();
         }
-        pause();
     };
+    let result = look();
     display.end();
     result
 }

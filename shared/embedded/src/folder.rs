@@ -7,9 +7,14 @@ use std::{
     path::Path,
     process,
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
 };
 
 use crate::OpenError;
+
+/// The file that a control plane holds locked while it uses the folder.
+const LOCK: &str = "lock";
 
 /// Makes a folder that only its owner can look into, and those above it, so that they survive a crash.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
@@ -45,6 +50,28 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Times that a lock is tried, and the pause between them: whoever asks whether a folder is used has it for a moment.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Does something while no control plane uses a data folder, and keeps any from starting meanwhile. Nothing, where one
+/// uses it.
+///
+/// # Errors
+/// When it cannot be found out whether the folder is used.
+pub fn while_unused<T>(folder: &Path, act: impl FnOnce() -> T) -> io::Result<Option<T>> {
+    let lock = match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(act())),
+        Err(error) => return Err(error),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Some(act())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Keeps other processes away from a data folder; the operating system takes it back when the process ends, however
 /// that happens.
 #[derive(Debug)]
@@ -52,7 +79,7 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file gives the 
 
 impl Lock {
     pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
-        let path = folder.join("lock");
+        let path = folder.join(LOCK);
         let refuse = |operation| {
             let path = path.clone();
             move |source| OpenError::Folder {
@@ -69,7 +96,15 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(refuse("written"))?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        for _ in 1..TRIES {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            thread::park_timeout(PAUSE);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();

@@ -24,6 +24,7 @@ mod store;
 pub use blobs::FileBlobs;
 pub use consumer::Consumer;
 pub use error::OpenError;
+pub use folder::while_unused;
 pub use open::{Embedded, Options, Statistics};
 pub use receiver::SqliteReceiver;
 pub use secrets::FileSecrets;

@@ -1,0 +1,167 @@
+//! Where a control plane is, and how its answers are read.
+
+use serde_json::Value;
+use slipway_model::Problem;
+use ureq::{
+    Body, Error, Timeout,
+    http::{Request, Response, request::Builder},
+};
+
+use crate::failure::Failure;
+
+/// Most bytes of an answer.
+const LARGEST_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// The address of a control plane, with the token for it.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    url: String,
+    token: Option<String>,
+}
+
+impl Address {
+    /// One that the token may be sent to.
+    pub(super) fn new(url: &str, token: Option<String>) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let known = url.starts_with("https://") || url.starts_with("http://");
+        if !known {
+            return Err(Failure::misuse(format!(
+                "'{url}' is not the address of a control plane: expected http://… or https://…"
+            )));
+        }
+        let address = Self { url, token };
+        if address.url.starts_with("http://") && address.token.is_some() && !address.is_loopback() {
+            return Err(Failure::misuse(format!(
+                "the token is not sent to {}, because everybody on the way could read it",
+                address.url
+            ))
+            .next("use the https:// address"));
+        }
+        Ok(address)
+    }
+
+    /// Whether it is on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
+        let rest = self
+            .url
+            .strip_prefix("http://")
+            .or_else(|| self.url.strip_prefix("https://"))
+            .unwrap_or(&self.url);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]"
+    }
+
+    /// A request for what stands at `path`, below `/api/v1`.
+    pub(super) fn request(&self, method: &str, path: &str) -> Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1{path}", self.url));
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    /// An answer's JSON.
+    pub(super) fn json(&self, text: &str) -> Result<Value, Failure> {
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(text).map_err(|_| {
+            Failure::failed(format!("{} answered with something that is not JSON", self.url))
+                .next("check that the address is a Slipway control plane")
+        })
+    }
+
+    /// An answer's text.
+    pub(super) fn text(&self, mut answer: Response<Body>) -> Result<String, Unanswered> {
+        if !answer.status().is_success() {
+            return Err(Unanswered::Refused(self.refusal(answer)));
+        }
+        let body = answer.body_mut().with_config().limit(LARGEST_ANSWER);
+        body.read_to_string().map_err(Unanswered::Broken)
+    }
+
+    /// What an answer says that is no success.
+    pub(super) fn refusal(&self, mut answer: Response<Body>) -> Failure {
+        let status = answer.status();
+        let text = answer.body_mut().read_to_string().unwrap_or_default();
+        if let Ok(problem) = serde_json::from_str::<Problem>(&text) {
+            return Failure::of_problem(problem);
+        }
+        let failure = Failure::failed(format!("{} answered {status}", self.url))
+            .next("check that the address is a Slipway control plane");
+        match status.as_u16() {
+            429 | 500.. => failure.passing(),
+            _ => failure,
+        }
+    }
+
+    /// That nobody answers.
+    pub(super) fn unreachable(&self, error: &Error) -> Failure {
+        let failure = Failure::failed(format!("no control plane answers at {}: {error}", self.url)).passing();
+        if self.is_loopback() {
+            failure.next("start one with `slipway serve`, or name another with --url or SLIPWAY_URL")
+        } else {
+            failure.next("check the address in --url or SLIPWAY_URL")
+        }
+    }
+
+    /// That nobody knows what became of a change that was asked for.
+    pub(super) fn unknown_outcome(&self, error: &Error) -> Failure {
+        Failure::failed(format!(
+            "{} did not answer to the end, so that what was asked for may have been done: {error}",
+            self.url
+        ))
+        .next("look how it stands before you ask again, for example with `slipway status`")
+        .passing()
+        .undecided()
+    }
+}
+
+/// Why there is no answer that says what was asked for.
+pub(super) enum Unanswered {
+    /// The control plane says why.
+    Refused(Failure),
+    /// The connection was not made, or broke.
+    Broken(Error),
+}
+
+/// Whether a request with this error was certainly not received.
+pub(super) fn is_unsent(error: &Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        Error::Timeout(Timeout::Resolve | Timeout::Connect)
+        | Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::BadUri(_)
+        | Error::Http(_)
+        | Error::InvalidProxyUrl
+        | Error::Tls(_) => true,
+        Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_never_sent_in_the_clear_over_a_network() {
+        let token = || Some("t".to_owned());
+        assert!(Address::new("http://127.0.0.1:7070/", token()).is_ok());
+        assert!(Address::new("http://[::1]:7070", token()).is_ok());
+        assert!(Address::new("https://slipway.example.com", token()).is_ok());
+        assert!(Address::new("http://slipway.example.com", token()).is_err());
+        assert!(Address::new("http://localhost.example.com", token()).is_err());
+        assert!(Address::new("slipway.example.com", None).is_err());
+    }
+}
