@@ -1,16 +1,13 @@
 //! Reading a packaged chart without trusting it.
 
-use std::{
-    io::{self, Read},
-    path::{Component, Path},
-};
+use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 use semver::Version;
 use serde::Deserialize;
-use tar::{Archive, EntryType};
+use tar::Archive;
 
-use super::{ArchiveError, LARGEST_ARCHIVE, LARGEST_CONTENT, MOST_FILES, schema};
+use super::{ArchiveError, LARGEST_ARCHIVE, LARGEST_CONTENT, MOST_FILES, entry, schema};
 use crate::manifest;
 
 /// What a checked archive is.
@@ -103,15 +100,10 @@ fn read(archive: &[u8], budget: &mut Budget) -> Result<Contents, ArchiveError> {
     let mut archive = Archive::new(unpacked);
     for entry in archive.entries().map_err(ArchiveError::Unreadable)? {
         let mut entry = entry.map_err(|error| unreadable(error, budget))?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        refuse_kind(entry.header().entry_type(), &path)?;
-        if entry.header().entry_type() != EntryType::Regular
-            && entry.header().entry_type() != EntryType::Continuous
-        {
-            refuse_path(&path)?;
+        let (path, is_file) = entry::checked_path(&mut entry)?;
+        if !is_file {
             continue;
         }
-        refuse_path(&path)?;
         budget.files = budget
             .files
             .checked_sub(1)
@@ -178,39 +170,6 @@ fn too_large() -> ArchiveError {
     }
 }
 
-fn refuse_kind(kind: EntryType, path: &str) -> Result<(), ArchiveError> {
-    let kind = match kind {
-        EntryType::Regular
-        | EntryType::Continuous
-        | EntryType::Directory
-        | EntryType::XGlobalHeader
-        | EntryType::XHeader
-        | EntryType::GNULongName => return Ok(()),
-        EntryType::Symlink | EntryType::GNULongLink => "symbolic link",
-        EntryType::Link => "hard link",
-        EntryType::Char | EntryType::Block => "device",
-        EntryType::Fifo => "pipe",
-        _ => "special file",
-    };
-    Err(ArchiveError::Link {
-        path: path.to_owned(),
-        kind,
-    })
-}
-
-fn refuse_path(path: &str) -> Result<(), ArchiveError> {
-    let plain = Path::new(path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if plain && !path.is_empty() && !path.contains(['\\', '\0']) && path.as_bytes().get(1) != Some(&b':') {
-        Ok(())
-    } else {
-        Err(ArchiveError::Escapes {
-            path: path.to_owned(),
-        })
-    }
-}
-
 /// Whether Helm takes it for a custom resource definition: under `crds/` of the chart or of an unpacked subchart.
 fn is_crd(inner: &str) -> bool {
     let mut rest = inner;
@@ -234,7 +193,7 @@ fn is_packed_subchart(inner: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use flate2::{Compression, write::GzEncoder};
-    use tar::{Builder, Header};
+    use tar::{Builder, EntryType, Header};
 
     use super::*;
 
@@ -321,6 +280,81 @@ mod tests {
             let archive = pack(&[("demo/Chart.yaml", CHART), (path, b"x")], &[]);
             let error = check_archive(&archive).unwrap_err();
             assert!(matches!(error, ArchiveError::Escapes { .. }), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn paths_that_helm_would_write_otherwise_are_refused() {
+        let remote: &[u8] = br#"{"$ref": "https://example.com/s.json"}"#;
+        for path in [
+            "demo/values.schema.json/.",
+            "demo/values.schema.json/",
+            "demo//values.schema.json",
+            "demo/./values.schema.json",
+            "demo/charts/./a.tgz",
+            "././values.schema.json",
+            ".",
+        ] {
+            let archive = pack(&[("demo/Chart.yaml", CHART), (path, remote)], &[]);
+            let error = check_archive(&archive).unwrap_err();
+            assert!(matches!(error, ArchiveError::Disputed { .. }), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn charts_as_tar_packs_their_folder_pass() {
+        let folder = ("./templates/", EntryType::Directory);
+        let archive = pack(
+            &[("./Chart.yaml", CHART), ("./templates/a.yaml", b"")],
+            &[("./", EntryType::Directory), folder],
+        );
+        check_archive(&archive).unwrap();
+    }
+
+    /// An archive with an entry whose header is made by hand.
+    fn pack_with(extensions: &[(&str, &[u8])], edit: impl Fn(&mut [u8; 512])) -> Vec<u8> {
+        let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = Header::new_ustar();
+        header.set_size(CHART.len() as u64);
+        header.set_path("demo/Chart.yaml").unwrap();
+        header.set_cksum();
+        builder.append(&header, CHART).unwrap();
+        builder.append_pax_extensions(extensions.iter().copied()).unwrap();
+        header.set_size(1);
+        header.set_path("demo/a.tgz").unwrap();
+        edit(header.as_mut_bytes());
+        header.set_cksum();
+        builder.append(&header, &b"x"[..]).unwrap();
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn headers_that_helm_reads_another_name_from_are_refused() {
+        let schema: &[u8] = b"demo/values.schema.json";
+        check_archive(&pack_with(&[("mtime", b"1.5"), ("path", b"demo/a")], |_| ())).unwrap();
+        let twice = pack_with(&[("path", b"demo/a"), ("path", schema)], |_| ());
+        let sparse = pack_with(&[("GNU.sparse.name", schema)], |_| ());
+        let sized = pack_with(&[("size", b"1")], |_| ());
+        let prefixed = |magic: &'static [u8; 8]| {
+            pack_with(&[], move |header| {
+                header[257..265].copy_from_slice(magic);
+                header[345..356].copy_from_slice(b"demo/charts");
+            })
+        };
+        let star = pack_with(&[], |header| {
+            header[345..500].fill(b'a');
+            header[508..].copy_from_slice(b"tar\0");
+        });
+        for archive in [
+            twice,
+            sparse,
+            sized,
+            prefixed(b"ustar  \0"),
+            prefixed(b"ustar\0xx"),
+            star,
+        ] {
+            let error = check_archive(&archive).unwrap_err();
+            assert!(matches!(error, ArchiveError::Disputed { .. }), "{error}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Packaged charts: what is checked before Helm sees one, and packaging of bundled ones.
 
 mod check;
+mod entry;
 mod package;
 mod schema;
 
@@ -49,6 +50,14 @@ pub enum ArchiveError {
     Escapes {
         /// Which entry.
         path: String,
+    },
+    /// An entry that Helm may take for another than the one that was checked.
+    #[error("'{path}' {found}, which tools read differently: pack the chart with 'helm package'")]
+    Disputed {
+        /// Which entry.
+        path: String,
+        /// What is unusual about it.
+        found: &'static str,
     },
     /// No chart.
     #[error("{0}")]
