@@ -31,6 +31,8 @@ pub(crate) struct Cloud {
     pub(crate) history: BTreeMap<(String, u32), JsonMap>,
     /// Release → where it answers, of those that answer elsewhere than by their names.
     pub(crate) endpoints: BTreeMap<String, String>,
+    /// Release → what is not there yet of what its outputs are read from.
+    pub(crate) awaited: BTreeMap<String, String>,
     /// Release → how often Helm fails for a reason that passes.
     pub(crate) flaky: BTreeMap<String, u32>,
     /// `apply NAME`, `uninstall NAME`, in order.

@@ -321,6 +321,9 @@ impl Target for FakeCluster {
         if let Some(why) = self.cloud().broken.get(&format!("collect {}", release.name)) {
             return Err(TargetError::permanent(why.clone()));
         }
+        if let Some(what) = self.cloud().awaited.get(&release.name) {
+            return Err(TargetError::transient(what.clone()));
+        }
         let elsewhere = self.cloud().endpoints.get(&release.name).cloned();
         let by_name = || format!("http://{}.{}.svc:80", release.name, release.namespace);
         Ok(CollectedRelease {

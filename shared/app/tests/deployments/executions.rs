@@ -215,6 +215,34 @@ async fn a_rollout_outlives_a_minute_without_its_cluster() {
 }
 
 #[tokio::test]
+async fn an_output_that_comes_later_is_waited_for_and_named_if_it_never_comes() {
+    let world = World::new().await;
+    let awaited = "output 'url' of release usecase/late: there is no ConfigMap/made (v1)";
+    for name in ["late", "never"] {
+        let entry = (name.to_owned(), awaited.replace("late", name));
+        world.cluster.cloud().awaited.extend([entry]);
+    }
+    let steps = ["late", "never"].map(|name| chart(name, &json!({"timeout": "5m"})));
+    let id = run(&world, json!({"name": "x", "steps": steps})).await;
+    seconds(&world, 100).await;
+    let waiting = step(&world, &id, "late").await.waiting_for.unwrap();
+    assert!(waiting.contains(awaited), "{waiting}");
+    assert!(world.cluster.cloud().installed.contains_key("late"));
+    world.cluster.cloud().awaited.remove("late");
+    seconds(&world, 100).await;
+    assert_eq!(step(&world, &id, "late").await.status, StepStatus::Completed);
+    seconds(&world, 200).await;
+    let never = step(&world, &id, "never").await;
+    assert_eq!(never.status, StepStatus::Failed);
+    let message = never.error_message.unwrap();
+    assert!(
+        message.contains("output 'url' of release usecase/never"),
+        "{message}"
+    );
+    assert!(!world.cluster.cloud().installed.contains_key("never"));
+}
+
+#[tokio::test]
 async fn sweeps_add_no_messages_to_those_of_a_job_that_waits_for_its_release() {
     let world = World::new().await;
     world.cluster.cloud().stuck.insert("slow".to_owned());

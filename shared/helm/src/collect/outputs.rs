@@ -77,6 +77,17 @@ enum Missing {
     Always(String),
 }
 
+impl Missing {
+    /// What an operator makes after the release is ready; without a cluster nobody does.
+    fn made_later(found: &Found, reason: String) -> Self {
+        if found.has_status {
+            Self::Now(reason)
+        } else {
+            Self::Always(reason)
+        }
+    }
+}
+
 /// The value; `None` if only a cluster would know it.
 fn extract(
     release: &Release,
@@ -127,10 +138,8 @@ fn extract(
                 Some(value) => Ok(Some(value.clone())),
                 None => {
                     let keys: Vec<_> = data.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-                    Err(Missing::Always(format!(
-                        "{what} has no key '{key}'; it has: {}",
-                        listed(&keys)
-                    )))
+                    let reason = format!("{what} has no key '{key}'; it has: {}", listed(&keys));
+                    Err(Missing::made_later(found, reason))
                 }
             }
         }
@@ -167,10 +176,11 @@ fn named<'a>(
     let reference = other(release, source).ok_or_else(|| Missing::Always("it names no object".to_owned()))?;
     match found.others.get(&reference) {
         Some(object) => Ok((reference.to_string(), object)),
-        None => Err(Missing::Always(format!(
-            "there is no {reference} ({}) in namespace {}",
-            reference.api_version, release.namespace
-        ))),
+        None => {
+            let (version, namespace) = (&reference.api_version, &release.namespace);
+            let reason = format!("there is no {reference} ({version}) in namespace {namespace}");
+            Err(Missing::made_later(found, reason))
+        }
     }
 }
 

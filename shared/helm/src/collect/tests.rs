@@ -174,3 +174,29 @@ fn outputs_are_read_and_typed() {
     all.has_status = false;
     assert_eq!(read(&all, status("phase", "integer")).unwrap(), 0);
 }
+
+#[test]
+fn what_an_operator_makes_may_come_and_what_is_only_rendered_will_not() {
+    let reference = ObjectReference {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        namespace: "ns".into(),
+        name: "x".into(),
+    };
+    let of = |name: &str| json!({"from": "config_map", "name": name, "key": "url"});
+    let database = json!({"from": "status", "api_version": "example.com/v1", "kind": "Database", "name": "db",
+        "field": "url"});
+    for (has_status, class) in [(true, FailureClass::Transient), (false, FailureClass::Permanent)] {
+        let mut all = found(vec![], vec![]);
+        all.has_status = has_status;
+        all.others.insert(reference.clone(), json!({"data": {}}));
+        assert_eq!(read(&all, of("x")).unwrap_err().class(), class, "its key");
+        assert_eq!(read(&all, of("y")).unwrap_err().class(), class, "itself");
+    }
+    let error = read(&found(vec![], vec![]), database).unwrap_err();
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert_eq!(
+        error.to_string(),
+        "output 'out' of release ns/rel: there is no Database/db (example.com/v1) in namespace ns"
+    );
+}
