@@ -100,9 +100,13 @@ fn the_generated_dag_is_the_golden_file() {
 }
 
 #[test]
-fn the_published_template_differs_by_its_chart_only() {
+fn the_published_template_differs_by_its_chart_and_by_what_the_runtime_is_told() {
     let mut literal = plan(&checked(read("tests/fixtures/agent-rag.yaml")));
     literal["steps"][3]["params"]["chart_ref"] = json!("charts/agent-runtime");
+    literal["steps"][3]["params"]["values"]["extraEnv"] = json!([
+        {"name": "CHUNK_SIZE", "value": "{{ parameters.chunk_size | string }}"},
+        {"name": "AGENT_CONCURRENCY", "value": "{{ parameters.agent_concurrency | string }}"},
+    ]);
     assert_eq!(plan(&checked(read("../../templates/agent-rag.yaml"))), literal);
 }
 

@@ -130,6 +130,11 @@ fn it_is_rendered_where_there_is_no_cluster() {
         );
     }
 
+    assert!(
+        agent.contains("\"1024\""),
+        "the agent does not know the chunk size:\n{agent}"
+    );
+
     expect_whole_history(&server);
     let progress = server.deployment_progress(DEPLOYMENT);
     assert_eq!(progress["percent"], 100.0, "{progress:#}");
