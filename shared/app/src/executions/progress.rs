@@ -187,7 +187,7 @@ impl App {
                         .collect::<Vec<_>>()
                         .join("; "),
                 ),
-                Some(job) => crate::jobs::phase_wait(job.phase).map(str::to_owned),
+                Some(job) => crate::jobs::phase_wait(&job).map(str::to_owned),
                 None => None,
             },
             (StepStatus::AwaitingEvent, None, Some(wake)) => Some(format!("until {wake}")),

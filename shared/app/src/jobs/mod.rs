@@ -22,17 +22,23 @@ pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
 pub use requests::NewJob;
 pub(crate) use unreturned::UnreturnedLeases;
 
-use slipway_model::JobPhase;
+use slipway_model::{HelmOperation, Job, JobPhase};
 
-/// What a job in a phase waits for, where it has seen nothing particular; nothing once it is done.
-pub(crate) fn phase_wait(phase: JobPhase) -> Option<&'static str> {
-    match phase {
-        JobPhase::Check => Some("its chart to be checked"),
-        JobPhase::PreHooks | JobPhase::PostHooks => Some("its hooks to end"),
-        JobPhase::Apply => Some("Helm to apply it"),
-        JobPhase::Watch => Some("its objects to become ready"),
-        JobPhase::Collect => Some("its endpoints to be read"),
-        JobPhase::CleanUp => Some("what it installed to be taken away"),
-        JobPhase::Done => None,
+/// What a job waits for by its phase, where it has seen nothing particular; nothing once it is done.
+pub(crate) fn phase_wait(job: &Job) -> Option<&'static str> {
+    let operation = serde_json::from_value(job.config["operation"].clone()).unwrap_or_default();
+    match (job.phase, operation) {
+        (JobPhase::Check, HelmOperation::Deploy) => Some("its chart to be checked"),
+        (JobPhase::Check, _) => Some("its release to be looked at"),
+        (JobPhase::PreHooks | JobPhase::PostHooks, _) => Some("its hooks to end"),
+        (JobPhase::Apply, HelmOperation::Deploy) => Some("Helm to apply it"),
+        (JobPhase::Apply, HelmOperation::Rollback) => Some("Helm to roll it back"),
+        (JobPhase::Apply, HelmOperation::Uninstall) => Some("Helm to uninstall it"),
+        (JobPhase::Apply, HelmOperation::Test) => Some("its tests to begin"),
+        (JobPhase::Watch, HelmOperation::Uninstall) => Some("its objects to be gone"),
+        (JobPhase::Watch, _) => Some("its objects to become ready"),
+        (JobPhase::Collect, _) => Some("its endpoints to be read"),
+        (JobPhase::CleanUp, _) => Some("what it installed to be taken away"),
+        (JobPhase::Done, _) => None,
     }
 }

@@ -337,6 +337,7 @@ impl Target for FakeCluster {
     }
 
     async fn uninstall(&self, request: &UninstallRequest) -> Result<Uninstalled, TargetError> {
+        self.on_the_way("uninstall").await;
         let mut cloud = self.cloud();
         let name = &request.release.name;
         let part = if request.keep_record { "objects of " } else { "" };

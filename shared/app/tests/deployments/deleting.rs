@@ -1,5 +1,7 @@
 //! Deleting deployments.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use slipway_app::UpgradeRequest;
 use slipway_model::{ComponentStatus, DeploymentStatus, Message, Queue};
@@ -266,4 +268,21 @@ async fn an_upgrade_that_comes_second_leaves_no_secret() {
         [format!("deployment/{id}/password")],
         "the first is still one to go back to"
     );
+}
+
+#[tokio::test]
+async fn while_helm_uninstalls_nothing_is_said_to_be_applied() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let (app, asked) = (world.app.clone(), id.clone());
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    world.cluster.meanwhile("uninstall", async move {
+        let progress = app.deployment_progress(&admin(), &asked).await.unwrap();
+        let waits = progress.components.into_iter().filter_map(|one| one.waiting_for);
+        heard.lock().unwrap().extend(waits);
+    });
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(*said.lock().unwrap(), ["Helm to uninstall it"]);
 }
