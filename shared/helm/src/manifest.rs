@@ -9,7 +9,7 @@ use slipway_ports::{HookEvent, ObjectReference};
 /// Annotation that makes an object a hook.
 pub(crate) const HOOK: &str = "helm.sh/hook";
 
-/// Kinds without a namespace, for where no API server can be asked. Custom resources are taken for namespaced.
+/// Kinds of Kubernetes itself without a namespace, for where no API server can be asked. Custom resources are taken for namespaced.
 const CLUSTER_SCOPED: &[&str] = &[
     "APIService",
     "CSIDriver",
@@ -111,7 +111,7 @@ impl Document {
 
     /// What it is, with the namespace that it lands in.
     pub(crate) fn reference(&self, release_namespace: &str) -> ObjectReference {
-        let namespace = if is_cluster_scoped(self.kind()) {
+        let namespace = if is_cluster_scoped(self.api_version(), self.kind()) {
             ""
         } else {
             match text_at(&self.object, "/metadata/namespace") {
@@ -128,9 +128,12 @@ impl Document {
     }
 }
 
-/// Whether objects of a well-known kind have no namespace.
-pub(crate) fn is_cluster_scoped(kind: &str) -> bool {
-    CLUSTER_SCOPED.binary_search(&kind).is_ok()
+/// Whether objects of a well-known kind have no namespace. Others have kinds of the same names in groups of their own.
+fn is_cluster_scoped(api_version: &str, kind: &str) -> bool {
+    let is_of_kubernetes = api_version
+        .split_once('/')
+        .is_none_or(|(group, _)| group.ends_with(".k8s.io"));
+    is_of_kubernetes && CLUSTER_SCOPED.binary_search(&kind).is_ok()
 }
 
 /// The text at a JSON pointer; empty if there is none.
@@ -354,7 +357,19 @@ mod tests {
     #[test]
     fn the_table_of_cluster_scoped_kinds_is_sorted_for_its_search() {
         assert!(CLUSTER_SCOPED.is_sorted());
-        assert!(is_cluster_scoped("Namespace") && !is_cluster_scoped("Deployment"));
+        for (api_version, kind, expected) in [
+            ("v1", "Namespace", true),
+            ("rbac.authorization.k8s.io/v1", "ClusterRole", true),
+            ("apps/v1", "Deployment", false),
+            ("longhorn.io/v1beta2", "Node", false),
+            ("ipam.cluster.x-k8s.io/v1beta1", "IPAddress", false),
+        ] {
+            assert_eq!(
+                is_cluster_scoped(api_version, kind),
+                expected,
+                "{api_version} {kind}"
+            );
+        }
     }
 
     #[test]
