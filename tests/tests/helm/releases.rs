@@ -141,6 +141,16 @@ spec:
   template:
     metadata: {labels: {app: db, app.kubernetes.io/instance: {{ .Release.Name }}}}
     spec: {containers: [{name: db, image: "registry.example/db:1"}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: fixed, labels: {of: {{ .Values.label | default "db" | quote }}}}
+immutable: true
+data: {service: {{ .Values.service }}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: other, labels: {of: {{ .Values.label | default "db" | quote }}}}
 "#;
     let chart = Chart::new("db").file("templates/set.yaml", set);
     let applied = target
@@ -155,15 +165,26 @@ spec:
         error.to_string().ends_with("set immutable: recreate to allow it"),
         "{error}"
     );
-    assert!(error.to_string().contains("StatefulSet/db"), "{error}");
+    for object in ["StatefulSet/db", "ConfigMap/fixed"] {
+        assert!(error.to_string().contains(object), "{error}");
+    }
     let record = target.record(&release(8)).await.unwrap().unwrap();
     assert_eq!(
         (record.revision, record.status, record.ever_deployed),
         (2, ReleaseStatus::Failed, true)
     );
+    // What refuses for another reason would do so again.
+    let mut wrong = request(8, &chart, json!({"service": "two", "label": "not a label!"}));
+    wrong.immutable = ImmutablePolicy::Recreate;
+    let error = target.apply(&wrong).await.unwrap_err();
+    assert!(error.to_string().contains("a valid label must be"), "{error}");
+    assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "one");
+    assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "one");
     second.immutable = ImmutablePolicy::Recreate;
     let applied = target.apply(&second).await.unwrap();
+    assert_eq!(applied.revision, 5, "both make way at once");
     assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "two");
+    assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "two");
     until_ready(&*target, &release(8), &applied.objects).await;
     remove(&*target, 8).await;
 }

@@ -17,9 +17,6 @@ use crate::{
     invocation::{Budget, HISTORY, checked_chart, labels_argument, require_helm},
 };
 
-/// How many objects with immutable fields one apply makes way for.
-const MOST_RECREATED: usize = 10;
-
 /// How long a deleted object may take until it is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,11 +48,8 @@ impl ClusterTarget {
         self.protect_claims(release, &suspects).await?;
         let mut recreated: Vec<ObjectReference> = Vec::new();
         while let Err(error) = self.upgrade(request, budget).await {
-            let object = self.make_way(error.clone(), release, request.immutable).await?;
-            if recreated.contains(&object) || recreated.len() == MOST_RECREATED {
-                return Err(error);
-            }
-            recreated.push(object);
+            self.make_way(error, release, request.immutable, &mut recreated)
+                .await?;
         }
         let record = self.own_record(request).await?;
         let completion = CompletionRequest {

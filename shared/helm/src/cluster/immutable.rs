@@ -7,17 +7,18 @@ use slipway_ports::{ObjectReference, Release, TargetError};
 use super::ClusterTarget;
 use crate::manifest::text_at;
 
-/// What the API server says about a field that cannot change.
+/// How many objects with immutable fields one change makes way for.
+const MOST_RECREATED: usize = 10;
+
+/// What the API server says about a field that cannot change; none is a part of another.
 const MARKS: &[&str] = &[
-    "field is immutable",
-    "is immutable after creation",
+    "is immutable",
     "may not change once set",
     "may not be changed once set",
     "may not be updated",
     "cannot be updated",
     "spec for fields other than",
     "spec: forbidden: pod updates may not change fields other than",
-    "is immutable",
     "cannot change roleref",
     "may not be changed in an update",
 ];
@@ -25,16 +26,46 @@ const MARKS: &[&str] = &[
 /// What is said when a policy of the cluster's refuses a change, whatever its author says about it.
 const DENIALS: &[&str] = &["denied the request", "denied request"];
 
+/// What the API server says between each field that it does not take and the reason.
+const COMPLAINTS: &[&str] = &[
+    ": invalid value:",
+    ": forbidden:",
+    ": required value",
+    ": unsupported value:",
+    ": duplicate value:",
+    ": too long:",
+    ": too many:",
+    ": not found:",
+    ": internal error:",
+];
+
 const PREFIX: &str = "server-side apply failed for object ";
 
 /// The same of a release of Helm 3, which is updated from the client.
 const OLD_PREFIX: &str = "cannot patch \"";
 
-/// Whether these are the server's words for a field that cannot change.
+/// Whether these are the server's words for fields that cannot change, and for nothing else: an object that is wrong in
+/// itself would not be taken anew.
 pub(super) fn is_about_immutable_field(message: &str) -> bool {
-    let lower = message.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    has(MARKS) && !has(DENIALS)
+    let said = without_quoted(message).to_lowercase();
+    let count = |words: &[&str]| -> usize { words.iter().map(|word| said.matches(word).count()).sum() };
+    count(DENIALS) == 0 && count(MARKS) >= count(COMPLAINTS).max(1)
+}
+
+/// A text of the same length with blanks for what stands in double quotes, which are values and names.
+fn without_quoted(text: &str) -> String {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let mut said = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_quoted && (is_escaped || character != '"') {
+            is_escaped = !is_escaped && character == '\\';
+            said.extend(std::iter::repeat_n(' ', character.len_utf8()));
+        } else {
+            is_quoted ^= character == '"';
+            said.push(character);
+        }
+    }
+    said
 }
 
 /// The objects whose immutable fields would change; none if anything else failed, too, which their end would not mend.
@@ -45,25 +76,18 @@ fn immutable_objects(message: &str, release: &Release) -> Option<Vec<ObjectRefer
         .collect()
 }
 
-/// What Helm joined, taken apart. In quotes stands a value, such as a shell's command, which may have the same sign.
+/// What Helm joined, taken apart.
 fn failures(message: &str) -> Vec<&str> {
     const SIGN: &str = " && ";
-    let (mut start, mut is_quoted, mut is_escaped) = (0, false, false);
-    let mut failures = Vec::new();
-    for (at, character) in message.char_indices() {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = is_quoted,
-            '"' => is_quoted = !is_quoted,
-            _ if !is_quoted && message[at..].starts_with(SIGN) => {
-                failures.push(&message[start..at]);
-                start = at + SIGN.len();
-            }
-            _ => {}
-        }
-    }
-    failures.push(&message[start..]);
-    failures
+    let said = without_quoted(message);
+    let mut start = 0;
+    let ends = said.match_indices(SIGN).map(|(at, _)| at).chain([message.len()]);
+    ends.map(|end| {
+        let failure = message.get(start..end).unwrap_or_default();
+        start = end + SIGN.len();
+        failure
+    })
+    .collect()
 }
 
 fn immutable_object(failure: &str, release: &Release) -> Option<ObjectReference> {
@@ -104,14 +128,15 @@ fn immutable_object(failure: &str, release: &Release) -> Option<ObjectReference>
 }
 
 impl ClusterTarget {
-    /// Deletes the first object that refused the change if the policy says so and nothing else is in the way; otherwise
-    /// the error says what can be done.
+    /// Deletes the objects that refused the change if the policy says so and nothing else is in the way; otherwise the
+    /// error says what can be done, and nothing was deleted. `recreated` has what the same change made way for before.
     pub(super) async fn make_way(
         &self,
         error: TargetError,
         release: &Release,
         policy: ImmutablePolicy,
-    ) -> Result<ObjectReference, TargetError> {
+        recreated: &mut Vec<ObjectReference>,
+    ) -> Result<(), TargetError> {
         let Some(objects) = immutable_objects(&error.to_string(), release) else {
             return Err(error);
         };
@@ -130,22 +155,32 @@ impl ClusterTarget {
                 objects.join(" and ")
             )));
         }
-        let Some(object) = objects.into_iter().next() else {
+        let is_repeat = objects.iter().any(|object| recreated.contains(object));
+        if is_repeat || recreated.len() + objects.len() > MOST_RECREATED {
             return Err(error);
-        };
-        let Some(path) = self.kubernetes.path_of(&object).await? else {
-            return Err(error);
+        }
+        for object in &objects {
+            self.delete_to_recreate(object).await?;
+        }
+        for object in objects {
+            self.wait_until_gone(&object).await?;
+            recreated.push(object);
+        }
+        Ok(())
+    }
+
+    async fn delete_to_recreate(&self, object: &ObjectReference) -> Result<(), TargetError> {
+        let Some(path) = self.kubernetes.path_of(object).await? else {
+            return Ok(());
         };
         let Some(live) = self.kubernetes.get(&path).await? else {
-            return Ok(object);
+            return Ok(());
         };
-        self.keep_claims_of(&object, &path).await?;
+        self.keep_claims_of(object, &path).await?;
         // In the foreground, so that its pods are gone before those of its successor come.
         let uid = text_at(&live, "/metadata/uid");
         let options = json!({"propagationPolicy": "Foreground", "preconditions": {"uid": uid}});
-        self.kubernetes.delete(&path, &options).await?;
-        self.wait_until_gone(&object).await?;
-        Ok(object)
+        self.kubernetes.delete(&path, &options).await
     }
 }
 
@@ -169,7 +204,7 @@ mod tests {
     }
 
     const SET: &str = "server-side apply failed for object newns/db apps/v1, Kind=StatefulSet: StatefulSet.apps \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden";
-    const JOB: &str = "server-side apply failed for object ns/j batch/v1, Kind=Job: Job.batch \"j\" is invalid: spec.template: Invalid value: {\"command\":[\"sh\",\"-c\",\"echo \\\"a\\\" && b\"]}: field is immutable";
+    const JOB: &str = "server-side apply failed for object ns/j batch/v1, Kind=Job: Job.batch \"j\" is invalid: spec.template: Invalid value: {\"command\":[\"sh\",\"-c\",\"echo \\\"é\\\" && b: invalid value: \"]}: field is immutable";
 
     #[test]
     fn the_object_is_found_in_both_of_helms_ways_to_say_it() {
@@ -205,7 +240,8 @@ mod tests {
         let policy = "server-side apply failed for object ns/s /v1, Kind=Secret: secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: field is immutable";
         let conflict = "conflict occurred while applying object ns/web apps/v1, Kind=Deployment: Apply failed with 1 conflict: conflict with \"kubectl-edit\" using apps/v1: .spec.replicas";
         let away = "Get \"https://10.0.0.1/api\": dial tcp 10.0.0.1:443: connect: connection refused";
-        for other in [denied, policy, conflict, away] {
+        let both = "server-side apply failed for object ns/web apps/v1, Kind=Deployment: Deployment.apps \"web\" is invalid: [spec.template.metadata.labels: Invalid value: {\"app\":\"is immutable\"}: `selector` does not match template `labels`, spec.selector: Invalid value: {}: field is immutable]";
+        for other in [denied, policy, conflict, away, both] {
             assert_eq!(found(other), None, "{other}");
             assert_eq!(found(&format!("{other} && {SET}")), None, "{other}");
             assert_eq!(found(&format!("{JOB} && {other}")), None, "{other}");
