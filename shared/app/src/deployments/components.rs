@@ -241,22 +241,27 @@ impl App {
                 if found.generation > deployment.generation {
                     return false;
                 }
-                let mut after = ComponentDeployment {
-                    status: found.status,
-                    execution_id: found.execution_id,
-                    job_id: found.job_id,
-                    endpoint_url: found.endpoint_url.clone(),
-                    kept: found.kept,
-                    error_message: found.error_message.clone(),
+                let anew = ComponentDeployment {
                     updated_at: found.updated_at,
                     ..wanted.clone()
                 };
+                // What is known of another release says nothing of this one.
+                let is_another = found.release_name != wanted.release_name;
+                let mut after = match is_another {
+                    true => anew.clone(),
+                    false => ComponentDeployment {
+                        status: found.status,
+                        execution_id: found.execution_id,
+                        job_id: found.job_id,
+                        endpoint_url: found.endpoint_url.clone(),
+                        kept: found.kept,
+                        error_message: found.error_message.clone(),
+                        ..anew.clone()
+                    },
+                };
                 if found.execution_id != Some(execution) {
                     if wanted.disabled {
-                        after = ComponentDeployment {
-                            updated_at: found.updated_at,
-                            ..wanted.clone()
-                        };
+                        after = anew;
                     } else if let Some(outputs) = kept.get(name) {
                         hear(
                             &mut after,
@@ -265,7 +270,7 @@ impl App {
                             false,
                             true,
                         );
-                    } else if found.status != ComponentStatus::Running {
+                    } else if after.status != ComponentStatus::Running {
                         after.status = ComponentStatus::Pending;
                         after.kept = false;
                         after.execution_id = Some(execution);

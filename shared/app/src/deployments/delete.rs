@@ -219,9 +219,11 @@ pub(crate) fn delete_dag(
     match deployed {
         Some(deployed) => {
             let dependants = dependants(deployed, &names);
+            let wanted: BTreeSet<&str> = deployed.steps.iter().map(|step| step.id.as_str()).collect();
             let removed: Vec<String> = components
                 .iter()
-                .filter(|component| component.removed)
+                // One that is wanted again has its place among those that depend on it.
+                .filter(|component| component.removed && !wanted.contains(component.component_name.as_str()))
                 .map(|component| component.component_name.clone())
                 .collect();
             for step in &mut steps {

@@ -26,6 +26,7 @@ mod losing;
 mod masking;
 mod planning;
 mod previews;
+mod removing;
 mod retention;
 mod running;
 mod sweeping;

@@ -8,12 +8,12 @@ use slipway_model::{
 
 use crate::world::{World, admin, mixed, new_deployment, problem};
 
-fn upgrade(request: serde_json::Value) -> UpgradeRequest {
+pub(crate) fn upgrade(request: serde_json::Value) -> UpgradeRequest {
     serde_json::from_value(request).unwrap()
 }
 
 /// A version of the template that has a component less.
-fn without_vector_db() -> serde_json::Value {
+pub(crate) fn without_vector_db() -> serde_json::Value {
     let mut template = mixed("2.0.0");
     let components = template["components"].as_array_mut().unwrap();
     components[2]["chart"]["values"] = json!({"llm": "{{ steps.llm.outputs.endpoint_url }}"});

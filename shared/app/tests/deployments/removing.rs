@@ -1,0 +1,82 @@
+//! Components that an upgrade takes away or installs under another name, where it or what follows is cut short.
+
+use serde_json::json;
+use slipway_app::RollbackRequest;
+use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus};
+
+use crate::{
+    upgrading::{upgrade, without_vector_db},
+    world::{World, admin, mixed},
+};
+
+#[tokio::test]
+async fn what_a_failed_upgrade_was_to_install_under_another_name_is_not_there() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let before = world.component(&id, "runtime").await;
+    let mut template = mixed("2.0.0");
+    template["components"][2]["chart"]["release_name"] = json!("other");
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-vector-db".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let request = upgrade(json!({"template_version": "2.0.0", "components": {"vector_db": "milvus"}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    let shown = |one: ComponentDeployment| (one.release_name, one.status, one.job_id, one.endpoint_url);
+    assert_eq!(
+        shown(world.component(&id, "runtime").await),
+        ("other".to_owned(), ComponentStatus::Stopped, None, None)
+    );
+    // What runs is what was there before.
+    let left = world.component(&id, "runtime-2").await;
+    assert!(left.removed);
+    assert_eq!(shown(left), shown(before));
+}
+
+#[tokio::test]
+async fn what_was_removed_and_is_wanted_again_is_deleted_although_that_was_never_planned() {
+    for stops in [false, true] {
+        let world = World::new().await;
+        let id = world.running("agent").await;
+        let mut template = without_vector_db();
+        template["deployment_order"] = json!(["llm", "runtime"]);
+        world.app.publish_template(&admin(), template).await.unwrap();
+        let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+        world.cluster.cloud().broken.insert(broken.0, broken.1);
+        let smaller = upgrade(json!({"template_version": "2.0.0", "parameters": {"size": 8}}));
+        world
+            .app
+            .upgrade_deployment(&admin(), &id, smaller)
+            .await
+            .unwrap();
+        world.settle().await;
+        assert!(world.component(&id, "vector_db").await.removed);
+        let back = RollbackRequest::default();
+        world.app.rollback_deployment(&admin(), &id, &back).await.unwrap();
+        if stops {
+            world.app.stop_deployment(&admin(), &id).await.unwrap();
+            world.settle().await;
+            assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+        }
+        world.cluster.cloud().log.clear();
+        world.app.delete_deployment(&admin(), &id).await.unwrap();
+        world.settle().await;
+        let deleted = world.deployment(&id).await;
+        assert_eq!(
+            deleted.status,
+            DeploymentStatus::Deleted,
+            "{:?}",
+            deleted.error_message
+        );
+        assert_eq!(
+            world.cluster.cloud().log,
+            ["runtime", "llm", "vector-db"].map(|name| format!("uninstall my-agent-{name}"))
+        );
+    }
+}
