@@ -11,7 +11,7 @@ use slipway_ports::Session;
 
 use crate::{
     App, AppError,
-    deployments::{Ending, Line, StepNews, UNDO, hear},
+    deployments::{Ending, Line, StepNews, UNDO, hear, is_undone},
 };
 
 /// An event that was understood.
@@ -237,14 +237,14 @@ impl App {
         (step, news, uninstalled): (&str, &StepNews, bool),
     ) -> Result<(), AppError> {
         let newest = deployment.pipeline_execution_id;
+        let from = (execution.id, execution.generation);
         let deletes = deployment.operation == Some(DeploymentOperation::Delete);
         // A step that is no component's, such as cluster_health, finds no record.
         if newest == Some(execution.id) {
             self.update_component(session, deployment, step, |component| {
                 // What was undone since is not there any more, however late it is said that it came up.
-                let is_undone =
-                    execution.compensated_by.is_some() && component.execution_id == execution.compensated_by;
-                !is_undone && hear(component, execution.id, news, deletes || component.removed, false)
+                let uninstalls = deletes || component.removed;
+                !is_undone(component, execution) && hear(component, from, news, uninstalls, false)
             })
             .await?;
         } else if newest.is_some()
@@ -254,7 +254,7 @@ impl App {
         {
             // What was installed is uninstalled; what was upgraded goes back to the revision before, and runs.
             self.update_component(session, deployment, component, |component| {
-                hear(component, execution.id, news, uninstalled, false)
+                hear(component, from, news, uninstalled, false)
             })
             .await?;
         }

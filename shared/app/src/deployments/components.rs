@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use slipway_model::{
-    ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, ExecutionId, JobId, JsonMap,
-    StepProgress, StepStatus, Template, Timestamp,
+    ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, Execution, ExecutionId, JobId,
+    JsonMap, StepProgress, StepStatus, Template, Timestamp,
 };
 use slipway_ports::{Guard, Item, Put, Session};
 
@@ -151,16 +151,25 @@ fn endpoint_url(outputs: &JsonMap) -> Option<String> {
     (!url.is_empty()).then(|| url.to_owned())
 }
 
-/// Takes news of a component's step in `execution`. Messages come late and in any order, so the end of a step is
-/// taken once and its start never after it, unless what is known is `certain`. A step that `uninstalls` ends with
-/// the component stopped. Whether something changed.
+/// Whether what is known of a component comes from what undid that execution: nothing that the execution did is newer.
+pub(crate) fn is_undone(component: &ComponentDeployment, execution: &Execution) -> bool {
+    execution.compensated_by.is_some() && component.execution_id == execution.compensated_by
+}
+
+/// Takes news of a component's step in an execution for that generation of the deployment, unless a newer one has planned
+/// or told something of the component. Messages come late and in any order, so the end of a step is taken once and its
+/// start never after it, unless what is known is `certain`. A step that `uninstalls` ends with the component stopped.
+/// Whether something changed.
 pub(crate) fn hear(
     component: &mut ComponentDeployment,
-    execution: ExecutionId,
+    (execution, generation): (ExecutionId, u64),
     news: &StepNews,
     uninstalls: bool,
     certain: bool,
 ) -> bool {
+    if component.generation > generation {
+        return false;
+    }
     let before = component.clone();
     let is_same_execution = component.execution_id == Some(execution);
     match news {
@@ -212,7 +221,12 @@ pub(crate) fn hear(
             }
         }
     }
-    *component != before
+    let changed = *component != before;
+    if changed {
+        // A deletion plans no component anew.
+        component.generation = generation;
+    }
+    changed
 }
 
 impl App {
@@ -265,7 +279,7 @@ impl App {
                     } else if let Some(outputs) = kept.get(name) {
                         hear(
                             &mut after,
-                            execution,
+                            (execution, deployment.generation),
                             &StepNews::completed("COMPLETED", outputs, true),
                             false,
                             true,

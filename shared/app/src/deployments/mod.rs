@@ -29,7 +29,7 @@ pub use start::Started;
 pub use upgrade::UpgradeRequest;
 pub use view::DeploymentView;
 
-pub(crate) use components::{StepNews, hear, planned};
+pub(crate) use components::{StepNews, hear, is_undone, planned};
 pub(crate) use delete::{add_uninstalls, delete_dag};
 pub(crate) use ending::Ending;
 pub(crate) use history::Line;

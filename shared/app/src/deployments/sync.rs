@@ -9,7 +9,7 @@ use slipway_model::{
 
 use super::{
     DeploymentView,
-    components::{StepNews, hear},
+    components::{StepNews, hear, is_undone},
     ending::Ending,
     operation::send_plan,
     stop::STOPPED,
@@ -122,11 +122,8 @@ impl App {
                 continue;
             };
             self.update_component(session.as_mut(), deployment, &step.step_id, |component| {
-                let from = component.execution_id;
-                let is_newer = from.is_some_and(|from| {
-                    from != execution.id && !deployment.earlier_execution_ids.contains(&from)
-                });
-                !is_newer && hear(component, execution.id, &news, deletes || component.removed, true)
+                let (from, uninstalls) = ((execution.id, execution.generation), deletes || component.removed);
+                !is_undone(component, execution) && hear(component, from, &news, uninstalls, true)
             })
             .await?;
         }

@@ -96,11 +96,7 @@ impl App {
                 .get("status")
                 .is_some_and(|status| status == "uninstalled");
             self.update_component(session.as_mut(), deployment, component, |component| {
-                let from = component.execution_id;
-                let is_newer = from.is_some_and(|from| {
-                    from != id && from != undone.id && !deployment.earlier_execution_ids.contains(&from)
-                });
-                !is_newer && hear(component, id, &news, uninstalled, true)
+                hear(component, (id, undone.generation), &news, uninstalled, true)
             })
             .await?;
         }

@@ -1,12 +1,14 @@
 //! `on_failure: rollback`: what a failed execution changed is undone, and the deployment says what became of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use slipway_app::{ListQuery, RollbackRequest, UpgradeRequest};
 use slipway_model::{
-    ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus, TenantId,
+    BUDUSECASES_EVENTS, ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus,
+    TenantId,
 };
+use slipway_ports::Receiver;
 
 use crate::world::{World, admin, mixed, problem, steps};
 
@@ -439,4 +441,55 @@ async fn what_ended_otherwise_is_not_undone_by_whoever_stalled() {
     assert_eq!(undoing.status, ExecutionStatus::Cancelled, "{undoing:?}");
     assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
     assert_eq!(world.cluster.cloud().installed.len(), 2, "what completed stays");
+}
+
+/// Everything that happens in some seconds, without whoever listens to what deployments are told.
+async fn happen_untold(world: &World) {
+    let topic = Queue::Topic(BUDUSECASES_EVENTS.to_owned());
+    for _ in 0..30 {
+        for queue in World::queues().iter().filter(|queue| **queue != topic) {
+            world.deliver(queue).await;
+        }
+        world.clock.advance(Duration::from_secs(2));
+    }
+    let (wait, hidden) = (Duration::ZERO, Duration::from_secs(60));
+    loop {
+        let lost = world.store.receive(&topic, 10, wait, hidden).await.unwrap();
+        if lost.is_empty() {
+            return;
+        }
+        for event in lost {
+            world.store.acknowledge(&topic, &event.receipt).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_undone_is_seen_deleted_although_nobody_was_told() {
+    let (world, id) = running().await;
+    fail(&world, &id, &[("my-agent-runtime", "no such image")]).await;
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    happen_untold(&world).await;
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deleted);
+    for (name, status) in world.components(&id).await {
+        assert_eq!(status, ComponentStatus::Stopped, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_stalled_while_all_was_deleted_brings_nothing_back() {
+    let (world, id) = running().await;
+    let world = Arc::new(world);
+    let (others, name) = (Arc::clone(&world), id.clone());
+    // The steps of the execution that brought it up are just being read.
+    world.flaky.before_query("s", async move {
+        others.app.delete_deployment(&admin(), &name).await.unwrap();
+        others.settle().await;
+        assert_eq!(others.status(&name).await, DeploymentStatus::Deleted);
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    for (name, status) in world.components(&id).await {
+        assert_eq!(status, ComponentStatus::Stopped, "{name}");
+    }
 }
