@@ -1,6 +1,6 @@
 //! `slipway plan`
 
-use slipway_app::{ComponentChange, ComponentPlan, DeploymentPlan};
+use slipway_app::{ComponentChange, ComponentPlan, DeploymentPlan, PlanRequested};
 use slipway_model::{ObjectChange, ObjectPlan, ObjectRole};
 
 use super::{
@@ -22,17 +22,23 @@ const LOOKS: u32 = 600;
 pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, Failure> {
     let path = format!("{}/plan", path(&arguments.deployment));
     let body = upgrade_body(arguments.to.as_deref(), &arguments.change)?;
-    session.client.post(&path, &body)?;
+    let asked: PlanRequested = read(&session.client.post(&path, &body)?)?;
     let go_on = format!("ask again with `slipway plan {}`", arguments.deployment);
     for _ in 0..LOOKS {
         match patience::get(session, &path, &go_on) {
             Ok(answer) => {
                 let plan: DeploymentPlan = read(&answer)?;
+                if plan.request_id != Some(asked.request_id) {
+                    return Err(Failure::failed(
+                        "another plan of this deployment was asked for meanwhile, and took the place of this one",
+                    )
+                    .next(go_on));
+                }
                 session.show(&answer, |_| Ok(text(&plan)))?;
                 let is_refused = plan.summary.refused > 0 || !plan.errors.is_empty();
                 return Ok(if is_refused { Exit::Failed } else { Exit::Done });
             }
-            // Not there yet: a plan that is asked for replaces the one before.
+            // Not there yet. A plan that is asked for replaces the one before, also where somebody else asks.
             Err(failure) if failure.exit == Exit::Misuse => watch::pause(),
             Err(failure) => return Err(failure),
         }

@@ -17,8 +17,14 @@ impl App {
                 tenant,
                 deployment,
                 generation,
-                preview,
-            } => self.plan_dag(&tenant, deployment, generation, preview).await,
+                request: None,
+            } => self.plan_dag(&tenant, deployment, generation).await,
+            Message::Plan {
+                tenant,
+                deployment,
+                request: Some(request),
+                ..
+            } => self.write_preview(&tenant, deployment, request).await,
             Message::Steps {
                 tenant,
                 execution,

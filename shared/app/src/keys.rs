@@ -1,9 +1,11 @@
 //! Where everything stands in the store. Every key of a tenant's data begins with the tenant.
 
 use slipway_model::{
-    CHUNK_SIZE, ClusterId, DeploymentId, Execution, ExecutionId, Job, JobId, TenantId, Timestamp,
+    CHUNK_SIZE, ClusterId, DeploymentId, Execution, ExecutionId, Job, JobId, PlanRequestId, TenantId,
+    Timestamp,
 };
 use slipway_ports::Key;
+use uuid::Uuid;
 
 /// An execution's header.
 pub(crate) fn execution(tenant: &TenantId, id: ExecutionId) -> Key {
@@ -138,9 +140,9 @@ pub(crate) fn revision(tenant: &TenantId, id: DeploymentId, generation: u64) -> 
 /// What the sort keys of a deployment's revisions begin with.
 pub(crate) const REVISIONS: &str = "revision/";
 
-/// The names of the secrets that an execution of a deployment brought.
-pub(crate) fn secrets_of(tenant: &TenantId, id: DeploymentId, execution: ExecutionId) -> Key {
-    Key::new(format!("{tenant}/d/{id}"), format!("{SECRETS}{execution}"))
+/// The names of the secrets that an execution of a deployment, or a request for a plan of it, brought.
+pub(crate) fn secrets_of(tenant: &TenantId, id: DeploymentId, bringer: Uuid) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), format!("{SECRETS}{bringer}"))
 }
 
 /// What the sort keys of such names begin with.
@@ -185,19 +187,14 @@ pub(crate) fn position(at: Timestamp, tie: impl std::fmt::Display) -> String {
     format!("{:014}/{tie}", at.as_millis().max(0))
 }
 
-/// The blob of a deployment's newest plan preview.
-pub(crate) fn preview_blob(tenant: &TenantId, id: DeploymentId) -> String {
-    format!("{tenant}/deployments/{id}/plan.json")
+/// The newest request for a plan preview of a deployment.
+pub(crate) fn plan_request(tenant: &TenantId, id: DeploymentId) -> Key {
+    Key::new(format!("{tenant}/d/{id}"), "plan-request")
 }
 
-/// The blob of what the next plan preview is made from, if that is not what the deployment is.
-pub(crate) fn preview_inputs(tenant: &TenantId, id: DeploymentId) -> String {
-    format!("{tenant}/deployments/{id}/plan-inputs.json")
-}
-
-/// The place in the secrets store of new values of secret parameters that only a preview reads.
-pub(crate) fn preview_secrets(id: DeploymentId) -> String {
-    format!("deployment/{id}/preview")
+/// The blob of the plan preview that a request asked for.
+pub(crate) fn preview_blob(tenant: &TenantId, id: DeploymentId, request: PlanRequestId) -> String {
+    format!("{tenant}/deployments/{id}/plans/{request}.json")
 }
 
 /// The answer to a request with an idempotency key.

@@ -30,7 +30,7 @@ pub use clusters::{ClusterHealthView, ClusterType, NewCluster};
 pub use dead_letters::{About, DeadLetterSummary, DeadLetterView};
 pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
-    NewDeployment, PlanSummary, RollbackRequest, Started, UpgradeRequest,
+    NewDeployment, PlanRequested, PlanSummary, RollbackRequest, Started, UpgradeRequest,
 };
 pub use drift::{ComponentDrift, DeploymentDrift, LookRequested};
 pub use error::AppError;

@@ -25,11 +25,7 @@ impl App {
         tenant: &TenantId,
         id: DeploymentId,
         generation: u64,
-        preview: bool,
     ) -> Result<(), AppError> {
-        if preview {
-            return self.write_preview(tenant, id).await;
-        }
         let Some(deployment) = self.load_deployment(tenant, id).await? else {
             tracing::info!(%tenant, deployment = %id, "a deployment that is to be planned does not exist");
             return Ok(());

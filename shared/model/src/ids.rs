@@ -76,6 +76,11 @@ uuid_id!(
     ClusterId,
     "a cluster id"
 );
+uuid_id!(
+    /// One request for a plan of a deployment.
+    PlanRequestId,
+    "the id of a request for a plan"
+);
 
 /// Namespace of the UUIDv5 job ids: fixed for ever, because a repeated step must find its job again.
 const JOB_NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_96a0_52a1_4c0b_9a53_6e1d_0d1b_7f11);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, DeploymentId, Event, ExecutionId, JobId, TenantId};
+use crate::{ClusterId, DeploymentId, Event, ExecutionId, JobId, PlanRequestId, TenantId};
 
 /// A queue by logical name. An adapter knows what stands behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,9 +44,9 @@ pub enum Message {
         deployment: DeploymentId,
         /// For which of its generations.
         generation: u64,
-        /// Only the preview of `POST /deployments/{id}/plan`.
-        #[serde(default)]
-        preview: bool,
+        /// Only the preview that this request of `POST /deployments/{id}/plan` asks for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<PlanRequestId>,
     },
     /// Look at steps: they may be ready, due, or have news.
     Steps {

@@ -6,7 +6,9 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use slipway_app::{Caller, DeploymentPlan, DeploymentProgress, LookRequested, Page, UpgradeRequest};
+use slipway_app::{
+    Caller, DeploymentPlan, DeploymentProgress, LookRequested, Page, PlanRequested, UpgradeRequest,
+};
 use slipway_model::{HistoryEntry, Problem, ProblemType};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     tag = "deployments",
     params(("id" = String, Path, description = "Name or id")),
     request_body = Option<UpgradeRequest>,
-    responses((status = 202, description = "It is being made; read it with GET"))
+    responses((status = 202, body = PlanRequested, description = "It is being made; read it with GET"))
 )]
 async fn request_plan(
     State(api): State<Api>,

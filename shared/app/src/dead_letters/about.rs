@@ -97,12 +97,12 @@ impl About {
                 tenant,
                 deployment,
                 generation,
-                preview,
+                request,
             } => Self::Plan {
                 tenant,
                 deployment_id: deployment,
                 generation,
-                preview,
+                preview: request.is_some(),
             },
             Message::Steps {
                 tenant,

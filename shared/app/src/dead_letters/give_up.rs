@@ -84,9 +84,12 @@ impl App {
             Message::Plan {
                 tenant,
                 deployment,
-                preview: true,
+                request: Some(request),
                 ..
-            } => self.give_up_preview(tenant, *deployment, verdict.message()).await,
+            } => {
+                self.give_up_preview(tenant, *deployment, *request, verdict.message())
+                    .await
+            }
             Message::Plan {
                 tenant,
                 deployment,

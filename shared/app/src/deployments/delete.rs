@@ -24,7 +24,6 @@ impl App {
     pub async fn delete_deployment(&self, caller: &Caller, id_or_name: &str) -> Result<Started, AppError> {
         caller.require(Role::Deployer)?;
         let found = self.find_deployment(&caller.tenant, id_or_name).await?;
-        self.forget_inputs(&caller.tenant, found.id).await?;
         if found.status == DeploymentStatus::Deleted {
             // Should the call that deleted it have been interrupted.
             self.forget(&found).await?;
@@ -116,10 +115,13 @@ impl App {
         for reference in secrets {
             self.secrets.delete(tenant, &reference).await?;
         }
-        Ok(self
-            .blobs
-            .delete(&keys::preview_blob(tenant, deployment.id))
-            .await?)
+        match self.plan_request(tenant, deployment.id).await? {
+            Some(request) => {
+                let place = keys::preview_blob(tenant, deployment.id, request.id);
+                Ok(self.blobs.delete(&place).await?)
+            }
+            None => Ok(()),
+        }
     }
 }
 

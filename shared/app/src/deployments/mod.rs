@@ -22,7 +22,7 @@ mod uses;
 mod view;
 
 pub use create::NewDeployment;
-pub use plan::{ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary};
+pub use plan::{ComponentChange, ComponentPlan, DeploymentPlan, PlanRequested, PlanSummary};
 pub use progress::{ComponentProgress, DeploymentProgress};
 pub use rollback::RollbackRequest;
 pub use start::Started;

@@ -31,7 +31,7 @@ pub(crate) fn send_plan(session: &mut dyn Session, deployment: &Deployment) {
         tenant: deployment.tenant.clone(),
         deployment: deployment.id,
         generation: deployment.generation,
-        preview: false,
+        request: None,
     };
     session.send(Queue::PlanDag, message, Duration::ZERO);
 }

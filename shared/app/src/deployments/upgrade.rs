@@ -9,6 +9,7 @@ use slipway_model::{
 };
 use slipway_ports::{ExposeSecret, Guard, Item};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     inputs::secret_names,
@@ -64,7 +65,7 @@ impl App {
         self.plan_of(&wanted, &template, &clusters).map_err(refused)?;
         let used = clusters.into_values().chain([wanted.cluster_id]).collect();
         self.use_inputs(tenant, found.id, &template, &used).await?;
-        let brought = self.bring_secrets(&found, execution, secrets).await?;
+        let brought = self.bring_secrets(&found, execution.0, secrets).await?;
         wanted.secret_parameters.extend(brought.clone());
 
         let message = format!(
@@ -86,22 +87,23 @@ impl App {
         turned
     }
 
-    /// Stores the secrets of an upgrade. Where they stand is written down before: an upgrade that comes second, is cut
-    /// short, or is stopped before it is planned leaves no revision that would name them.
-    async fn bring_secrets(
+    /// Stores the secrets of an upgrade, which `bringer`'s execution or plan reads. Where they stand is written down
+    /// before: an upgrade that comes second, is cut short, or is stopped before it is planned leaves no revision that
+    /// would name them.
+    pub(super) async fn bring_secrets(
         &self,
         deployment: &Deployment,
-        execution: ExecutionId,
+        bringer: Uuid,
         secrets: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, AppError> {
         if secrets.is_empty() {
             return Ok(BTreeMap::new());
         }
         let tenant = &deployment.tenant;
-        let place = format!("deployment/{}/{execution}", deployment.id);
+        let place = format!("deployment/{}/{bringer}", deployment.id);
         let names: Vec<String> = secret_names(&place, &secrets).into_values().collect();
         let mut session = self.store.session();
-        let key = keys::secrets_of(tenant, deployment.id, execution);
+        let key = keys::secrets_of(tenant, deployment.id, bringer);
         session.put(&key, Item::of(&names), Guard::Absent).await?;
         session.settle().await?;
         self.keep_secrets(tenant, &place, secrets).await
@@ -126,7 +128,7 @@ impl App {
             self.secrets.delete(&found.tenant, reference).await?;
         }
         let mut session = self.store.session();
-        let key = keys::secrets_of(&found.tenant, found.id, execution);
+        let key = keys::secrets_of(&found.tenant, found.id, execution.0);
         session.delete(&key, Guard::Any).await?;
         Ok(session.settle().await?)
     }

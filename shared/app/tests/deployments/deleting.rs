@@ -172,7 +172,7 @@ async fn a_planner_that_stalls_changes_no_plan_that_is_followed() {
             tenant: deployment.tenant,
             deployment: deployment.id,
             generation: deployment.generation,
-            preview: false,
+            request: None,
         };
         app.handle(&Queue::PlanDag, message).await.unwrap();
     });

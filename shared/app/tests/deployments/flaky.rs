@@ -141,6 +141,11 @@ impl FlakyStore {
         self.before_put(prefix, then);
     }
 
+    /// Has that done once, right before an item with that sort key is read outside of sessions.
+    pub(crate) fn before_get(&self, sort: &str, then: impl Future<Output = ()> + Send + 'static) {
+        self.before_put(&format!("get {sort}"), then);
+    }
+
     fn read(&self) -> Result<(), StoreError> {
         call(&self.chance, &self.per_mille)?;
         count(&self.plan, |calls| calls.reads += 1)
@@ -172,6 +177,7 @@ fn call(chance: &Chance, per_mille: &AtomicU64) -> Result<(), StoreError> {
 impl Store for FlakyStore {
     async fn get(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
         self.read()?;
+        meet(&self.meanwhile, &format!("get {}", key.sort)).await;
         self.inner.get(key).await
     }
 

@@ -79,7 +79,7 @@ async fn plan_messages_that_repeat_or_are_old_change_nothing() {
     for generation in [1, 1, 0, 7] {
         world
             .app
-            .plan_dag(&TenantId::local(), deployment, generation, false)
+            .plan_dag(&TenantId::local(), deployment, generation)
             .await
             .unwrap();
     }
@@ -89,7 +89,7 @@ async fn plan_messages_that_repeat_or_are_old_change_nothing() {
     // Long after: the execution has ended, and is not written again.
     world
         .app
-        .plan_dag(&TenantId::local(), deployment, 1, false)
+        .plan_dag(&TenantId::local(), deployment, 1)
         .await
         .unwrap();
     world.settle().await;
@@ -102,11 +102,7 @@ async fn plan_messages_that_repeat_or_are_old_change_nothing() {
 async fn an_unknown_deployment_is_dropped() {
     let world = World::new().await;
     let unknown = DeploymentId("00000000-0000-4000-8000-000000000000".parse().unwrap());
-    world
-        .app
-        .plan_dag(&TenantId::local(), unknown, 1, false)
-        .await
-        .unwrap();
+    world.app.plan_dag(&TenantId::local(), unknown, 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -175,7 +171,7 @@ async fn stopped_while_it_is_planned(world: &World, dies: bool) -> (String, Stri
             tenant: TenantId::local(),
             deployment: deployment.id,
             generation: deployment.generation,
-            preview: false,
+            request: None,
         };
         app.handle(&Queue::PlanDag, message).await.unwrap();
         let stopped = app.deployment(&admin(), &name).await.unwrap().deployment;
@@ -194,7 +190,7 @@ async fn stopped_while_it_is_planned(world: &World, dies: bool) -> (String, Stri
         tenant: TenantId::local(),
         deployment: id.parse().unwrap(),
         generation: 1,
-        preview: false,
+        request: None,
     };
     let planned = world.app.handle(&Queue::PlanDag, message).await;
     assert_eq!(planned.is_err(), dies, "{planned:?}");

@@ -1,9 +1,11 @@
 //! Plan previews.
 
+use std::time::Duration;
+
 use serde_json::json;
-use slipway_app::{ComponentChange, DeploymentPlan};
+use slipway_app::{ComponentChange, DeploymentPlan, PlanRequested, UpgradeRequest};
 use slipway_model::{DangerKind, Message, Queue};
-use slipway_ports::{Guard, Store as _};
+use slipway_ports::{Guard, Receiver as _, Store as _};
 
 use crate::world::{World, admin, mixed, models, problem};
 
@@ -238,23 +240,7 @@ async fn what_the_template_does_not_have_any_more_is_called_out() {
 #[tokio::test]
 async fn a_plan_renders_with_secrets_and_keeps_none_of_them() {
     let world = World::new().await;
-    let template = json!({
-        "name": "guarded", "version": "1.0.0",
-        "parameters": {"token": {"type": "string", "secret": true, "required": true}},
-        "components": [{"name": "web", "type": "helm", "chart": {
-            "ref": "charts/web", "values": {"token": "{{ parameters.token }}"}}}],
-    });
-    world.app.publish_template(&admin(), template).await.unwrap();
-    let mut new = crate::world::new_deployment("guarded", "guarded");
-    new.parameters.insert("token".to_owned(), json!("first-token"));
-    let id = world
-        .app
-        .create_deployment(&admin(), new)
-        .await
-        .unwrap()
-        .deployment
-        .id
-        .to_string();
+    let id = guarded(&world).await;
     world.app.start_deployment(&admin(), &id).await.unwrap();
     world.settle().await;
     assert_eq!(
@@ -309,32 +295,161 @@ async fn what_cannot_be_planned_is_answered_with_why() {
     );
 }
 
+/// The message of a request.
+fn message_of(asked: &PlanRequested) -> Message {
+    Message::Plan {
+        tenant: admin().tenant,
+        deployment: asked.deployment_id,
+        generation: 1,
+        request: Some(asked.request_id),
+    }
+}
+
 #[tokio::test]
 async fn a_plan_that_was_given_up_says_so() {
     let world = World::new().await;
     let id = world.running("models").await;
-    let deployment = world.deployment(&id).await;
-    let message = Message::Plan {
-        tenant: admin().tenant,
-        deployment: deployment.id,
-        generation: deployment.generation,
-        preview: true,
+    let give_up = async |asked: &PlanRequested| {
+        let message = message_of(asked);
+        let given_up = world.app.give_up(&Queue::DeployHelm, &message, "no room");
+        given_up.await.unwrap();
     };
-    let give_up = async || {
-        world
-            .app
-            .give_up(&Queue::DeployHelm, &message, "no room")
-            .await
-            .unwrap();
-    };
-    give_up().await;
+    let first = world.app.request_plan(&admin(), &id, None).await.unwrap();
+    give_up(&first).await;
     let plan = world.app.plan(&admin(), &id).await.unwrap();
     assert!(plan.errors[0].contains("no room"), "{:?}", plan.errors);
     // What was found is worth more than that.
-    let found = preview(&world, &id).await;
+    let second = world.app.request_plan(&admin(), &id, None).await.unwrap();
+    give_up(&first).await;
+    assert_eq!(
+        problem(world.app.plan(&admin(), &id).await).status,
+        404,
+        "it was another one"
+    );
+    world.settle().await;
+    let found = world.app.plan(&admin(), &id).await.unwrap();
     assert_eq!(found.components.len(), 2);
-    give_up().await;
+    give_up(&second).await;
     assert_eq!(world.app.plan(&admin(), &id).await.unwrap(), found);
+}
+
+/// An upgrade that changes the last of three components.
+fn larger() -> Option<UpgradeRequest> {
+    serde_json::from_value(json!({"parameters": {"size": 8}})).unwrap()
+}
+
+#[tokio::test]
+async fn a_plan_answers_the_request_that_came_last_and_no_other() {
+    use ComponentChange::{Change, Unchanged};
+
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let (app, of) = (world.app.clone(), id.clone());
+    world.app.request_plan(&admin(), &id, None).await.unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // While Helm renders for the first.
+    world.cluster.meanwhile("check", async move {
+        let second = app.request_plan(&admin(), &of, larger()).await.unwrap();
+        tell.send(second).unwrap();
+    });
+    let first = world
+        .store
+        .receive(&Queue::DeployHelm, 1, Duration::ZERO, Duration::from_secs(60))
+        .await
+        .unwrap()
+        .remove(0);
+    let message = Message::from_body(&Queue::DeployHelm, &first.body).unwrap();
+    world.app.handle(&Queue::DeployHelm, message).await.unwrap();
+    let answer = world.app.plan(&admin(), &id).await;
+    assert_eq!(problem(answer).status, 404, "that is the answer to the first");
+    let second = told.await.unwrap();
+    world
+        .app
+        .handle(&Queue::DeployHelm, message_of(&second))
+        .await
+        .unwrap();
+    let plan = world.app.plan(&admin(), &id).await.unwrap();
+    assert_eq!(plan.request_id, Some(second.request_id));
+    assert_eq!(
+        changes(&plan),
+        [("vector_db", Unchanged), ("llm", Unchanged), ("runtime", Change)]
+    );
+}
+
+/// A deployment `guarded` that runs with a secret parameter, `token`.
+async fn guarded(world: &World) -> String {
+    let template = json!({
+        "name": "guarded", "version": "1.0.0",
+        "parameters": {"token": {"type": "string", "secret": true, "required": true}},
+        "components": [{"name": "web", "type": "helm", "chart": {
+            "ref": "charts/web", "values": {"token": "{{ parameters.token }}"}}}],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = crate::world::new_deployment("guarded", "guarded");
+    new.parameters.insert("token".to_owned(), json!("first-token"));
+    let created = world.app.create_deployment(&admin(), new).await.unwrap();
+    created.deployment.id.to_string()
+}
+
+fn token(token: &str) -> Option<UpgradeRequest> {
+    serde_json::from_value(json!({"parameters": {"token": token}})).unwrap()
+}
+
+#[tokio::test]
+async fn reading_a_plan_leaves_the_secrets_of_the_next_one_alone() {
+    let world = World::new().await;
+    let id = guarded(&world).await;
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let asked = world.app.request_plan(&admin(), &id, token("second")).await;
+    world.settle().await;
+    let (app, of) = (world.app.clone(), id.clone());
+    let read = format!("secrets/{}", asked.unwrap().request_id);
+    // The reader has the first plan, and is about to take away what it was made with.
+    world.flaky.before_get(&read, async move {
+        app.request_plan(&admin(), &of, token("third")).await.unwrap();
+    });
+    world.app.plan(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let plan = world.app.plan(&admin(), &id).await.unwrap();
+    assert_eq!(changes(&plan), [("web", ComponentChange::Change)]);
+    assert!(plan.components[0].manifest.as_ref().unwrap().contains("third"));
+}
+
+#[tokio::test]
+async fn no_secret_of_a_plan_outlives_its_deployment_wherever_asking_was_cut_short() {
+    for calls in 0.. {
+        let world = World::new().await;
+        let id = guarded(&world).await;
+        world.flaky.die_after_calls(Some(calls));
+        let asked = world.app.request_plan(&admin(), &id, token("second")).await;
+        world.flaky.die_after_calls(None);
+        world.app.delete_deployment(&admin(), &id).await.unwrap();
+        assert!(
+            world.secrets.names().is_empty(),
+            "after {calls} calls: {:?}",
+            world.secrets.names()
+        );
+        if asked.is_ok() {
+            assert!(calls > 5, "asking takes only {calls} calls");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_plan_is_made_of_what_is_deleted_meanwhile() {
+    let world = World::new().await;
+    let id = guarded(&world).await;
+    let (app, of) = (world.app.clone(), id.clone());
+    world.flaky.before_put("plan-request", async move {
+        app.delete_deployment(&admin(), &of).await.unwrap();
+    });
+    let asked = world.app.request_plan(&admin(), &id, token("second")).await;
+    assert_eq!(problem(asked).status, 409);
+    assert!(world.secrets.names().is_empty(), "{:?}", world.secrets.names());
+    world.settle().await;
+    assert_eq!(problem(world.app.plan(&admin(), &id).await).status, 404);
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn plan(app: &App, id: &str) {
         tenant: TenantId::local(),
         deployment: deployment.id,
         generation: deployment.generation,
-        preview: false,
+        request: None,
     };
     app.handle(&Queue::PlanDag, message).await.unwrap();
 }

@@ -134,7 +134,7 @@ fn plan(generation: u64) -> String {
         tenant: TenantId::local(),
         deployment: DeploymentId(SequentialIds::new().uuid()),
         generation,
-        preview: false,
+        request: None,
     }
     .to_body()
 }

@@ -77,7 +77,7 @@ fn message(id: &str, generation: u64, trace: Option<&str>) -> Value {
         tenant: TenantId::local(),
         deployment: DeploymentId(SequentialIds::new().uuid()),
         generation,
-        preview: false,
+        request: None,
     };
     let mut attributes = json!({
         "ApproximateReceiveCount": "1",

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use slipway_model::{Deployment, Message, Queue};
+use slipway_model::{Deployment, Message, PlanRequestId, Queue};
 
-use super::super::{operation::wrong_state, start::Started, upgrade::UpgradeRequest};
-use super::DeploymentPlan;
+use super::super::{operation::wrong_state, upgrade::UpgradeRequest};
+use super::{
+    DeploymentPlan,
+    requests::{PlanRequest, PlanRequested},
+};
 use crate::{App, AppError, Caller, Role, keys};
 
 impl App {
@@ -20,7 +23,7 @@ impl App {
         caller: &Caller,
         id_or_name: &str,
         upgrade: Option<UpgradeRequest>,
-    ) -> Result<Started, AppError> {
+    ) -> Result<PlanRequested, AppError> {
         use slipway_model::DeploymentStatus::{Deleted, Deleting};
 
         caller.require(Role::Deployer)?;
@@ -29,70 +32,79 @@ impl App {
         if matches!(deployment.status, Deleted | Deleting) {
             return Err(wrong_state(&deployment, "cannot be planned"));
         }
-        self.forget_inputs(tenant, deployment.id).await?;
-        let inputs = match upgrade {
-            Some(upgrade) => Some(self.planned_upgrade(&deployment, upgrade).await?),
+        let id = PlanRequestId(self.ids.uuid());
+        let wanted = match upgrade {
+            Some(upgrade) => Some(self.planned_upgrade(&deployment, id, upgrade).await?),
             None => None,
         };
-        if let Some(inputs) = inputs {
-            let body = serde_json::to_vec(&inputs).unwrap_or_default();
-            self.blobs
-                .put(&keys::preview_inputs(tenant, deployment.id), body)
-                .await?;
-        }
-        // Whoever asks now must not be answered with what was true before.
-        self.blobs
-            .delete(&keys::preview_blob(tenant, deployment.id))
-            .await?;
+        let mut session = self.store.session();
+        let request = PlanRequest { id, wanted };
+        let before = self.ask_last(session.as_mut(), &deployment, &request).await?;
         let message = Message::Plan {
             tenant: tenant.clone(),
             deployment: deployment.id,
             generation: deployment.generation,
-            preview: true,
+            request: Some(id),
         };
-        let mut session = self.store.session();
         // It is rendered where Helm is, which is not where DAGs are planned.
         session.send(Queue::DeployHelm, message, Duration::ZERO);
         session.settle().await?;
-        Ok(Started::from(&deployment))
+        if let Some(before) = before {
+            self.forget_plan_secrets(tenant, deployment.id, before).await?;
+            self.blobs
+                .delete(&keys::preview_blob(tenant, deployment.id, before))
+                .await?;
+        }
+        // A deletion that ended meanwhile may not have seen what this one stored.
+        match self.load_deployment(tenant, deployment.id).await? {
+            Some(now) if now.status == Deleted => {
+                self.forget(&now).await?;
+                Err(wrong_state(&now, "cannot be planned"))
+            }
+            _ => Ok(PlanRequested {
+                deployment_id: deployment.id,
+                status: deployment.status,
+                request_id: id,
+            }),
+        }
     }
 
-    /// The deployment as it would be; new values of secret parameters are in the secrets store, in a place that the
-    /// next preview takes over.
+    /// The deployment as it would be; new values of secret parameters are in the secrets store until the plan was read or
+    /// another is asked for.
     async fn planned_upgrade(
         &self,
         found: &Deployment,
+        request: PlanRequestId,
         upgrade: UpgradeRequest,
     ) -> Result<Deployment, AppError> {
         let mut wanted = found.clone();
         let (_, secrets) = self.check_upgrade(&mut wanted, upgrade).await?;
-        let kept = self
-            .keep_secrets(&found.tenant, &keys::preview_secrets(found.id), secrets)
-            .await?;
-        wanted.secret_parameters.extend(kept);
+        let brought = self.bring_secrets(found, request.0, secrets).await?;
+        wanted.secret_parameters.extend(brought);
         Ok(wanted)
     }
 
     /// The preview that was asked for last.
     ///
     /// # Errors
-    /// 404 for a deployment that is not there, and until there is a preview.
+    /// 404 for a deployment that is not there, and until there is the preview that was asked for last.
     pub async fn plan(&self, caller: &Caller, id_or_name: &str) -> Result<DeploymentPlan, AppError> {
-        let deployment = self.find_deployment(&caller.tenant, id_or_name).await?;
+        let tenant = &caller.tenant;
+        let deployment = self.find_deployment(tenant, id_or_name).await?;
         let missing = || {
             AppError::not_found(format_args!(
                 "a plan of deployment '{}' that was asked for and is ready",
                 deployment.name
             ))
         };
-        let blob = self
-            .blobs
-            .get(&keys::preview_blob(&caller.tenant, deployment.id))
-            .await?;
+        let asked = self.plan_request(tenant, deployment.id).await?;
+        let asked = asked.ok_or_else(missing)?.id;
+        let place = keys::preview_blob(tenant, deployment.id, asked);
+        let blob = self.blobs.get(&place).await?;
         // One of another version counts as none.
         let mut plan: DeploymentPlan =
             serde_json::from_slice(&blob.ok_or_else(missing)?).map_err(|_| missing())?;
-        self.forget_inputs(&caller.tenant, deployment.id).await?;
+        self.forget_plan_secrets(tenant, deployment.id, asked).await?;
         if plan.generation != deployment.generation {
             plan.outdated = Some(format!(
                 "it was made of generation {}, and the deployment is at generation {} now: ask for a new plan",

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use slipway_model::{
-    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, Job, JsonMap, StepStatus, TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, Job, JsonMap, PlanRequestId, StepStatus,
+    TenantId,
 };
 
 use super::super::{components::planned, delete::has_release_of};
 use super::{
     ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary, component::Before, rendering::OutputSources,
-    size,
+    requests::PlanRequest, size,
 };
 use crate::{
     App, AppError,
@@ -21,27 +22,29 @@ use crate::{
 };
 
 impl App {
-    /// Makes a preview, unless it is there already.
-    pub(crate) async fn write_preview(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
-        let place = keys::preview_blob(tenant, id);
-        if self.blobs.get(&place).await?.is_some() {
+    /// Makes the preview that a request asked for, unless it is there already or another was asked for since.
+    pub(crate) async fn write_preview(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        request: PlanRequestId,
+    ) -> Result<(), AppError> {
+        let Some((present, asked)) = self.asked_last(tenant, id, request).await? else {
+            return self.drop_preview(tenant, id, request).await;
+        };
+        if self.has_preview(tenant, id, request).await? {
             return Ok(());
         }
-        let Some(present) = self.load_deployment(tenant, id).await? else {
-            return Ok(());
-        };
-        let inputs = self.blobs.get(&keys::preview_inputs(tenant, id)).await?;
-        let wanted: Deployment = inputs
-            .and_then(|inputs| serde_json::from_slice(&inputs).ok())
-            .unwrap_or_else(|| present.clone());
-        let plan = match self.make_preview(&present, &wanted).await? {
+        let wanted = asked.wanted.unwrap_or_else(|| present.clone());
+        let mut plan = match self.make_preview(&present, &wanted).await? {
             Ok(plan) => plan,
             Err(errors) => {
                 tracing::warn!(deployment = %id, ?errors, "a deployment cannot be planned");
                 self.without_components(&present, &wanted, errors)
             }
         };
-        Ok(self.blobs.put(&place, body_of(&plan)).await?)
+        plan.request_id = Some(request);
+        self.store_preview(tenant, id, request, &plan).await
     }
 
     /// Writes a plan that says why there is none, unless there is one already: whoever asked would wait for nothing.
@@ -49,17 +52,77 @@ impl App {
         &self,
         tenant: &TenantId,
         id: DeploymentId,
+        request: PlanRequestId,
         reason: String,
     ) -> Result<(), AppError> {
-        let place = keys::preview_blob(tenant, id);
-        if self.blobs.get(&place).await?.is_some() {
+        let Some((present, asked)) = self.asked_last(tenant, id, request).await? else {
+            return self.drop_preview(tenant, id, request).await;
+        };
+        let wanted = asked.wanted.as_ref().unwrap_or(&present);
+        let mut plan = self.without_components(&present, wanted, vec![reason]);
+        plan.request_id = Some(request);
+        self.store_preview(tenant, id, request, &plan).await
+    }
+
+    /// The deployment and the request, if that is the newest one and the deployment is there.
+    async fn asked_last(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        request: PlanRequestId,
+    ) -> Result<Option<(Deployment, PlanRequest)>, AppError> {
+        let asked = self.plan_request(tenant, id).await?;
+        let Some(asked) = asked.filter(|asked| asked.id == request) else {
+            return Ok(None);
+        };
+        let present = self.load_deployment(tenant, id).await?;
+        Ok(present
+            .filter(|present| present.status != DeploymentStatus::Deleted)
+            .map(|present| (present, asked)))
+    }
+
+    async fn has_preview(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        request: PlanRequestId,
+    ) -> Result<bool, AppError> {
+        let place = keys::preview_blob(tenant, id, request);
+        Ok(self.blobs.get(&place).await?.is_some())
+    }
+
+    /// Nothing of a plan stays that nobody can read.
+    async fn drop_preview(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        request: PlanRequestId,
+    ) -> Result<(), AppError> {
+        Ok(self
+            .blobs
+            .delete(&keys::preview_blob(tenant, id, request))
+            .await?)
+    }
+
+    /// Writes a plan, unless there is one: whoever reads one has the secrets deleted that it was made with, and what is
+    /// made without them must not take its place.
+    async fn store_preview(
+        &self,
+        tenant: &TenantId,
+        id: DeploymentId,
+        request: PlanRequestId,
+        plan: &DeploymentPlan,
+    ) -> Result<(), AppError> {
+        if self.has_preview(tenant, id, request).await? {
             return Ok(());
         }
-        let Some(present) = self.load_deployment(tenant, id).await? else {
-            return Ok(());
-        };
-        let plan = self.without_components(&present, &present, vec![reason]);
-        Ok(self.blobs.put(&place, body_of(&plan)).await?)
+        let place = keys::preview_blob(tenant, id, request);
+        self.blobs.put(&place, body_of(plan)).await?;
+        // Whoever asked since, or deleted the deployment, may have taken away what was there before this.
+        match self.asked_last(tenant, id, request).await? {
+            Some(_) => Ok(()),
+            None => self.drop_preview(tenant, id, request).await,
+        }
     }
 
     fn without_components(
@@ -78,25 +141,8 @@ impl App {
             generated_at: self.clock.now(),
             outdated: None,
             drift: None,
+            request_id: None,
         }
-    }
-
-    /// Removes what a preview was made from: called where callers are answered, because that part of the control plane
-    /// may delete secrets, and the part that makes previews only reads them.
-    pub(crate) async fn forget_inputs(&self, tenant: &TenantId, id: DeploymentId) -> Result<(), AppError> {
-        let place = keys::preview_inputs(tenant, id);
-        let Some(inputs) = self.blobs.get(&place).await? else {
-            return Ok(());
-        };
-        let own = keys::preview_secrets(id);
-        if let Ok(wanted) = serde_json::from_slice::<Deployment>(&inputs) {
-            for reference in wanted.secret_parameters.values() {
-                if reference.starts_with(&own) {
-                    self.secrets.delete(tenant, reference).await?;
-                }
-            }
-        }
-        Ok(self.blobs.delete(&place).await?)
     }
 
     /// The plan, or why there is none.
@@ -205,6 +251,7 @@ impl App {
             generated_at: self.clock.now(),
             outdated: None,
             drift: self.drift_for_plan(present, &known).await?,
+            request_id: None,
         }))
     }
 

@@ -5,14 +5,16 @@ mod component;
 mod make;
 mod removed;
 mod rendering;
+mod requests;
 mod size;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    ClusterId, Dag, Danger, ObjectChange, ObjectPlan, ObjectRole, TemplateReference, Timestamp,
+    ClusterId, Dag, Danger, ObjectChange, ObjectPlan, ObjectRole, PlanRequestId, TemplateReference, Timestamp,
 };
 use utoipa::ToSchema;
 
+pub use self::requests::PlanRequested;
 use crate::drift::DeploymentDrift;
 
 /// What starting or changing a deployment would do. It is of a moment: a cluster may change right after it.
@@ -40,6 +42,9 @@ pub struct DeploymentPlan {
     /// Where what runs differs from what was applied; absent unless the deployment runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DeploymentDrift>,
+    /// The request that this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<PlanRequestId>,
 }
 
 /// A plan, counted.
