@@ -262,6 +262,8 @@ export function table(parameters: Parameters): FunctionRow[] {
         indexes: ['due'],
         sends: everyQueue,
         deadLetters: ['sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'],
+        // Of a cluster whose registration was cut short.
+        secrets: { actions: ['secretsmanager:DeleteSecret'], names: ['*/cluster/*'] },
         blobs: { actions: ['s3:GetObject', 's3:PutObject'], paths: ['*/executions/*'] },
         forgets: true,
         publishes: true,

@@ -106,6 +106,11 @@ pub(crate) fn cluster(tenant: &TenantId, id: ClusterId) -> Key {
     Key::new(format!("{tenant}/k/{id}"), "k")
 }
 
+/// A cluster that is being registered, and is to be taken away if that does not end.
+pub(crate) fn registration(tenant: &TenantId, id: ClusterId) -> Key {
+    Key::new(format!("{tenant}/k/{id}"), "registration")
+}
+
 /// A deployment that uses a template version; in the template's partition, so that deleting sees it at once.
 pub(crate) fn template_use(tenant: &TenantId, name: &str, version: &str, user: DeploymentId) -> Key {
     Key::new(
@@ -221,6 +226,7 @@ pub(crate) enum DueThing {
     Deployment(DeploymentId),
     Drift(DeploymentId),
     Orphans(ClusterId),
+    Registration(ClusterId),
 }
 
 /// What stands under a key of the index of due items, and whose it is; nothing for kinds that are driven otherwise.
@@ -234,6 +240,7 @@ pub(crate) fn due_thing(key: &Key) -> Option<(TenantId, DueThing)> {
         ("d", "d") => DueThing::Deployment(id.parse().ok()?),
         ("d", "drift") => DueThing::Drift(id.parse().ok()?),
         ("k", "orphans") => DueThing::Orphans(id.parse().ok()?),
+        ("k", "registration") => DueThing::Registration(id.parse().ok()?),
         _ => return None,
     };
     Some((tenant.parse().ok()?, thing))
@@ -261,6 +268,7 @@ mod tests {
             (drift(&tenant, d), Some(DueThing::Drift(d))),
             (drift_of(&tenant, d, "llm"), None),
             (orphans(&tenant, k), Some(DueThing::Orphans(k))),
+            (registration(&tenant, k), Some(DueThing::Registration(k))),
             (component(&tenant, d, "llm"), None),
             (release_owner(id, "uc-1", "x"), None),
         ] {

@@ -52,6 +52,9 @@ impl App {
                     Some((tenant, DueThing::Deployment(id))) => self.look_at_deployment(&tenant, id).await,
                     Some((tenant, DueThing::Drift(id))) => self.send_drift(&tenant, id).await,
                     Some((tenant, DueThing::Orphans(id))) => self.send_orphans(&tenant, id).await,
+                    Some((tenant, DueThing::Registration(id))) => {
+                        self.take_registration_back(&tenant, id).await
+                    }
                     _ => continue,
                 };
                 report(item, looked);
@@ -77,7 +80,11 @@ impl App {
                 session.send(Queue::ExecuteStep, message, delay);
             }
             DueThing::Job(job) => session.send(Queue::DeployHelm, Message::Job { tenant, job }, delay),
-            DueThing::Deployment(_) | DueThing::Execution(_) | DueThing::Drift(_) | DueThing::Orphans(_) => {}
+            DueThing::Deployment(_)
+            | DueThing::Execution(_)
+            | DueThing::Drift(_)
+            | DueThing::Orphans(_)
+            | DueThing::Registration(_) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use axum::{
     response::IntoResponse,
 };
 use slipway_app::{Caller, ClusterHealthView, LookRequested, NewCluster, Page};
-use slipway_model::{Cluster, Orphans};
+use slipway_model::{Cluster, ClusterId, Orphans};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Created, accepted, created};
@@ -39,7 +39,9 @@ async fn create(
     let once = sent.idempotent("POST /clusters")?;
     let cluster = api
         .app
-        .create_once(&caller, once, |_| api.app.create_cluster(&caller, new))
+        .create_once(&caller, once, |id| {
+            api.app.create_cluster_as(&caller, ClusterId(id), new)
+        })
         .await?;
     Ok(created(format!("/api/v1/clusters/{}", cluster.id), cluster))
 }

@@ -40,3 +40,4 @@ pub(crate) use revisions::Revision;
 pub(crate) use start::refuse_unless_pending;
 pub(crate) use stop::STOPPED;
 pub(crate) use undoing::{KEPT, UNDO, UNINSTALLED};
+pub(crate) use uses::CREATION;

@@ -8,7 +8,8 @@ use slipway_ports::{Guard, Item, Session};
 
 use crate::{App, AppError, keys};
 
-/// A note without a deployment is one whose creation was cut short, once it is this old.
+/// A creation or registration that takes longer than this was cut short, and a note without a deployment is one of
+/// such.
 pub(crate) const CREATION: Duration = Duration::from_secs(600);
 
 /// A note that stands beside what is used.

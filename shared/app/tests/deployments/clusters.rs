@@ -1,8 +1,10 @@
 //! Registering clusters.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use slipway_app::{Caller, ListQuery, Role};
-use slipway_model::ClusterTarget;
+use slipway_app::{Caller, ListQuery, NewCluster, Role};
+use slipway_model::{ClusterId, ClusterTarget};
 use slipway_ports::{ExposeSecret, Guard, Secrets, Store as _, TargetError};
 
 use crate::world::{World, admin, caller, problem};
@@ -284,4 +286,70 @@ async fn what_was_forgotten_in_part_is_forgotten_whole_when_asked_again() {
         404
     );
     create(&world, body).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registration_that_was_cut_short_anywhere_leaves_no_credentials() {
+    let body = json!({"name": "prod", "type": "kubeconfig", "kubeconfig": KUBECONFIG, "context": "x"});
+    let new = || serde_json::from_value::<NewCluster>(body.clone()).unwrap();
+    let first_id = ClusterId("11111111-1111-4111-8111-111111111111".parse().unwrap());
+    for is_known in [true, false] {
+        for calls in 0.. {
+            let case = format!("after {calls} calls; the caller repeats it under its key: {is_known}");
+            let world = World::new().await;
+            world.flaky.die_after_calls(Some(calls));
+            let first = world.app.create_cluster_as(&admin(), first_id, new()).await;
+            world.flaky.die_after_calls(None);
+            let had_its_name = world.app.cluster(&admin(), "prod").await.is_ok();
+            let again = match is_known {
+                true => world.app.create_cluster_as(&admin(), first_id, new()).await,
+                false => world.app.create_cluster(&admin(), new()).await,
+            };
+            match is_known || !had_its_name {
+                true => assert_eq!(
+                    again.unwrap(),
+                    world.app.cluster(&admin(), "prod").await.unwrap(),
+                    "{case}"
+                ),
+                false => assert_eq!(problem(again).status, 409, "{case}"),
+            }
+            world.clock.advance(Duration::from_secs(600));
+            world.app.sync_deployments().await.unwrap();
+            let listed = world.app.clusters(&admin(), &ListQuery::default()).await.unwrap();
+            assert_eq!(listed.items.len(), 2, "{case}: {listed:?}");
+            assert_eq!(world.secrets.names().len(), 1, "{case}");
+            world.app.delete_cluster(&admin(), "prod").await.unwrap();
+            assert!(
+                world.secrets.names().is_empty(),
+                "{case}: {:?}",
+                world.secrets.names()
+            );
+            if first.is_ok() {
+                assert!(calls > 4, "registering takes only {calls} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_registers_again_is_swept_away() {
+    for calls in 0.. {
+        let world = World::new().await;
+        let body = json!({"name": "prod", "type": "kubeconfig", "kubeconfig": KUBECONFIG, "context": "x"});
+        world.flaky.die_after_calls(Some(calls));
+        let first = create(&world, body).await;
+        world.flaky.die_after_calls(None);
+        world.clock.advance(Duration::from_secs(600));
+        world.app.sync_deployments().await.unwrap();
+        let is_there = world.app.cluster(&admin(), "prod").await.is_ok();
+        let listed = world.app.clusters(&admin(), &ListQuery::default()).await.unwrap();
+        let case = format!("after {calls} calls");
+        assert_eq!(listed.items.len(), 1 + usize::from(is_there), "{case}");
+        assert_eq!(world.secrets.names().len(), usize::from(is_there), "{case}");
+        if first.is_ok() {
+            assert!(is_there);
+            break;
+        }
+    }
 }

@@ -48,6 +48,12 @@ pub(super) const UNRECORDED: &[(&str, &str, &str, &str)] = &[
         "only for a secret that is put again while it is being deleted",
     ),
     (
+        "sync-deployments",
+        "Secrets",
+        "secretsmanager:DeleteSecret",
+        "only where the registration of a cluster was cut short",
+    ),
+    (
         "*",
         "ForgottenSecrets",
         "*",
