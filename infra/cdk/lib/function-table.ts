@@ -198,7 +198,7 @@ export function table(parameters: Parameters): FunctionRow[] {
       name: 'deploy-helm',
       id: 'DeployHelm',
       description: 'Goes on with one job on a cluster, phase after phase.',
-      memory: 2048,
+      memory: 3072,
       timeout: 300,
       concurrency: parameters.deployHelmConcurrency.valueAsNumber,
       permissions: {

@@ -106,8 +106,8 @@ export class Functions extends Construct {
       new lambda.EventSourceMapping(scope, 'FunctionQueue', {
         target: made,
         eventSourceArn: queues.get(row.permissions.consumes).queue.queueArn,
-        // deploy-helm runs four Helms at a time in one invocation.
-        batchSize: row.name === 'deploy-helm' ? 4 : 10,
+        // deploy-helm runs two Helms at a time in one invocation.
+        batchSize: row.name === 'deploy-helm' ? 2 : 10,
         maxBatchingWindow: Duration.seconds(0),
         reportBatchItemFailures: true,
         maxConcurrency: row.concurrency,

@@ -1,6 +1,6 @@
 //! Helm, asked for its version when it is first needed: a cold start does not wait for that.
 
-use std::{env, fmt, sync::Arc};
+use std::{env, fmt, fs, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use slipway_aws::EksClusters;
@@ -14,7 +14,11 @@ use tokio::sync::OnceCell;
 use crate::{connector::AwsConnector, settings::HelmPlaces};
 
 /// Helms that run at the same time in one function: more would have too little memory each.
-const PROCESSES: usize = 4;
+const PROCESSES: usize = 2;
+
+/// MiB of address space that each may take. Reading a repository's index of 23 MiB takes 650 MiB of memory and more than
+/// 1,536 MiB of address space. A check of the template compares it with the function's memory.
+const MEMORY_MIB: u64 = 2048;
 
 /// Clusters and charts by way of Helm.
 pub struct LateHelm {
@@ -43,17 +47,13 @@ pub(crate) struct Found {
 impl LateHelm {
     /// Looks for Helm. A search that fails is made again the next time.
     async fn find(&self) -> Result<&Found, String> {
-        self.found.get_or_try_init(|| self.search()).await
-    }
-
-    async fn search(&self) -> Result<Found, String> {
         // The only place that a function can write to.
         let work = env::temp_dir().join("slipway-helm");
-        std::fs::create_dir_all(&work)
-            .map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
-        let mut settings = HelmSettings::new(&work);
-        settings.processes = PROCESSES;
-        let helm = Helm::locate(Some(&self.places.binary), settings)
+        self.found.get_or_try_init(|| self.search(&work)).await
+    }
+
+    async fn search(&self, work: &Path) -> Result<Found, String> {
+        let helm = Helm::locate(Some(&self.places.binary), settings(work)?)
             .await
             .map_err(|error| format!("{error}; SLIPWAY_HELM names the binary"))?;
         tracing::info!(version = %helm.version(), "Helm is there");
@@ -63,6 +63,21 @@ impl LateHelm {
         let connector = AwsConnector::new(HelmConnector::new(helm, self.renders.clone()), self.eks.clone());
         Ok(Found { connector, charts })
     }
+}
+
+/// How Helm is run, in a folder that no other process uses.
+fn settings(work: &Path) -> Result<HelmSettings, String> {
+    fs::create_dir_all(work).map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
+    let settings = HelmSettings {
+        processes: PROCESSES,
+        memory_limit: MEMORY_MIB << 20,
+        ..HelmSettings::new(work)
+    };
+    // The folder outlives the process when the function is reset. Values, kubeconfigs and credentials do not.
+    settings
+        .remove_leftovers()
+        .map_err(|error| format!("{} cannot be tidied up: {error}", work.display()))?;
+    Ok(settings)
 }
 
 #[async_trait]
@@ -93,5 +108,22 @@ impl ChartSource for LateHelm {
                 reason,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_function_left_that_was_reset_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("slipway-helm");
+        let left = work.join("slipway-helm-x");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("kubeconfig"), "users: []").unwrap();
+        let settings = settings(&work).unwrap();
+        assert!(!left.exists());
+        assert!(settings.memory_limit <= 2 << 30, "the memory of the function");
     }
 }

@@ -3,6 +3,7 @@
 mod alarms;
 mod canonical;
 mod compare;
+mod memory;
 mod permissions;
 mod queues;
 mod routes;
@@ -26,7 +27,7 @@ type Check = (&'static str, fn() -> Result<Vec<String>>);
 /// # Errors
 /// When a part cannot be set up or does not run.
 pub fn check() -> Result<Vec<String>> {
-    let checks: [Check; 9] = [
+    let checks: [Check; 10] = [
         ("sam validate --lint", tools::sam),
         ("cfn-lint", tools::cfn_lint),
         ("checkov", tools::checkov),
@@ -38,6 +39,7 @@ pub fn check() -> Result<Vec<String>> {
             alarms::violations,
         ),
         ("functions and queues agree", queues::violations),
+        ("Helm has the memory that it may take", memory::violations),
         ("permissions name actions and resources", permissions::violations),
     ];
     let mut found = Vec::new();

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::template::Template;
+use super::template::{Template, number};
 use crate::run::workspace;
 
 /// Time-outs of its consumer after which a message is visible again: what Lambda asks for, so that a batch is not given
@@ -28,11 +28,6 @@ pub(super) fn violations() -> Result<Vec<String>> {
 fn time_out(source: &str) -> Option<u64> {
     let (_, rest) = source.split_once("const TIME_OUT: Duration = Duration::from_secs(")?;
     rest.split_once(')')?.0.parse().ok()
-}
-
-/// A number, which the template may also have as text.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// `Queue` in `${Queue.Arn}`.

@@ -145,6 +145,11 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
+/// A number, which the template may also have as text.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,13 @@
 //! One process of a function.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hyper::body::Bytes;
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -15,6 +17,9 @@ use crate::template::FunctionDefinition;
 
 /// How long a process may take until it asks for its first event.
 const INIT: Duration = Duration::from_secs(10);
+
+/// Names the folder for what a process writes for the moment.
+const TMPDIR: &str = "TMPDIR";
 
 /// The failure of an invocation that took too long.
 pub(super) const TIMED_OUT: &str = "Function.TimedOut";
@@ -26,6 +31,8 @@ pub(super) struct Sandbox {
     process: u32,
     runtime: RuntimeApi,
     alive: bool,
+    /// What stands for its `/tmp`, which no other process has; removed with it.
+    _scratch: TempDir,
 }
 
 impl Sandbox {
@@ -39,13 +46,16 @@ impl Sandbox {
             |error: anyhow::Error| Outcome::failed("Runtime.InvalidEntrypoint", format!("{error:#}"));
         let runtime = RuntimeApi::start(&definition.name).await.map_err(cannot)?;
         let start = Instant::now();
-        let child = spawn(definition, machine, runtime.address(), endpoint).map_err(cannot)?;
+        let scratch = scratch(machine).map_err(cannot)?;
+        let child =
+            spawn(definition, machine, runtime.address(), endpoint, scratch.path()).map_err(cannot)?;
         let process = child.id().unwrap_or_default();
         let mut sandbox = Self {
             child,
             process,
             runtime,
             alive: true,
+            _scratch: scratch,
         };
         let init = tokio::select! {
             biased;
@@ -132,7 +142,23 @@ pub(super) fn kill(process: u32) {
     }
 }
 
-fn spawn(definition: &FunctionDefinition, machine: &Machine, runtime: &str, endpoint: &str) -> Result<Child> {
+/// A folder for what a process writes, below the one that the functions are given.
+fn scratch(machine: &Machine) -> Result<TempDir> {
+    let given = machine.environment.iter().rev().find(|(name, _)| name == TMPDIR);
+    let above = given.map_or_else(std::env::temp_dir, |(_, folder)| folder.into());
+    tempfile::Builder::new()
+        .prefix("sandbox-")
+        .tempdir_in(&above)
+        .with_context(|| format!("cannot make a folder in {}", above.display()))
+}
+
+fn spawn(
+    definition: &FunctionDefinition,
+    machine: &Machine,
+    runtime: &str,
+    endpoint: &str,
+    scratch: &Path,
+) -> Result<Child> {
     let program = machine.programs.join(&definition.program);
     let log_file = machine.logs.join(format!("{}.log", definition.program));
     let log = File::options()
@@ -143,6 +169,7 @@ fn spawn(definition: &FunctionDefinition, machine: &Machine, runtime: &str, endp
     Command::new(&program)
         .env_clear()
         .envs(environment::of(definition, machine, runtime, endpoint))
+        .env(TMPDIR, scratch)
         .current_dir(&machine.programs)
         .stdin(Stdio::null())
         .stdout(
