@@ -1,16 +1,13 @@
 //! Looking at a cluster without changing it: what a change would do, and what somebody else has done.
 
-use secrecy::SecretString;
 use slipway_model::{DriftIgnore, DriftedObject, ObjectPlan};
 
 use crate::{ObjectReference, Release, ReleaseRequest, ReleaseStatus};
 
 /// What a preview is asked about.
 pub struct PreviewRequest<'a> {
-    /// What would be applied.
+    /// What would be applied, and the secrets in it.
     pub release: &'a ReleaseRequest,
-    /// Texts that no answer may hold: the secrets that were resolved for the values.
-    pub secrets: &'a [SecretString],
     /// JSON pointers into the values of the present revision: what stands there came from secrets at that time, and
     /// no answer may hold it either.
     pub secret_values: &'a [String],

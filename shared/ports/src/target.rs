@@ -55,6 +55,7 @@ impl fmt::Display for ObjectReference {
 }
 
 /// What is installed or upgraded. Values may hold secrets: the type does not print them.
+#[derive(Clone)]
 pub struct ReleaseRequest {
     /// Which release.
     pub release: Release,
@@ -62,6 +63,9 @@ pub struct ReleaseRequest {
     pub chart: Vec<u8>,
     /// Rendered values.
     pub values: JsonMap,
+    /// Texts that no answer may hold, nor what is kept outside the cluster: the secrets that were resolved for the
+    /// values.
+    pub secrets: Vec<SecretString>,
     /// Labels of Helm's release record: who wrote it.
     pub labels: BTreeMap<String, String>,
     /// Goes onto a namespace that is created, and onto objects.

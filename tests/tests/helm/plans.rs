@@ -74,10 +74,10 @@ fn wanted(number: u32, over: &Value) -> ReleaseRequest {
 }
 
 async fn plan(target: &dyn Target, request: &ReleaseRequest, token: &str) -> ReleasePreview {
-    let secrets = [SecretString::from(token.to_owned())];
+    let mut request = request.clone();
+    request.secrets = vec![SecretString::from(token.to_owned())];
     let asked = PreviewRequest {
-        release: request,
-        secrets: &secrets,
+        release: &request,
         secret_values: &["/token".to_owned()],
     };
     let preview = target.preview(&asked).await.unwrap();

@@ -14,7 +14,11 @@ use crate::support::{
 };
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
-use slipway_ports::{FailureClass, HookEvent, HookSource, ReleaseStatus, RollbackRequest, UninstallRequest};
+use slipway_model::ObjectChange;
+use slipway_ports::{
+    FailureClass, HookEvent, HookSource, PreviewRequest, ReleasePreview, ReleaseRequest, ReleaseStatus,
+    RollbackRequest, SecretString, Target, UninstallRequest,
+};
 
 const SERVICE: &str = r#"
 apiVersion: v1
@@ -138,6 +142,78 @@ async fn lives_and_goes(renders: &Renders) {
     assert!(target.uninstall(&gone).await.unwrap().remaining.is_empty());
     assert_eq!(renders.kept().await, BTreeMap::new());
     assert!(left_behind(folder.path()).is_empty());
+}
+
+/// Plans a change of the key that a ConfigMap holds.
+async fn replaced(target: &dyn Target, key: &str) -> ReleasePreview {
+    let mut request = with_key(key);
+    request.values.insert("mode".to_owned(), json!("fast"));
+    let asked = PreviewRequest {
+        release: &request,
+        secret_values: &["/key".to_owned()],
+    };
+    target.preview(&asked).await.unwrap()
+}
+
+fn with_key(key: &str) -> ReleaseRequest {
+    let map = r"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+# {{ .Values.key }}
+data: {url: 'db://user:{{ .Values.key }}@host', mode: {{ .Values.mode | default `slow` }}}
+";
+    let chart = Chart::new("demo").file("templates/map.yaml", map);
+    let mut request = request(1, &chart, json!({"key": key}));
+    request.secrets = vec![SecretString::from(key)];
+    request
+}
+
+#[tokio::test]
+async fn a_replaced_secret_is_neither_kept_nor_shown_and_other_changes_are() {
+    for renders in Renders::every_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = render_target(HelmSettings::new(folder.path()), renders.store(), None).await;
+        target.apply(&with_key("hunter22")).await.unwrap();
+        let kept = format!("{:?}", renders.kept().await);
+        assert!(!kept.contains("hunter22") && kept.contains("slow"), "{kept}");
+
+        let preview = replaced(&*target, "other-key").await;
+        let all = format!("{preview:?}");
+        assert!(!all.contains("hunter22") && !all.contains("other-key"), "{all}");
+        let diff = preview.objects[0].diff.clone().unwrap();
+        assert!(
+            diff.contains("-  mode: slow") && diff.contains("+  mode: fast"),
+            "{diff}"
+        );
+        assert!(preview.notes[0].contains("were not kept"), "{:?}", preview.notes);
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_kept_with_its_secrets_is_not_shown() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target = render_target(HelmSettings::new(folder.path()), store.path(), None).await;
+    let release = target
+        .apply(&with_key("hunter22"))
+        .await
+        .map(|_| release(1))
+        .unwrap();
+    let cluster = fs::read_dir(store.path()).unwrap().next().unwrap().unwrap();
+    let revision = cluster.path().join(release.namespace).join("app/1");
+    for (file, new, old) in [
+        ("manifest.yaml", "(hidden)", "db://user:hunter22@host"),
+        ("record.json", r#""blanked": true"#, r#""blanked": false"#),
+    ] {
+        let text = fs::read_to_string(revision.join(file)).unwrap();
+        assert!(text.contains(new), "{text}");
+        fs::write(revision.join(file), text.replace(new, old)).unwrap();
+    }
+
+    let preview = replaced(&*target, "other-key").await;
+    assert_eq!(preview.objects[0].change, ObjectChange::Change);
+    let all = format!("{preview:?}");
+    assert!(!all.contains("hunter22") && all.contains("is not shown"), "{all}");
 }
 
 #[tokio::test]

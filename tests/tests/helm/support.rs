@@ -211,6 +211,7 @@ pub(crate) fn request(number: u32, chart: &Chart, values: Value) -> ReleaseReque
         release: release(number),
         chart: chart.pack(),
         values: values.as_object().unwrap().clone(),
+        secrets: Vec::new(),
         labels: BTreeMap::from([
             ("slipway-job".to_owned(), format!("job-{number}")),
             ("slipway-fence".to_owned(), "7".to_owned()),

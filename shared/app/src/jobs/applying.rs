@@ -148,6 +148,7 @@ impl Run<'_> {
             release: self.lease.release.clone(),
             chart: archive,
             values,
+            secrets: resolved.texts().to_vec(),
             labels: self.labels(),
             deployment: self.job.deployment_id,
             create_namespace: self.config.create_namespace,

@@ -410,7 +410,11 @@ pub(crate) fn run(hook: &Document, is_upgrade: bool, namespace: &str, hidden: &H
 /// What no answer may hold: secrets as they are, and what was made of secrets when
 /// these revisions were applied.
 fn hidden(request: &PreviewRequest<'_>, revisions: &[(u32, Payload)]) -> Hidden {
-    let now = request.secrets.iter().map(|secret| secret.expose_secret());
+    let now = request
+        .release
+        .secrets
+        .iter()
+        .map(|secret| secret.expose_secret());
     let then = request.secret_values.iter().flat_map(|pointer| {
         revisions
             .iter()

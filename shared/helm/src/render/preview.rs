@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use slipway_model::{CrdPolicy, ObjectChange, ObjectRole};
 use slipway_ports::{ExposeSecret as _, PreviewRequest, ReleasePreview, ReleaseStatus, TargetError};
 
@@ -14,7 +15,21 @@ use crate::{
 };
 
 /// What a `render` target cannot know.
-const NO_SECRETS: &str = "render target: compared with what was rendered last, whose Secrets were not kept: whether their data changes is not known";
+const NO_SECRETS: &str = "render target: compared with what was rendered last, whose secrets were not kept: whether they change is not known";
+
+/// Said of what was kept with secrets that nobody can tell any more.
+const NOT_SHOWN: &str = "what it was is not shown, because it was kept with its secrets";
+
+/// The object as it is kept: without what came from secrets. What names it stays, as it is told everywhere.
+pub(super) fn kept(hidden: &Hidden, object: &Value) -> Value {
+    let mut kept = hidden.blank(object);
+    for place in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"] {
+        if let (Some(blanked), Some(own)) = (kept.pointer_mut(place), object.pointer(place)) {
+            blanked.clone_from(own);
+        }
+    }
+    kept
+}
 
 impl RenderTarget {
     pub(super) async fn preview_request(
@@ -37,29 +52,36 @@ impl RenderTarget {
                 }
             }
         }
-        let hidden = Hidden::of(request.secrets.iter().map(|secret| secret.expose_secret()));
+        let tells = present.is_none_or(|present| present.blanked)
+            || (wanted.secrets.is_empty() && request.secret_values.is_empty());
+        let hidden = Hidden::of(wanted.secrets.iter().map(|secret| secret.expose_secret()));
         let mut objects = Vec::new();
+        let mut is_compared = false;
         for document in documents.iter().filter(|document| !document.is_hook()) {
             let reference = document.reference(&release.namespace);
             let was = before
                 .remove(&reference)
-                .map(|document| hidden.blank(&document.object));
+                .map(|document| kept(&hidden, &document.object));
             // What was kept is blanked, so it is compared with what would be kept.
-            let now = hidden.blank(&document.object);
+            let now = kept(&hidden, &document.object);
+            is_compared |= was.is_some() && now != document.object;
             let change = match &was {
                 None => ObjectChange::Create,
                 Some(was) if *was == now => ObjectChange::Unchanged,
                 Some(_) => ObjectChange::Change,
             };
-            let mut plan = compared(&hidden, &reference, change, was.as_ref(), Some(&now));
+            let was = was.as_ref();
+            let mut plan = compared(&hidden, &reference, change, was.filter(|_| tells), Some(&now));
+            plan.reason = (was.is_some() && !tells).then(|| NOT_SHOWN.to_owned());
             if wanted.crds != CrdPolicy::Skip && document.kind() == "CustomResourceDefinition" {
                 plan.role = ObjectRole::Definition;
             }
             objects.push(plan);
         }
         for (reference, document) in before {
-            let was = hidden.blank(&document.object);
-            let mut plan = compared(&hidden, &reference, ObjectChange::Delete, Some(&was), None);
+            let was = kept(&hidden, &document.object);
+            let was = Some(&was).filter(|_| tells);
+            let mut plan = compared(&hidden, &reference, ObjectChange::Delete, was, None);
             plan.reason = Some("the chart does not have it any more".to_owned());
             objects.push(plan);
         }
@@ -70,7 +92,6 @@ impl RenderTarget {
                 .map(|looked| looked.plan),
         );
         let whole: String = documents.iter().map(Document::text).collect();
-        let is_compared = present.is_some() && objects.iter().any(|object| object.kind == "Secret");
         Ok(ReleasePreview {
             revision: history.first().map(|newest| newest.revision),
             exists: present.is_some(),

@@ -17,7 +17,7 @@ use super::{blobs::BlobShelf, disk::Disk};
 /// As many revisions as Helm keeps.
 const HISTORY: usize = 10;
 
-/// Where `render` targets keep their manifests. Secrets in them are blanked, and values are not kept.
+/// Where `render` targets keep their manifests. What came from secrets is blanked in them, and values are not kept.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum RenderStore {
@@ -72,6 +72,9 @@ pub(super) struct Record {
     pub(super) chart: String,
     #[serde(default)]
     pub(super) objects: Vec<ObjectReference>,
+    /// Whether everything is blanked in its manifest that came from secrets. Once it was only the data of Secrets.
+    #[serde(default)]
+    pub(super) blanked: bool,
     /// What happened, for people.
     #[serde(default)]
     pub(super) description: String,
@@ -167,6 +170,7 @@ mod tests {
             labels: BTreeMap::new(),
             chart: "c-1.0.0".into(),
             objects: Vec::new(),
+            blanked: true,
             description: String::new(),
         }
     }

@@ -8,17 +8,22 @@ use std::{
 use async_trait::async_trait;
 use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, HealthCheck, OutputSource};
 use slipway_ports::{
-    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis, FoundDrift,
-    Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference,
-    Observation, PreviewRequest, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus,
-    RollbackRequest, Target, TargetError, UninstallRequest, Uninstalled,
+    AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis,
+    ExposeSecret as _, FoundDrift, Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook,
+    Managed, ObjectReference, Observation, PreviewRequest, Release, ReleasePreview, ReleaseRecord,
+    ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString, Target, TargetError, UninstallRequest,
+    Uninstalled,
 };
 
-use super::shelf::{Record, RenderStore, Shelf};
+use super::{
+    preview::kept,
+    shelf::{Record, RenderStore, Shelf},
+};
 use crate::{
     archive::CheckedArchive,
     binary::Helm,
     collect::{Found, collect, wanted},
+    difference::Hidden,
     gate::ReleaseGate,
     invocation::{Invocation, checked_chart, labels_argument, require_helm},
     manifest::{self, Document, inventory, preview},
@@ -142,6 +147,7 @@ impl RenderTarget {
             labels: labels.clone(),
             chart: chart.to_owned(),
             objects: Vec::new(),
+            blanked: true,
             description: "begun".to_owned(),
         };
         self.shelf.write_record(release, &record).await?;
@@ -155,10 +161,18 @@ impl RenderTarget {
         history: &[Record],
         record: &Record,
         documents: &[Document],
+        secrets: &[SecretString],
     ) -> Result<Vec<ObjectReference>, TargetError> {
         let objects = inventory(documents, &release.namespace);
+        let hidden = Hidden::of(secrets.iter().map(|secret| secret.expose_secret()));
+        let blanked: Vec<Document> = documents
+            .iter()
+            .map(|document| document.with_object(kept(&hidden, &document.object)))
+            .collect();
+        // A comment may repeat what the chart writes below it.
+        let shown = if hidden.is_empty() { documents } else { &blanked };
         self.shelf
-            .write_manifest(release, record.revision, &preview(documents))
+            .write_manifest(release, record.revision, &preview(shown))
             .await?;
         let done = Record {
             objects: objects.clone(),
@@ -286,7 +300,9 @@ impl Target for RenderTarget {
         };
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: self.finish(release, &history, &record, &documents).await?,
+            objects: self
+                .finish(release, &history, &record, &documents, &request.secrets)
+                .await?,
             hooks: BTreeSet::new(),
             namespace_created,
             removed: Vec::new(),
@@ -474,12 +490,9 @@ impl Target for RenderTarget {
         let text = self.shelf.manifest(release, number).await?;
         let documents =
             manifest::parse(&text).map_err(|error| TargetError::permanent(crate::chain(&error)))?;
-        let chart = history
-            .iter()
-            .find(|record| record.revision == number)
-            .map(|record| record.chart.clone())
-            .unwrap_or_default();
-        let record = self
+        let wanted = history.iter().find(|record| record.revision == number);
+        let chart = wanted.map(|record| record.chart.clone()).unwrap_or_default();
+        let mut record = self
             .begin(
                 release,
                 &history,
@@ -488,9 +501,10 @@ impl Target for RenderTarget {
                 &chart,
             )
             .await?;
+        record.blanked = wanted.is_some_and(|wanted| wanted.blanked);
         Ok(AppliedRelease {
             revision: record.revision,
-            objects: self.finish(release, &history, &record, &documents).await?,
+            objects: self.finish(release, &history, &record, &documents, &[]).await?,
             hooks: BTreeSet::new(),
             namespace_created: false,
             removed: Vec::new(),

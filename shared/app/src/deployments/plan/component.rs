@@ -128,6 +128,7 @@ impl App {
             release,
             chart: chart.archive,
             values: values.clone(),
+            secrets: rendering.resolved.texts().to_vec(),
             labels: BTreeMap::new(),
             deployment: Some(deployment.id),
             create_namespace: policies.create_namespace,
@@ -140,7 +141,6 @@ impl App {
         let secret_values = secret_values_of(before, rendering);
         let request = PreviewRequest {
             release: &request,
-            secrets: rendering.resolved.texts(),
             secret_values: &secret_values,
         };
         let mut turns = TURNS;
