@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 
 use crate::{CelError, error, functions, value::Value};
 
-/// Most steps of one evaluation. A step is a node of the expression that is evaluated once, or an entry that is copied.
+/// Most steps of one evaluation. A step is a node of the expression that is evaluated once, an entry that is
+/// copied, or a piece of text that is looked at.
 const STEPS: u64 = 200_000;
 
 /// Most bytes of text that one evaluation makes.
@@ -15,6 +16,9 @@ const BYTES: usize = 1 << 20;
 
 /// What a pattern costs, in steps: it has to be compiled each time.
 const PATTERN: u64 = 2_000;
+
+/// How many bytes of text are compared or searched in a step.
+const TEXT: usize = 64;
 
 /// What is left of the work that an expression may be.
 pub(crate) struct Budget {
@@ -34,6 +38,11 @@ impl Budget {
     pub(crate) fn pattern(&mut self, length: usize) -> Result<(), CelError> {
         self.take(PATTERN)?;
         self.items(length)
+    }
+
+    /// Text that is looked at and not copied.
+    pub(crate) fn text(&mut self, length: usize) -> Result<(), CelError> {
+        self.items(length / TEXT)
     }
 
     pub(crate) fn bytes(&mut self, count: usize) -> Result<(), CelError> {
@@ -251,7 +260,7 @@ impl<'t, 'o> Evaluation<'t, 'o> {
     fn fold_items(
         &mut self,
         fold: &'t ComprehensionExpr,
-        items: Vec<Value<'o>>,
+        items: impl Iterator<Item = Value<'o>>,
         depth: usize,
     ) -> Result<(), CelError> {
         // An error of one item is made good by a later one that decides, as with `&&` and `||`.

@@ -143,21 +143,23 @@ pub(crate) fn call<'o>(
         (operators::NEGATE, [Double(number)]) => Ok(Double(-number)),
         (operators::EQUALS, [left, right]) => Ok(Bool(equal(left, right, budget)?)),
         (operators::NOT_EQUALS, [left, right]) => Ok(Bool(!equal(left, right, budget)?)),
-        (operators::LESS, [left, right]) => compare(left, right, mismatch, |order| order == Ordering::Less),
+        (operators::LESS, [left, right]) => {
+            compare(left, right, budget, mismatch, |order| order == Ordering::Less)
+        }
         (operators::LESS_EQUALS, [left, right]) => {
-            compare(left, right, mismatch, |order| order != Ordering::Greater)
+            compare(left, right, budget, mismatch, |order| order != Ordering::Greater)
         }
         (operators::GREATER, [left, right]) => {
-            compare(left, right, mismatch, |order| order == Ordering::Greater)
+            compare(left, right, budget, mismatch, |order| order == Ordering::Greater)
         }
         (operators::GREATER_EQUALS, [left, right]) => {
-            compare(left, right, mismatch, |order| order != Ordering::Less)
+            compare(left, right, budget, mismatch, |order| order != Ordering::Less)
         }
-        (operators::ADD, [Text(left), Text(right)]) => text(budget, format!("{left}{right}")),
+        (operators::ADD, [Text(left), Text(right)]) => text(budget, [&**left, &**right].concat()),
         (operators::ADD, [left, right]) if left.kind() == "list" && right.kind() == "list" => {
-            let mut items = left.items().unwrap_or_default();
-            items.extend(right.items().unwrap_or_default());
-            budget.items(items.len())?;
+            budget.items(left.size().unwrap_or_default())?;
+            budget.items(right.size().unwrap_or_default())?;
+            let items = left.items().into_iter().chain(right.items()).flatten().collect();
             Ok(List(Rc::new(items)))
         }
         (operators::ADD, [Int(left), Int(right)]) => left.checked_add(*right).map(Int).ok_or_else(overflow),
@@ -193,7 +195,7 @@ pub(crate) fn call<'o>(
         (operators::MULTIPLY, [Double(left), Double(right)]) => Ok(Double(left * right)),
         (operators::DIVIDE, [Double(left), Double(right)]) => Ok(Double(left / right)),
         (operators::IN, [wanted, within]) if within.kind() == "map" => {
-            Ok(Bool(within.entry(wanted)?.is_some()))
+            Ok(Bool(entry(within, wanted, budget)?.is_some()))
         }
         (operators::IN, [wanted, within]) => {
             for item in within.items().ok_or_else(mismatch)? {
@@ -203,13 +205,13 @@ pub(crate) fn call<'o>(
             }
             Ok(Bool(false))
         }
-        (operators::INDEX, [of, key]) => index(of, key)?.ok_or_else(|| absent(key)),
+        (operators::INDEX, [of, key]) => index(of, key, budget)?.ok_or_else(|| absent(key)),
         (operators::OPT_INDEX | operators::OPT_SELECT, [Optional(None), _]) => Ok(Optional(None)),
         (operators::OPT_INDEX | operators::OPT_SELECT, [Optional(Some(of)), key]) => {
-            Ok(Optional(index(of, key)?.map(Rc::new)))
+            Ok(Optional(index(of, key, budget)?.map(Rc::new)))
         }
         (operators::OPT_INDEX | operators::OPT_SELECT, [of, key]) => {
-            Ok(Optional(index(of, key)?.map(Rc::new)))
+            Ok(Optional(index(of, key, budget)?.map(Rc::new)))
         }
         ("orValue", [Optional(value), other]) => Ok(value
             .as_ref()
@@ -229,9 +231,18 @@ pub(crate) fn call<'o>(
             budget.items(if of.kind() == "string" { size } else { 0 })?;
             i64::try_from(size).map(Int).map_err(|_| overflow())
         }
-        ("contains", [Text(of), Text(part)]) => Ok(Bool(of.contains(part.as_ref()))),
-        ("startsWith", [Text(of), Text(part)]) => Ok(Bool(of.starts_with(part.as_ref()))),
-        ("endsWith", [Text(of), Text(part)]) => Ok(Bool(of.ends_with(part.as_ref()))),
+        ("contains", [Text(of), Text(part)]) => {
+            budget.text(of.len() + part.len())?;
+            Ok(Bool(of.contains(&**part)))
+        }
+        ("startsWith", [Text(of), Text(part)]) => {
+            budget.text(part.len())?;
+            Ok(Bool(of.starts_with(&**part)))
+        }
+        ("endsWith", [Text(of), Text(part)]) => {
+            budget.text(part.len())?;
+            Ok(Bool(of.ends_with(&**part)))
+        }
         ("matches", [Text(of), Text(pattern)]) => {
             budget.pattern(of.len())?;
             let pattern = regex::RegexBuilder::new(pattern)
@@ -251,7 +262,7 @@ pub(crate) fn call<'o>(
             let parts: Vec<Value<'o>> = if by.is_empty() {
                 of.chars().map(|part| Text(part.to_string().into())).collect()
             } else {
-                of.split(by.as_ref()).map(|part| Text(part.into())).collect()
+                of.split(&**by).map(|part| Text(part.into())).collect()
             };
             Ok(List(Rc::new(parts)))
         }
@@ -273,12 +284,28 @@ fn absent(key: &Value<'_>) -> CelError {
     }
 }
 
-fn index<'o>(of: &Value<'o>, key: &Value<'o>) -> Result<Option<Value<'o>>, CelError> {
+fn index<'o>(of: &Value<'o>, key: &Value<'o>, budget: &mut Budget) -> Result<Option<Value<'o>>, CelError> {
     match (of.kind(), key) {
         ("list", Value::Int(number)) => Ok(usize::try_from(*number).ok().and_then(|index| of.item(index))),
         ("list", Value::Uint(number)) => Ok(usize::try_from(*number).ok().and_then(|index| of.item(index))),
         ("list", key) => error(format!("a list has no item of that {}", key.kind())),
-        _ => of.entry(key),
+        _ => entry(of, key, budget),
+    }
+}
+
+/// The entry of a map, whose key is compared with those that are there.
+fn entry<'o>(of: &Value<'o>, key: &Value<'o>, budget: &mut Budget) -> Result<Option<Value<'o>>, CelError> {
+    if let Value::Text(key) = key {
+        budget.text(key.len())?;
+    }
+    of.entry(key)
+}
+
+/// Takes what comparing two texts costs.
+fn charge(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<(), CelError> {
+    match (left, right) {
+        (Value::Text(left), Value::Text(right)) => budget.text(left.len().min(right.len())),
+        _ => Ok(()),
     }
 }
 
@@ -289,15 +316,16 @@ fn join<'o>(
     mismatch: impl Fn() -> CelError,
 ) -> Result<Value<'o>, CelError> {
     let mut joined = String::new();
-    for (number, item) in list.items().ok_or_else(&mismatch)?.iter().enumerate() {
+    for (number, item) in list.items().ok_or_else(&mismatch)?.enumerate() {
         let Value::Text(item) = item else {
             return Err(mismatch());
         };
+        budget.step()?;
         budget.bytes(item.len() + by.len())?;
         if number > 0 {
             joined.push_str(by);
         }
-        joined.push_str(item);
+        joined.push_str(&item);
     }
     Ok(Value::Text(joined.into()))
 }
@@ -305,9 +333,11 @@ fn join<'o>(
 fn compare<'o>(
     left: &Value<'o>,
     right: &Value<'o>,
+    budget: &mut Budget,
     mismatch: impl Fn() -> CelError,
     holds: impl Fn(Ordering) -> bool,
 ) -> Result<Value<'o>, CelError> {
+    charge(left, right, budget)?;
     match left.order(right) {
         Some(order) => Ok(Value::Bool(holds(order))),
         None if matches!((left, right), (Value::Double(_), _) | (_, Value::Double(_))) => {
@@ -336,12 +366,9 @@ pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) ->
                 return Ok(false);
             }
             budget.items(left.size().unwrap_or_default())?;
-            let (left, right) = (
-                left.items().unwrap_or_default(),
-                right.items().unwrap_or_default(),
-            );
-            for (left, right) in left.iter().zip(&right) {
-                if !equal(left, right, budget)? {
+            let (left, right) = (left.items().into_iter(), right.items().into_iter());
+            for (left, right) in left.flatten().zip(right.flatten()) {
+                if !equal(&left, &right, budget)? {
                     return Ok(false);
                 }
             }
@@ -352,15 +379,18 @@ pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) ->
                 return Ok(false);
             }
             budget.items(left.size().unwrap_or_default())?;
-            for key in left.items().unwrap_or_default() {
-                match (left.entry(&key)?, right.entry(&key)?) {
+            for key in left.items().into_iter().flatten() {
+                match (entry(left, &key, budget)?, entry(right, &key, budget)?) {
                     (Some(left), Some(right)) if equal(&left, &right, budget)? => {}
                     _ => return Ok(false),
                 }
             }
             Ok(true)
         }
-        _ => Ok(left.order(right) == Some(Ordering::Equal)),
+        _ => {
+            charge(left, right, budget)?;
+            Ok(left.order(right) == Some(Ordering::Equal))
+        }
     }
 }
 
@@ -375,6 +405,9 @@ fn convert<'o>(
     // The largest power of two below which every float is a number of that kind.
     const INT: f64 = 9_223_372_036_854_775_808.0;
     const UINT: f64 = 18_446_744_073_709_551_616.0;
+    if let Text(text) = argument {
+        budget.text(text.len())?;
+    }
     match (name, argument) {
         ("int", Int(_))
         | ("uint", Uint(_))
@@ -391,7 +424,7 @@ fn convert<'o>(
         ("int", Text(text)) => text.parse().map(Int).map_err(|_| mismatch()),
         ("uint", Text(text)) => text.parse().map(Uint).map_err(|_| mismatch()),
         ("double", Text(text)) => text.parse().map(Double).map_err(|_| mismatch()),
-        ("bool", Text(text)) => match text.as_ref() {
+        ("bool", Text(text)) => match &**text {
             "true" | "True" | "TRUE" | "t" | "1" => Ok(Bool(true)),
             "false" | "False" | "FALSE" | "f" | "0" => Ok(Bool(false)),
             _ => Err(mismatch()),

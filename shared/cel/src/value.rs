@@ -1,10 +1,40 @@
 //! Values, which borrow from the object wherever they can.
 
-use std::{cmp::Ordering, rc::Rc};
+use std::{cmp::Ordering, ops::Deref, rc::Rc};
 
 use serde_json::Value as Json;
 
 use crate::{CelError, error};
+
+/// A text of the object, or one that was made.
+#[derive(Debug, Clone)]
+pub(crate) enum Text<'o> {
+    Borrowed(&'o str),
+    Made(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Text<'_> {
+    fn from(text: &str) -> Self {
+        Self::Made(text.into())
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Made(text.into())
+    }
+}
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -14,7 +44,7 @@ pub(crate) enum Value<'o> {
     Int(i64),
     Uint(u64),
     Double(f64),
-    Text(Rc<str>),
+    Text(Text<'o>),
     List(Rc<Vec<Value<'o>>>),
     Map(Rc<Vec<(Value<'o>, Value<'o>)>>),
     /// A list or map of the object.
@@ -32,7 +62,7 @@ impl<'o> Value<'o> {
                 (None, Some(number)) => Self::Uint(number),
                 _ => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
             },
-            Json::String(text) => Self::Text(text.as_str().into()),
+            Json::String(text) => Self::Text(Text::Borrowed(text)),
             Json::Array(_) | Json::Object(_) => Self::Field(json),
         }
     }
@@ -63,18 +93,15 @@ impl<'o> Value<'o> {
         }
     }
 
-    /// The items of a list, or the keys of a map.
-    pub(crate) fn items(&self) -> Option<Vec<Self>> {
+    /// The items of a list, or the keys of a map, one after the other: nothing is copied that is not asked for.
+    pub(crate) fn items(&self) -> Option<Box<dyn Iterator<Item = Self> + '_>> {
         match self {
-            Self::List(items) => Some(items.as_ref().clone()),
-            Self::Map(entries) => Some(entries.iter().map(|(key, _)| key.clone()).collect()),
-            Self::Field(Json::Array(items)) => Some(items.iter().map(Self::of).collect()),
-            Self::Field(Json::Object(entries)) => Some(
-                entries
-                    .keys()
-                    .map(|key| Self::Text(key.as_str().into()))
-                    .collect(),
-            ),
+            Self::List(items) => Some(Box::new(items.iter().cloned())),
+            Self::Map(entries) => Some(Box::new(entries.iter().map(|(key, _)| key.clone()))),
+            Self::Field(Json::Array(items)) => Some(Box::new(items.iter().map(Self::of))),
+            Self::Field(Json::Object(entries)) => Some(Box::new(
+                entries.keys().map(|key| Self::Text(Text::Borrowed(key))),
+            )),
             _ => None,
         }
     }
@@ -82,9 +109,7 @@ impl<'o> Value<'o> {
     /// The entry of a map.
     pub(crate) fn entry(&self, key: &Value<'o>) -> Result<Option<Value<'o>>, CelError> {
         match (self, key) {
-            (Self::Field(Json::Object(entries)), Self::Text(key)) => {
-                Ok(entries.get(key.as_ref()).map(Self::of))
-            }
+            (Self::Field(Json::Object(entries)), Self::Text(key)) => Ok(entries.get(&**key).map(Self::of)),
             (Self::Field(Json::Object(_)), _) => Ok(None),
             (Self::Map(entries), key) => Ok(entries
                 .iter()
@@ -107,7 +132,7 @@ impl<'o> Value<'o> {
     pub(crate) fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Bool(left), Self::Bool(right)) => Some(left.cmp(right)),
-            (Self::Text(left), Self::Text(right)) => Some(left.cmp(right)),
+            (Self::Text(left), Self::Text(right)) => Some(left.as_bytes().cmp(right.as_bytes())),
             (Self::Double(left), Self::Double(right)) => left.partial_cmp(right),
             (Self::Double(left), right) => right.whole().and_then(|right| order_double(*left, right)),
             (left, Self::Double(right)) => left
