@@ -156,6 +156,28 @@ fn the_reference_dag_is_right_as_it_is_written() {
 }
 
 #[test]
+fn values_that_are_no_object_are_refused_with_a_sentence() {
+    for action in ["helm_deploy", "deployment_create"] {
+        for values in [
+            json!("{{ parameters.all }}"),
+            json!([{"a": 1}]),
+            json!("a: 1"),
+            json!(true),
+        ] {
+            let errors = check(json!({"name": "x", "parameters": {"all": {}}, "steps": [
+                {"id": "a", "action": action, "params": {"cluster_id": "dev", "chart_ref": "charts/x",
+                    "component": "x", "name": "x", "values": values}}]}))
+            .unwrap_err();
+            let printed = print(&errors);
+            assert!(
+                printed.contains("steps[0].params.values: values must be an object"),
+                "{action} {values}: {printed}"
+            );
+        }
+    }
+}
+
+#[test]
 fn all_errors_come_at_once() {
     let errors = check(json!({
         "name": "", "stpes": [], "settings": {"on_failure": "ignore", "timeout_seconds": 0},

@@ -198,15 +198,20 @@ impl<'c> Checker<'c> {
     }
 
     fn values(&mut self) {
-        match self.field("values") {
-            None => {}
+        // Also before expressions are evaluated: a job renders what stands in its values, each text for itself.
+        match self.config.get("values") {
+            None | Some(Value::Null) => {}
             Some(values @ Value::Object(_)) => {
                 for blocked in check_values(values) {
                     let below = if blocked.path.starts_with('[') { "" } else { "." };
                     self.error(&format!("values{below}{}", blocked.path), blocked.to_string());
                 }
             }
-            Some(_) => self.error("values", "values must be an object".to_owned()),
+            Some(_) => self.error(
+                "values",
+                "values must be an object, in which expressions may stand: {\"key\": \"{{ parameters.key }}\"}"
+                    .to_owned(),
+            ),
         }
     }
 

@@ -188,13 +188,15 @@ fn expressions_are_left_for_later_only_before_rendering() {
         "release_name",
         "namespace",
         "timeout",
-        "values",
         "wait",
     ] {
         let config = config(field, json!("x-{{ parameters.x }}"));
         assert_eq!(errors(&config, ConfigCheck::Literal), [], "{field}");
         assert_eq!(errors(&config, ConfigCheck::Rendered).len(), 1, "{field}");
     }
+    let whole = config("values", json!("{{ parameters.x }}"));
+    let error = &errors(&whole, ConfigCheck::Literal)[0].1;
+    assert!(error.contains(r#"{"key": "{{ parameters.key }}"}"#), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use slipway_expr::holds_expression;
 use slipway_model::{ActionMetadata, Dag, DagStep, FieldError, JsonMap};
-use slipway_policy::{ConfigCheck, check_values, parse_timeout, validate_helm_config};
+use slipway_policy::{ConfigCheck, parse_timeout, validate_helm_config};
 
 use crate::{
     faults::{Faults, below},
@@ -174,12 +174,10 @@ fn policy_errors(step: &DagStep) -> Vec<(String, String)> {
             .filter(|error| error.path != "chart_ref" || is_given(&step.params, "chart_ref"))
             .map(|error| (error.path, error.message))
             .collect(),
-        "deployment_create" => step
-            .params
-            .get("values")
+        "deployment_create" => validate_helm_config(&only(&["values"]).into(), ConfigCheck::Literal)
             .into_iter()
-            .flat_map(check_values)
-            .map(|blocked| (below("values", &blocked.path), blocked.to_string()))
+            .filter(|error| error.path.starts_with("values"))
+            .map(|error| (error.path, error.message))
             .collect(),
         _ => Vec::new(),
     }
