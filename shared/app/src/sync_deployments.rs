@@ -156,10 +156,12 @@ impl App {
             tracing::info!(deployment = %id, "took a deployment away whose creation was cut short");
             return Ok(());
         }
-        let derived = self.reconcile(&deployment).await?;
-        // The legacy path is brought up to date by those who ask.
-        let is_watched = deployment.status.is_in_flight() && deployment.pipeline_execution_id.is_some();
-        let again = is_watched.then(|| self.clock.now()).and_then(look_again);
+        let is_in_flight = deployment.status.is_in_flight();
+        let derived = match deployment.pipeline_execution_id {
+            None if is_in_flight => self.sync_legacy(&deployment).await?,
+            _ => self.reconcile(&deployment).await?,
+        };
+        let again = is_in_flight.then(|| self.clock.now()).and_then(look_again);
         // Unless somebody has just changed it, whose change is looked at in its own time.
         let mut session = self.store.session();
         if derived.status == DeploymentStatus::Running {

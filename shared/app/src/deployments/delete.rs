@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{App, AppError, Caller, Role, keys};
 
+/// Why what works on a deployment is cancelled when that is deleted.
+const DELETED: &str = "the deployment is being deleted";
+
 impl App {
     /// Deletes a deployment. One that an execution works on is stopped first; what is installed is uninstalled. One
     /// that is being deleted stays so.
@@ -62,11 +65,11 @@ impl App {
         session.settle().await?;
         match deployment.pipeline_execution_id {
             Some(execution) if deployment.delete_requested => {
-                self.cancel_if_there(&deployment.tenant, execution, "the deployment is being deleted")
+                self.cancel_if_there(&deployment.tenant, execution, DELETED)
                     .await?;
             }
             _ if found.pipeline_execution_id.is_none() && found.status.is_in_flight() => {
-                self.cancel_legacy_jobs(caller, &found).await?;
+                self.cancel_legacy_jobs(&found, DELETED).await?;
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! Stopping a deployment: its execution is cancelled, and the end of that makes it `STOPPED`.
+//! Stopping a deployment: its execution, or its jobs where there is none, are cancelled, and the end of that makes it
+//! `STOPPED`.
 
 use slipway_model::{DeploymentStatus, ExecutionId};
 
@@ -12,8 +13,8 @@ use crate::{App, AppError, Caller, Role};
 pub(crate) const STOPPED: &str = "the deployment was stopped";
 
 impl App {
-    /// Stops a deployment. One that was not started is `STOPPED` at once; one that an execution works on once that
-    /// execution is cancelled, and first installs that are in flight are uninstalled. What completed stays.
+    /// Stops a deployment. One that was not started is `STOPPED` at once; one that an execution or jobs work on once
+    /// those are cancelled, and first installs that are in flight are uninstalled. What completed stays.
     ///
     /// # Errors
     /// 403 below `deployer`, 404, 409 when there is nothing to stop, naming the state.
@@ -22,25 +23,25 @@ impl App {
         let found = self.find_deployment(&caller.tenant, id_or_name).await?;
         let mut session = self.store.session();
         let deployment = self
-            .update_deployment(session.as_mut(), &caller.tenant, found.id, |deployment| {
-                let has_execution = deployment.pipeline_execution_id.is_some();
-                match deployment.status {
+            .update_deployment(
+                session.as_mut(),
+                &caller.tenant,
+                found.id,
+                |deployment| match deployment.status {
                     DeploymentStatus::Deploying
                     | DeploymentStatus::Upgrading
-                    | DeploymentStatus::RollingBack
-                        if has_execution =>
-                    {
+                    | DeploymentStatus::RollingBack => {
                         let is_new = !deployment.stop_requested;
                         deployment.stop_requested = true;
                         Ok(is_new)
                     }
-                    DeploymentStatus::Pending | DeploymentStatus::Deploying => {
+                    DeploymentStatus::Pending => {
                         deployment.status = DeploymentStatus::Stopped;
                         Ok(true)
                     }
                     _ => Err(wrong_state(deployment, "cannot be stopped")),
-                }
-            })
+                },
+            )
             .await?
             .map_or(found, |(deployment, _)| deployment);
         let message = format!("stop requested by {}", caller.user_id);
@@ -55,10 +56,14 @@ impl App {
                     .await?;
             }
             Some(_) => session.settle().await?,
+            None if deployment.stop_requested => {
+                session.settle().await?;
+                let deployment = self.sync_legacy(&deployment).await?;
+                return Ok(Started::from(&deployment));
+            }
             None => {
                 self.stop_components(session.as_mut(), &deployment, None).await?;
                 session.settle().await?;
-                self.cancel_legacy_jobs(caller, &deployment).await?;
             }
         }
         Ok(Started::from(&deployment))

@@ -49,6 +49,10 @@ impl App {
             self.stop_components(session.as_mut(), deployment, deployment.pipeline_execution_id)
                 .await?;
             session.settle().await?;
+            if deployment.pipeline_execution_id.is_none() {
+                // Made by a start that a stop overtook, and that got no further.
+                self.cancel_legacy_jobs(deployment, STOPPED).await?;
+            }
         }
         if is_deleted {
             self.forget(deployment).await?;

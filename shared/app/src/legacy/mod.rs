@@ -1,18 +1,18 @@
-//! `USE_PIPELINE_ORCHESTRATION=false`: jobs straight from the deployment, status by `/sync`.
+//! `USE_PIPELINE_ORCHESTRATION=false`: jobs straight from the deployment, status by `/sync` and by the sweep.
 
 mod plan;
 
 use serde_json::{Value, json};
 use slipway_model::{
-    ComponentDeployment, ComponentStatus, Deployment, DeploymentOperation, DeploymentStatus, ExecutionId,
-    Job, JobId, JobPhase, JobStatus, JsonMap, TenantId, Timestamp,
+    Cancellation, ComponentDeployment, ComponentStatus, Deployment, DeploymentOperation, DeploymentStatus,
+    ExecutionId, Job, JobId, JobPhase, JobStatus, JsonMap, TenantId, Timestamp,
 };
 use slipway_ports::Session;
 
 use self::plan::{Legacy, LegacyJob};
 use crate::{
-    App, AppError, Caller,
-    deployments::{Started, refuse_unless_pending, wrong_state},
+    App, AppError,
+    deployments::{STOPPED, Started, refuse_unless_pending, wrong_state},
 };
 
 impl App {
@@ -53,6 +53,7 @@ impl App {
                 deployment.generation += 1;
                 deployment.operation = Some(DeploymentOperation::Start);
                 deployment.status = DeploymentStatus::Deploying;
+                deployment.stop_requested = false;
                 deployment.error_message = None;
                 Ok(true)
             })
@@ -63,7 +64,21 @@ impl App {
         self.note(session.as_mut(), &deployment, entry_type, message)
             .await?;
         session.settle().await?;
+        self.cancel_unwanted_jobs(&deployment).await?;
         Ok(Started::from(&deployment))
+    }
+
+    /// A stop that came while the jobs were made has seen none, or not all of them.
+    async fn cancel_unwanted_jobs(&self, made_for: &Deployment) -> Result<(), AppError> {
+        let now = self.load_deployment(&made_for.tenant, made_for.id).await?;
+        let is_stopped = now.is_some_and(|now| {
+            now.generation == made_for.generation
+                && (now.stop_requested || now.status == DeploymentStatus::Stopped)
+        });
+        if is_stopped {
+            self.cancel_legacy_jobs(made_for, STOPPED).await?;
+        }
+        Ok(())
     }
 
     /// Writes the jobs of this generation that are not there yet: of what has none so far, and of what failed or was
@@ -106,28 +121,38 @@ impl App {
         Ok(())
     }
 
-    /// Brings components and deployment up to date from the jobs.
+    /// Brings components and deployment up to date from the jobs, and carries on with the start or the stop that was
+    /// asked for.
     pub(crate) async fn sync_legacy(&self, found: &Deployment) -> Result<Deployment, AppError> {
         let tenant = &found.tenant;
         if found.generation == 0 {
             return Ok(found.clone());
         }
-        let mut session = self.store.session();
-        if found.status == DeploymentStatus::Deploying {
-            // A crash may have kept the start and lost some of the jobs; a stop of before may have landed since.
+        if found.stop_requested || found.status == DeploymentStatus::Stopped {
+            self.cancel_legacy_jobs(found, STOPPED).await?;
+        } else if found.status == DeploymentStatus::Deploying {
+            // A crash may have kept the start and lost some of the jobs.
             let plan = self.legacy_plan(found).await?;
+            let mut session = self.store.session();
             self.make_jobs(session.as_mut(), found, &plan).await?;
+            session.settle().await?;
+            self.cancel_unwanted_jobs(found).await?;
         }
-        session.settle().await?;
         let mut session = self.store.session();
         for component in self.components_of(found).await? {
-            let Some(job) = component.job_id else { continue };
-            let Some(job) = self.load_job(tenant, job).await? else {
-                continue;
+            let job = match component.job_id {
+                Some(id) => self.load_job(tenant, id).await?,
+                None => None,
             };
-            self.update_component(session.as_mut(), found, &component.component_name, |component| {
-                component.job_id == Some(job.id) && hear_job(component, &job)
-            })
+            self.update_component(
+                session.as_mut(),
+                found,
+                &component.component_name,
+                |component| match &job {
+                    Some(job) => component.job_id == Some(job.id) && hear_job(component, job),
+                    None => found.stop_requested && stop_unbegun(component),
+                },
+            )
             .await?;
         }
         session.settle().await?;
@@ -137,12 +162,14 @@ impl App {
             .update_deployment(session.as_mut(), tenant, found.id, |deployment| {
                 if deployment.status != DeploymentStatus::Deploying
                     || deployment.generation != found.generation
+                    || deployment.stop_requested != found.stop_requested
                 {
                     return Ok(false);
                 }
-                let (status, error) = status_of(&components);
+                let (status, error) = status_of(&components, deployment.stop_requested);
                 let changes = status != deployment.status;
                 deployment.status = status;
+                deployment.stop_requested &= status.is_in_flight();
                 deployment.error_message = error;
                 Ok(changes)
             })
@@ -154,21 +181,24 @@ impl App {
     /// Cancels the jobs of a deployment that no execution brings up.
     pub(crate) async fn cancel_legacy_jobs(
         &self,
-        caller: &Caller,
         deployment: &Deployment,
+        reason: &str,
     ) -> Result<(), AppError> {
+        let mut session = self.store.session();
         for component in self.components_of(deployment).await? {
             let Some(id) = component.job_id else { continue };
             let job = self.load_job(&deployment.tenant, id).await?;
             if job.is_some_and(|job| !job.status.is_terminal()) {
-                match self.cancel_job(caller, &id.to_string()).await {
-                    // It ended in between.
-                    Ok(_) | Err(AppError::Problem(_)) => {}
-                    Err(error) => return Err(error),
-                }
+                let cancellation = Cancellation {
+                    at: self.clock.now(),
+                    reason: reason.to_owned(),
+                    uninstall: true,
+                };
+                self.request_job_cancel(session.as_mut(), &deployment.tenant, id, cancellation)
+                    .await?;
             }
         }
-        Ok(())
+        Ok(session.settle().await?)
     }
 
     /// What a component without a step waits for.
@@ -252,14 +282,19 @@ fn hear_job(component: &mut ComponentDeployment, job: &Job) -> bool {
     *component != before
 }
 
-/// What the components say of a deployment that is coming up.
-fn status_of(components: &[ComponentDeployment]) -> (DeploymentStatus, Option<String>) {
-    let any = |status| components.iter().find(|component| component.status == status);
-    if let Some(failed) = any(ComponentStatus::Failed) {
-        let why = failed.error_message.as_deref().unwrap_or("its job failed");
-        let message = format!("component '{}' failed: {why}", failed.component_name);
-        return (DeploymentStatus::Failed, Some(message));
+/// A component of a deployment that is being stopped, and whose job was not made yet. Whether it was open.
+fn stop_unbegun(component: &mut ComponentDeployment) -> bool {
+    let is_open = !component.status.is_terminal();
+    if is_open {
+        component.status = ComponentStatus::Stopped;
     }
+    is_open
+}
+
+/// What the components say of a deployment that is coming up, or that is being `stopped`. It has ended when the last of
+/// its jobs has.
+fn status_of(components: &[ComponentDeployment], stopped: bool) -> (DeploymentStatus, Option<String>) {
+    let any = |status| components.iter().find(|component| component.status == status);
     let is_open = any(ComponentStatus::Pending)
         .or(any(ComponentStatus::Deploying))
         .is_some();
@@ -267,12 +302,17 @@ fn status_of(components: &[ComponentDeployment]) -> (DeploymentStatus, Option<St
         return (DeploymentStatus::Deploying, None);
     }
     // A component whose condition is false has no job, and stops nothing.
-    let was_stopped = components
-        .iter()
-        .any(|component| component.status == ComponentStatus::Stopped && component.job_id.is_some());
-    if was_stopped {
-        (DeploymentStatus::Stopped, None)
-    } else {
-        (DeploymentStatus::Running, None)
+    let was_stopped = components.iter().any(|component| {
+        component.status == ComponentStatus::Stopped
+            && (component.job_id.is_some() || (stopped && !component.disabled))
+    });
+    match any(ComponentStatus::Failed) {
+        Some(failed) if !stopped => {
+            let why = failed.error_message.as_deref().unwrap_or("its job failed");
+            let message = format!("component '{}' failed: {why}", failed.component_name);
+            (DeploymentStatus::Failed, Some(message))
+        }
+        None if !was_stopped => (DeploymentStatus::Running, None),
+        _ => (DeploymentStatus::Stopped, None),
     }
 }

@@ -71,7 +71,7 @@ async fn start_makes_a_job_for_each_component_in_order_and_sync_reads_them() {
         world.cluster.cloud().log,
         ["apply my-models-vector-db", "apply my-models-llm"]
     );
-    // Nothing but sync looks at the jobs.
+    // Nothing but sync and the sweep looks at the jobs.
     assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
     let view = world.app.sync_deployment(&admin(), &id).await.unwrap();
     assert_eq!(view.deployment.status, DeploymentStatus::Running);
@@ -134,18 +134,117 @@ async fn helm_components_are_refused() {
 }
 
 #[tokio::test]
-async fn stop_cancels_the_jobs() {
+async fn the_sweep_brings_up_to_date_what_nobody_asks_about() {
     let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
+    world.settle().await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Running);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_when_the_last_job_has_ended() {
+    let world = legacy().await;
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("my-models-vector-db".to_owned(), "no such image".to_owned());
     world.cluster.cloud().stuck.insert("my-models-llm".to_owned());
     let id = world.created("models").await.deployment.id.to_string();
     world.app.start_deployment(&admin(), &id).await.unwrap();
     world.deliver(&Queue::DeployHelm).await;
-    let stopped = world.app.stop_deployment(&admin(), &id).await.unwrap();
-    assert_eq!(stopped.status, DeploymentStatus::Stopped);
+    sweep(&world).await;
+    assert_eq!(
+        world.component(&id, "vector_db").await.status,
+        ComponentStatus::Failed
+    );
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
+    world.cluster.cloud().stuck.clear();
+    world.settle().await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+}
+
+/// The sweep that comes a minute later.
+async fn sweep(world: &World) {
+    world.clock.advance(Duration::from_secs(60));
+    world.app.sync_deployments().await.unwrap();
+}
+
+/// A deployment of which one component does not get ready until its job is cancelled.
+async fn stuck(world: &World) -> String {
+    world.cluster.cloud().stuck.insert("my-models-llm".to_owned());
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.deliver(&Queue::DeployHelm).await;
+    id
+}
+
+#[tokio::test]
+async fn a_stop_cancels_the_jobs_and_is_over_when_they_are() {
+    let world = legacy().await;
+    let id = stuck(&world).await;
+    for _ in 0..2 {
+        let stopped = world.app.stop_deployment(&admin(), &id).await.unwrap();
+        assert_eq!(stopped.status, DeploymentStatus::Deploying);
+        assert!(world.deployment(&id).await.stop_requested);
+    }
+    let refused = problem(world.app.retry_deployment(&admin(), &id).await);
+    assert_eq!(refused.status, 409);
     world.settle().await;
     assert!(!world.cluster.cloud().installed.contains_key("my-models-llm"));
+    sweep(&world).await;
     assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Stopped);
+    let deployment = world.deployment(&id).await;
+    assert_eq!(
+        (deployment.status, deployment.stop_requested),
+        (DeploymentStatus::Stopped, false)
+    );
+    world.cluster.cloud().stuck.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+}
+
+#[tokio::test]
+async fn a_stop_that_got_no_further_than_the_request_is_carried_out_by_the_sweep() {
+    let world = legacy().await;
+    let id = stuck(&world).await;
+    let job = world.component(&id, "llm").await.job_id.unwrap().to_string();
+    world.flaky.refuse_put("j", 0);
+    assert!(world.app.stop_deployment(&admin(), &id).await.is_err());
+    let cancelled = async || world.app.job(&admin(), &job).await.unwrap().cancel.is_some();
+    assert!(!cancelled().await);
+    sweep(&world).await;
+    assert!(cancelled().await);
+    world.settle().await;
+    sweep(&world).await;
     assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+}
+
+#[tokio::test]
+async fn a_stop_while_the_jobs_are_made_lets_none_of_them_run() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    let (app, name) = (world.app.clone(), id.clone());
+    world.flaky.before_put("component/vector_db", async move {
+        let stopped = app.stop_deployment(&admin(), &name).await.unwrap();
+        assert_eq!(stopped.status, DeploymentStatus::Stopped);
+    });
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    assert!(world.cluster.cloud().installed.is_empty());
+    let jobs = world.app.jobs(&admin(), &ListQuery::default()).await.unwrap();
+    assert_eq!(jobs.items.len(), 2);
+    assert!(jobs.items.iter().all(|job| job.cancel.is_some()));
 }
 
 #[tokio::test]
