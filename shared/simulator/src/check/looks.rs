@@ -16,8 +16,6 @@ use crate::world::World;
 pub(crate) struct Looks {
     /// How many times others changed something, or put it right.
     pub(crate) rounds: u32,
-    /// Times that callers looked at what no execution brings up.
-    pub(crate) polls: u32,
     /// Whether the schedule comes although nothing else is due.
     pub(crate) must_sweep: bool,
     /// Whether it was asked what was seen.

@@ -5,13 +5,10 @@ use slipway_model::DeploymentStatus;
 
 use super::Run;
 use crate::{
-    callers::{Call, ask_for_looks, tell_looks},
+    callers::{ask_for_looks, tell_looks},
     tasks::Role,
     world::Happening,
 };
-
-/// Times that callers ask how deployments without executions are.
-const POLLS: u32 = 3;
 
 /// Times that others change something.
 const ROUNDS: u32 = 2;
@@ -27,23 +24,6 @@ impl Run {
     pub(super) fn look_around(&mut self) -> bool {
         let mut guard = self.sim.world();
         let world = &mut *guard;
-        if world.legacy && world.looks.rounds == 0 && world.looks.polls < POLLS {
-            // Nothing but callers who ask brings these up to date.
-            let open: Vec<String> = world
-                .deployments()
-                .iter()
-                .filter(|deployment| deployment.status.is_in_flight())
-                .map(|deployment| deployment.id.to_string())
-                .collect();
-            world.looks.polls += 1;
-            if !open.is_empty() {
-                for id in open {
-                    self.spawn_call(world, Call::Sync(id));
-                }
-                world.after(A_MINUTE, Happening::Sweep);
-                return true;
-            }
-        }
         if world.looks.rounds == 0 {
             world.say(format_args!("everything is at rest"));
             world.check_rest();
