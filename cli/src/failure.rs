@@ -73,7 +73,11 @@ impl Failure {
             },
         };
         let next = match problem.status {
-            401 => Some("pass the token with --token or SLIPWAY_TOKEN; `slipway serve` prints it".to_owned()),
+            401 => Some(
+                "pass the token with --token or SLIPWAY_TOKEN; `slipway serve` prints it, and one of an identity provider \
+                 expires: get a new one there"
+                    .to_owned(),
+            ),
             429 | 503 => Some("try again in a moment".to_owned()),
             _ => None,
         };
@@ -104,6 +108,13 @@ impl Failure {
     /// What is wrong, without what to do next.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// With what it means before what is wrong.
+    #[must_use]
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
     }
 
     /// With every place that is wrong.

@@ -1,7 +1,7 @@
 //! Where a control plane is, and how its answers are read.
 
 use serde_json::Value;
-use slipway_model::Problem;
+use slipway_model::{Problem, ProblemType};
 use ureq::{
     Body, Error, Timeout,
     http::{Request, Response, request::Builder},
@@ -93,11 +93,10 @@ impl Address {
         if let Ok(problem) = serde_json::from_str::<Problem>(&text) {
             return Failure::of_problem(problem);
         }
-        let failure = Failure::failed(format!("{} answered {status}", self.url))
-            .next("check that the address is a Slipway control plane");
-        match status.as_u16() {
-            429 | 500.. => failure.passing(),
-            _ => failure,
+        match of_gateway(status.as_u16(), &text) {
+            Some(problem) => Failure::of_problem(problem),
+            None => Failure::failed(format!("{} answered {status}", self.url))
+                .next("check that the address is a Slipway control plane"),
         }
     }
 
@@ -121,6 +120,33 @@ impl Address {
         .passing()
         .undecided()
     }
+}
+
+/// What a gateway in front of the control plane means, which refuses by itself what never gets through: it says so in its
+/// own words, or in none. Nothing for what a control plane's gateway does not answer.
+fn of_gateway(status: u16, text: &str) -> Option<Problem> {
+    let (problem_type, what) = match status {
+        401 => (
+            ProblemType::Unauthenticated,
+            "the token is absent, wrong or expired",
+        ),
+        403 => (ProblemType::Forbidden, "the caller may not do this"),
+        413 => (ProblemType::TooLarge, "what was sent is too large"),
+        429 => (ProblemType::TooMany, "too many calls at once"),
+        500 => (ProblemType::Internal, "something went wrong"),
+        502..=504 => (
+            ProblemType::Unavailable,
+            "the control plane did not answer in time",
+        ),
+        _ => return None,
+    };
+    let said = serde_json::from_str::<Value>(text).ok();
+    let said = said.as_ref().and_then(|said| said["message"].as_str());
+    let detail = match said {
+        Some(said) => format!("the gateway answered {status}, «{said}»: {what}"),
+        None => format!("the gateway answered {status}: {what}"),
+    };
+    Some(Problem::new(problem_type, detail))
 }
 
 /// Why there is no answer that says what was asked for.
@@ -163,5 +189,28 @@ mod tests {
         assert!(Address::new("http://slipway.example.com", token()).is_err());
         assert!(Address::new("http://localhost.example.com", token()).is_err());
         assert!(Address::new("slipway.example.com", None).is_err());
+    }
+
+    #[test]
+    fn what_a_gateway_refuses_is_told_as_what_it_means() {
+        let told = |status, text| of_gateway(status, text).map(Failure::of_problem);
+        let expired = told(401, r#"{"message":"Unauthorized"}"#).unwrap();
+        let text = expired.to_string();
+        assert!(
+            text.contains("Unauthorized") && text.contains("expired") && text.contains("SLIPWAY_TOKEN"),
+            "{text}"
+        );
+        assert!(!expired.may_pass);
+        for (status, text) in [
+            (429, r#"{"message":"Too Many Requests"}"#),
+            (503, r#"{"message":"Service Unavailable"}"#),
+            (504, "<html>"),
+        ] {
+            let busy = told(status, text).unwrap();
+            assert!(busy.may_pass && busy.to_string().contains("try again"), "{busy}");
+        }
+        assert!(!told(403, r#"{"message":"Forbidden"}"#).unwrap().may_pass);
+        // Nobody's gateway: whatever listens there knows no control plane.
+        assert!(told(404, "<html>").is_none());
     }
 }

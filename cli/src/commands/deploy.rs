@@ -6,9 +6,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use slipway_app::{DeploymentView, Started};
+use slipway_app::{DeploymentView, Started, check_deployment_name};
 use slipway_dag::{DeploymentInput, plan_deployment};
-use slipway_model::{Catalog, Cluster, ClusterId, Dag, DeploymentId, JsonMap, Template};
+use slipway_model::{Catalog, Cluster, ClusterId, Dag, DeploymentId, FieldError, JsonMap, Template};
 
 use super::{Session, templates::split};
 use crate::{
@@ -47,7 +47,8 @@ pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit
     let deployment = view.deployment;
     let started = session
         .client
-        .post(&format!("/deployments/{}/start", deployment.id), &json!({}))?;
+        .post(&format!("/deployments/{}/start", deployment.id), &json!({}))
+        .map_err(|failure| created_only(&deployment.name, deployment.id, failure))?;
     if arguments.watch {
         if session.format == Format::Text {
             output::say(&format!("deployment {} ({})", deployment.name, deployment.id));
@@ -65,6 +66,15 @@ pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit
         ))
     })?;
     Ok(Exit::Done)
+}
+
+/// What was created stays, so that asking for the same again would create another one.
+fn created_only(name: &str, id: DeploymentId, failure: Failure) -> Failure {
+    failure
+        .about(&format!("deployment {name} ({id}) was created, and not started"))
+        .next(format!(
+            "start it with `slipway start {name}`, or delete it with `slipway delete {name}`"
+        ))
 }
 
 /// A file is not a template's name; saying so here is more help than «does not exist».
@@ -113,6 +123,10 @@ fn dry_run(
     selections: &BTreeMap<String, String>,
     values: &BTreeMap<String, JsonMap>,
 ) -> Result<Exit, Failure> {
+    let invalid = |errors| Failure::misuse("the deployment would be invalid").at(errors);
+    if let Some(name) = &arguments.name {
+        check_deployment_name(name).map_err(|message| invalid(vec![FieldError::new("name", message)]))?;
+    }
     let (name, version) = split(&arguments.template);
     let path = format!("/templates/{}", encode(name));
     let template: Template = match version {
@@ -138,7 +152,6 @@ fn dry_run(
             component_clusters.insert(component.name.clone(), cluster(name)?);
         }
     }
-    let invalid = |errors| Failure::misuse("the deployment would be invalid").at(errors);
     let checked = slipway_dag::parameters::check(&template, parameters).map_err(invalid)?;
     let secret_parameters: BTreeSet<String> = checked.secrets.keys().cloned().collect();
     let dag = plan_deployment(&DeploymentInput {
@@ -220,5 +233,16 @@ mod tests {
             );
         }
         assert!(refuse_files("agent-rag@1.0.0").is_ok());
+    }
+
+    #[test]
+    fn what_was_created_and_not_started_is_named() {
+        let told = created_only("agent", NO_DEPLOYMENT, Failure::failed("no answer")).to_string();
+        assert!(
+            told.contains("was created")
+                && told.contains("no answer")
+                && told.contains("`slipway start agent`"),
+            "{told}"
+        );
     }
 }

@@ -108,16 +108,22 @@ fn whereabouts(cluster: &Cluster) -> String {
 /// What others changed in what runs, for people.
 pub(super) fn drifted(drift: &DeploymentDrift) -> String {
     let at = time(drift.checked_at);
-    let mut text = if drift.objects.is_empty() && drift.errors.is_empty() {
-        format!("drift: none, looked at {at}\n")
-    } else {
-        format!("drift: what runs differs from what was applied, looked at {at}; nothing was corrected\n")
+    let is_whole = drift.errors.is_empty() && drift.unseen.is_empty();
+    let mut text = match (drift.objects.is_empty(), is_whole) {
+        (true, true) => format!("drift: none, looked at {at}\n"),
+        (true, false) => format!("drift: none where it was looked, at {at}; not everything was\n"),
+        (false, _) => {
+            format!("drift: what runs differs from what was applied, looked at {at}; nothing was corrected\n")
+        }
     };
     for one in &drift.objects {
         text.push_str(&format!("  {}: {}\n", one.component, one.object));
     }
     for error in &drift.errors {
-        text.push_str(&format!("  not looked at: {error}\n"));
+        text.push_str(&format!("  could not be looked at: {error}\n"));
+    }
+    for component in &drift.unseen {
+        text.push_str(&format!("  not looked at yet: {component}\n"));
     }
     text
 }
@@ -260,4 +266,35 @@ fn began(session: &Session, deployment: &str, answer: &Value, stay: Option<Aim>)
         ))
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drift(objects: bool, errors: &[&str], unseen: &[&str]) -> String {
+        let object = json!({
+            "component": "db", "kind": "ConfigMap", "api_version": "v1", "namespace": "n", "name": "settings",
+            "drift": "missing", "message": "is gone",
+        });
+        let objects = if objects { vec![object] } else { Vec::new() };
+        let drift = json!({
+            "checked_at": "2026-01-01T00:00:00Z", "objects": objects, "errors": errors, "unseen": unseen,
+        });
+        drifted(&serde_json::from_value(drift).unwrap())
+    }
+
+    #[test]
+    fn drift_is_claimed_where_it_was_seen_and_denied_where_all_was_looked_at() {
+        let heads = |text: &str| (text.contains("drift: none, looked"), text.contains("differs"));
+        assert_eq!(heads(&drift(false, &[], &[])), (true, false));
+        for (errors, unseen) in [(&["llm: no route to host"][..], &[][..]), (&[], &["llm"])] {
+            let text = drift(false, errors, unseen);
+            assert_eq!(heads(&text), (false, false), "{text}");
+            assert!(text.contains("llm"), "{text}");
+            let text = drift(true, errors, unseen);
+            assert_eq!(heads(&text), (false, true), "{text}");
+            assert!(text.contains("llm") && text.contains("settings"), "{text}");
+        }
+    }
 }

@@ -100,25 +100,57 @@ pub(super) fn logs(session: &Session, arguments: &LogsArguments) -> Result<Exit,
             names.join(", ")
         )));
     }
-    let mut logs = Vec::new();
-    for component in components {
-        let Some(job) = component.job_id else {
-            logs.push((component.component_name.clone(), None));
-            continue;
-        };
-        let text = session.client.get_text(&format!("/jobs/{job}/logs"))?;
-        logs.push((component.component_name.clone(), Some(text)));
-    }
+    let logs: Vec<Log> = components
+        .into_iter()
+        .map(|component| Log {
+            component: component.component_name.clone(),
+            text: component
+                .job_id
+                .map(|job| session.client.get_text(&format!("/jobs/{job}/logs"))),
+        })
+        .collect();
     match session.format {
-        Format::Json => output::say_json(&logs.into_iter().map(|(name, text)| (name, json!(text))).collect()),
+        Format::Json => {
+            output::say_json(
+                &logs
+                    .iter()
+                    .map(|log| (log.component.clone(), log.json()))
+                    .collect(),
+            );
+        }
         Format::Text => {
-            for (name, text) in logs {
-                let text = text.unwrap_or_else(|| "has not been deployed yet".to_owned());
-                output::say(&format!("== {name}\n{}\n", text.trim_end()));
+            for log in &logs {
+                output::say(&log.told());
             }
         }
     }
-    Ok(Exit::Done)
+    let is_whole = logs.iter().all(|log| !matches!(log.text, Some(Err(_))));
+    Ok(if is_whole { Exit::Done } else { Exit::Failed })
+}
+
+/// What there is of a component's log: nothing before it was deployed, or why it cannot be read.
+struct Log {
+    component: String,
+    text: Option<Result<String, Failure>>,
+}
+
+impl Log {
+    fn told(&self) -> String {
+        let text = match &self.text {
+            None => "has not been deployed yet".to_owned(),
+            Some(Ok(text)) => text.trim_end().to_owned(),
+            Some(Err(failure)) => failure.to_string(),
+        };
+        format!("== {}\n{text}\n", self.component)
+    }
+
+    fn json(&self) -> Value {
+        match &self.text {
+            None => Value::Null,
+            Some(Ok(text)) => json!(text),
+            Some(Err(failure)) => json!({"error": failure.message()}),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +168,19 @@ mod tests {
             step_id: Some("llm".to_owned()),
             message: String::new(),
         }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_told_in_its_place() {
+        let log = |text| Log {
+            component: "llm".to_owned(),
+            text,
+        };
+        assert_eq!(log(Some(Ok("ready\n\n".to_owned()))).told(), "== llm\nready\n");
+        let away = log(Some(Err(Failure::failed("the cluster is away").next("wait"))));
+        assert_eq!(away.told(), "== llm\nerror: the cluster is away\nnext: wait\n");
+        assert_eq!(away.json(), json!({"error": "the cluster is away"}));
+        assert_eq!(log(None).json(), Value::Null);
     }
 
     #[test]

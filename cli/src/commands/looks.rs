@@ -78,6 +78,6 @@ fn present(answer: Result<Value, Failure>) -> Result<Option<(Value, Orphans)>, F
 
 fn lost() -> Failure {
     Failure::failed("a look was asked for and has not ended").next(
-        "look at the log of `slipway serve`, and whether the cluster answers with `slipway cluster health`",
+        "look at the log of the control plane, and whether the cluster answers with `slipway cluster health`",
     )
 }

@@ -44,7 +44,7 @@ pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, 
         }
     }
     Err(Failure::failed("the plan was asked for and has not come")
-        .next("look at the log of `slipway serve`, and at `slipway events`"))
+        .next("look at the log of the control plane, and at `slipway events`"))
 }
 
 fn text(plan: &DeploymentPlan) -> String {

@@ -34,7 +34,8 @@ pub(crate) fn base() -> OpenApi {
                 .title("Slipway")
                 .description(Some(
                     "Deploys use cases, several parts that belong together, onto Kubernetes clusters in dependency \
-                     order. Errors are problem documents (RFC 9457).",
+                     order. Errors are problem documents (RFC 9457), except those of a gateway in front of it, which \
+                     refuses by itself what never gets through.",
                 ))
                 .version(env!("CARGO_PKG_VERSION"))
                 .license(Some(

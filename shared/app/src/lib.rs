@@ -31,6 +31,7 @@ pub use dead_letters::{About, DeadLetterSummary, DeadLetterView};
 pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,
     NewDeployment, PlanRequested, PlanSummary, RollbackRequest, Started, UpgradeRequest,
+    check_deployment_name,
 };
 pub use drift::{ComponentDrift, DeploymentDrift, LookRequested};
 pub use error::AppError;

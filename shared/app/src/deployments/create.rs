@@ -10,7 +10,9 @@ use slipway_model::{
 use slipway_ports::{Guard, Item, Put, Session, Stored};
 use utoipa::ToSchema;
 
-use super::{DeploymentView, components, inputs::secret_names, records, uses::CREATION};
+use super::{
+    DeploymentView, check_deployment_name, components, inputs::secret_names, records, uses::CREATION,
+};
 use crate::{App, AppError, Caller, Role, keys, names};
 
 /// A deployment to create.
@@ -119,7 +121,7 @@ impl App {
         let tenant = &caller.tenant;
         let mut errors = Vec::new();
         if let Some(name) = &new.name
-            && let Err(message) = names::check_name(name, records::LONGEST_NAME)
+            && let Err(message) = check_deployment_name(name)
         {
             errors.push(FieldError::new("name", message));
         }

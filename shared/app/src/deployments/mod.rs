@@ -24,6 +24,7 @@ mod view;
 pub use create::NewDeployment;
 pub use plan::{ComponentChange, ComponentPlan, DeploymentPlan, PlanRequested, PlanSummary};
 pub use progress::{ComponentProgress, DeploymentProgress};
+pub use records::check_deployment_name;
 pub use rollback::RollbackRequest;
 pub use start::Started;
 pub use upgrade::UpgradeRequest;

@@ -11,6 +11,15 @@ use crate::{App, AppError, keys, names};
 /// The longest name of a deployment: with a component's it has to make a release name that people recognise.
 pub(crate) const LONGEST_NAME: usize = 40;
 
+/// Whether a deployment can have that name: 1 to 40 lower-case letters, digits and `-`, beginning and ending with a letter
+/// or digit, and no UUID.
+///
+/// # Errors
+/// What would be right.
+pub fn check_deployment_name(name: &str) -> Result<(), String> {
+    names::check_name(name, LONGEST_NAME)
+}
+
 /// Whatever changed a deployment may have been cut short before everything followed: the sweeper looks at it after
 /// this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
