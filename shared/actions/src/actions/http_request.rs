@@ -165,7 +165,9 @@ impl Action for Definition {
 
     fn effect(&self, params: &JsonMap) -> EffectClass {
         let repeatable = params.get("idempotent").and_then(Value::as_bool).unwrap_or(false);
-        if repeatable || !matches!(method(params).as_str(), "POST" | "PATCH") {
+        let method = method(params);
+        // A method that is not known before it is rendered may be any.
+        if repeatable || !(method.contains("{{") || matches!(method.as_str(), "POST" | "PATCH")) {
             EffectClass::Idempotent
         } else {
             EffectClass::Once

@@ -163,13 +163,14 @@ impl App {
         at: &Path,
     ) -> Result<Result<Rendered, String>, AppError> {
         let params = Value::Object(params.clone());
-        let mut names: BTreeSet<String> = BTreeSet::new();
+        // Secret → whether everything that reads it says what to take without it.
+        let mut names: BTreeMap<String, bool> = BTreeMap::new();
         let mut parameters = context.parameters.clone();
         let mut resolved = Resolved::default();
         for (_, read) in collect_references(&params, at, Scope::VALUES).references {
             match read.reference {
                 Reference::Secret { name } => {
-                    names.insert(name);
+                    *names.entry(name).or_insert(true) &= read.optional;
                 }
                 Reference::Parameter { name } => {
                     let Some(stored) = context.secret_parameters.get(&name) else {
@@ -187,15 +188,17 @@ impl App {
             }
         }
         let mut secrets = JsonMap::new();
-        for name in names {
+        for (name, is_optional) in names {
             // A secret parameter may be read under either name.
             let own = context.secret_parameters.get(&name);
+            let was_given = own.is_some();
             let stored = own.cloned().unwrap_or_else(|| expression_secret(&name));
             match self.secrets.get(tenant, &stored).await? {
                 Some(secret) => {
                     resolved.learn(&secret);
                     secrets.insert(name, Value::String(secret.expose_secret().to_owned()));
                 }
+                None if is_optional && !was_given => {}
                 None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
             }
         }

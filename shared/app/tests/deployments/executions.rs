@@ -103,6 +103,23 @@ async fn what_a_notification_says_is_kept_without_its_secrets() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_absent_gives_way_to_its_default() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "steps": [
+        {"id": "tell", "action": "notification", "params": {"message": "as {{ secrets.user | default('nobody') }}"}},
+        {"id": "ask", "action": "notification", "depends_on": ["tell"],
+         "params": {"message": "{{ secrets.user | default('nobody') }}, not {{ secrets.user }}"}},
+    ]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    let told = step(&world, &id, "tell").await;
+    assert_eq!(told.outputs["message"], "as nobody", "{:?}", told.error_message);
+    // Wherever it is read without one, it must be there.
+    let why = step(&world, &id, "ask").await.error_message.unwrap();
+    assert!(why.contains("secret 'user' does not exist"), "{why}");
+}
+
+#[tokio::test]
 async fn a_cancellation_reaches_a_step_that_is_just_being_written() {
     let world = World::new().await;
     let id = run(&world, json!({"name": "x", "steps": [chart("late", &json!({}))]})).await;
@@ -405,6 +422,38 @@ async fn what_its_header_cannot_hold_is_refused_when_it_is_posted() {
     world.settle().await;
     let error = step(&world, &id, "a").await.error_message.unwrap();
     assert!(error.contains("larger than 256 KiB"), "{error}");
+}
+
+#[tokio::test]
+async fn steps_that_name_no_release_and_would_share_one_are_refused() {
+    let (world, caller) = (World::new().await, admin());
+    let post = |more: Value| {
+        let nameless = |id: &str, more: &Value| {
+            let more = more.as_object().unwrap().clone();
+            let mut step = chart(id, &json!({}));
+            step["params"]["release_name"] = Value::Null;
+            step["params"].as_object_mut().unwrap().extend(more);
+            step
+        };
+        let dag = json!({"name": "x", "steps": [
+            nameless("a", &json!({})),
+            nameless("b", &more),
+            {"id": "c", "action": "helm_test", "params": {
+                "cluster_id": "dev", "release_name": "a", "namespace": "n"}}]});
+        world.app.create_execution(&caller, dag)
+    };
+    let refused = crate::world::problem(post(json!({})).await);
+    assert_eq!(refused.status, 422);
+    let all = refused.errors.iter().map(|error| error.path.as_str());
+    assert_eq!(all.collect::<Vec<_>>(), ["steps[1].params.release_name"]);
+    assert!(refused.errors[0].message.contains("'a'"), "{refused:?}");
+    for apart in [
+        json!({"release_name": "b"}),
+        json!({"namespace": "b"}),
+        json!({"cluster_id": "another"}),
+    ] {
+        post(apart).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -345,6 +345,27 @@ async fn an_action_that_must_not_be_repeated_runs_although_its_beginning_could_n
     assert!(said.contains("no network"), "it was tried: {said}");
 }
 
+#[tokio::test]
+async fn a_call_whose_method_is_an_expression_is_not_repeated_after_a_crash() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "parameters": {"m": "POST"}, "steps": [
+        {"id": "call", "action": "http_request", "params": {"url": "http://nobody", "method": "{{ parameters.m }}"}}]});
+    let created = world.app.create_execution(&admin(), dag).await.unwrap();
+    // Nothing is written any more once it was claimed and its beginning was told.
+    world.flaky.refuse_put("s00000", 1);
+    assert!(first_fails(&world).await);
+    world.clock.advance(Duration::from_secs(3600));
+    run(&world).await;
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    let id = created.id.to_string();
+    let progress = world.app.execution_progress(&admin(), &id, true).await.unwrap();
+    let step = &progress.steps.unwrap()[0];
+    let said = step.error_message.as_deref().unwrap_or_default();
+    assert!(said.contains("outcome unknown"), "{said}");
+    assert_eq!(step.attempt, 1);
+}
+
 /// What an execution of that DAG tells when nothing is lost.
 fn all_told() -> BTreeSet<String> {
     [

@@ -2,6 +2,7 @@
 
 mod actions;
 mod expressions;
+mod releases;
 pub(crate) mod schema;
 
 use std::collections::{HashMap, HashSet};
@@ -65,6 +66,7 @@ pub fn check(
     let indexes = check_ids(&dag, &mut faults);
     check_dependencies(&dag, &indexes, &mut faults);
     actions::check(&dag, actions, &mut faults);
+    releases::check(&dag, &mut faults);
     expressions::check(&dag, &indexes, actions, &mut faults);
     if faults.is_empty()
         && let Some(cycle) = cycle_of(&dag)
