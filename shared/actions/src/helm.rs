@@ -17,12 +17,15 @@ pub(crate) fn refused(message: impl Into<String>) -> Answer {
     })
 }
 
-/// Release and namespace: as given, else as the documents name them for DAGs that name none.
+/// Release and namespace: as given, else as the documents name them for DAGs that name none. Several components of such
+/// a DAG each have a release of their own.
 pub(crate) fn release_and_namespace(context: &Context<'_>) -> (String, String) {
     let short = context.header.id.short();
-    let release = context
-        .text("release_name")
-        .map_or_else(|| format!("uc-{short}"), str::to_owned);
+    let derived = || match context.text("component_name") {
+        Some(component) => format!("uc-{short}-{}", component.replace('_', "-")),
+        None => format!("uc-{short}"),
+    };
+    let release = context.text("release_name").map_or_else(derived, str::to_owned);
     let namespace = context
         .text("namespace")
         .map_or_else(|| format!("usecase-{short}"), str::to_owned);

@@ -457,6 +457,27 @@ async fn steps_that_name_no_release_and_would_share_one_are_refused() {
 }
 
 #[tokio::test]
+async fn components_that_name_no_release_have_one_each() {
+    let world = World::new().await;
+    let slot = |name: &str, kind: &str, selected: &str| {
+        json!({"id": name, "action": "deployment_create", "params": {"cluster_id": "dev",
+            "component_name": name, "component_type": kind, "selected_component": selected}})
+    };
+    let dag = json!({"name": "x", "steps": [
+        slot("vector_db", "vector_db", "qdrant"), slot("llm", "model", "llama-3-8b")]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    assert_eq!(progress(&world, &id).await.status, ExecutionStatus::Completed);
+    let cloud = world.cluster.cloud();
+    let installed: Vec<&str> = cloud.installed.keys().map(String::as_str).collect();
+    let short = &id[..8];
+    assert_eq!(
+        installed,
+        [format!("uc-{short}-llm"), format!("uc-{short}-vector-db")]
+    );
+}
+
+#[tokio::test]
 async fn outputs_that_no_store_can_hold_fail_the_execution() {
     let world = World::new().await;
     let large = "x".repeat(90 * 1024);

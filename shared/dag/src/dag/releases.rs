@@ -13,13 +13,16 @@ const DEPLOYING: [&str; 2] = ["helm_deploy", "deployment_create"];
 /// Refuses a step that leaves out its release's name where another one before it does: the later would upgrade what the
 /// earlier installed, and Helm would delete that.
 pub(super) fn check(dag: &Dag, faults: &mut Faults) {
-    let mut first: HashMap<(Option<&Value>, Option<&Value>), &DagStep> = HashMap::new();
+    let mut first: HashMap<_, &DagStep> = HashMap::new();
     for (index, step) in dag.steps.iter().enumerate() {
         let given = |name: &str| step.params.get(name).filter(|value| !value.is_null());
         if !DEPLOYING.contains(&step.action.as_str()) || given("release_name").is_some() {
             continue;
         }
-        match first.entry((given("cluster_id"), given("namespace"))) {
+        // A component's is named after it, too.
+        let component = given("component_name").and_then(Value::as_str);
+        let component = component.map(|name| name.replace('_', "-"));
+        match first.entry((given("cluster_id"), given("namespace"), component)) {
             Entry::Vacant(place) => {
                 place.insert(step);
             }
