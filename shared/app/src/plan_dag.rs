@@ -45,10 +45,10 @@ impl App {
             return self.cancel_planned(&deployment, execution).await;
         }
         let planned = match deployment.operation {
-            Some(DeploymentOperation::Delete) => self
-                .plan_delete(&deployment)
-                .await?
-                .map(|dag| (dag, BTreeMap::new())),
+            Some(DeploymentOperation::Delete) => {
+                let dag = self.plan_delete(&deployment).await?;
+                Ok((dag, BTreeMap::new()))
+            }
             _ => self.plan_deploy(&deployment, execution).await?,
         };
         let (dag, kept) = match planned {
@@ -125,7 +125,10 @@ impl App {
         };
         leave_room_out(&mut dag, deployment, &components);
         let kept = match deployment.operation {
-            Some(DeploymentOperation::Retry) => self.kept_steps(deployment).await?,
+            Some(DeploymentOperation::Retry) => {
+                let before = deployment.earlier_execution_ids.last().copied();
+                self.kept_steps(tenant, before).await?
+            }
             _ => BTreeMap::new(),
         };
         if self.load_execution(tenant, execution).await?.is_none() {
@@ -139,7 +142,8 @@ impl App {
         Ok(Ok((dag, kept)))
     }
 
-    async fn plan_delete(&self, deployment: &Deployment) -> Result<Result<Dag, Vec<FieldError>>, AppError> {
+    /// The DAG that uninstalls a deployment.
+    pub(crate) async fn plan_delete(&self, deployment: &Deployment) -> Result<Dag, AppError> {
         let tenant = &deployment.tenant;
         let reference = &deployment.template;
         let components = self.components_of(deployment).await?;
@@ -152,21 +156,25 @@ impl App {
             // What cannot be planned any more can still be uninstalled.
             deployed = self.plan_of(deployment, &template, &clusters).ok();
         }
-        Ok(Ok(delete_dag(deployment, &components, deployed.as_ref())))
+        Ok(delete_dag(deployment, &components, deployed.as_ref()))
     }
 
-    /// What completed in the execution before this one, unless it was undone.
-    async fn kept_steps(&self, deployment: &Deployment) -> Result<BTreeMap<String, JsonMap>, AppError> {
+    /// The steps that a retry keeps, with their outputs: what completed in the execution before it, unless that was undone.
+    pub(crate) async fn kept_steps(
+        &self,
+        tenant: &TenantId,
+        before: Option<ExecutionId>,
+    ) -> Result<BTreeMap<String, JsonMap>, AppError> {
         let mut kept = BTreeMap::new();
-        let Some(&before) = deployment.earlier_execution_ids.last() else {
+        let Some(before) = before else {
             return Ok(kept);
         };
-        match self.load_execution(&deployment.tenant, before).await? {
+        match self.load_execution(tenant, before).await? {
             // One that has not ended may still be undone.
             Some(execution) if execution.status.is_terminal() && execution.compensated_by.is_none() => {}
             _ => return Ok(kept),
         }
-        let progress = self.progress_of(&deployment.tenant, before, true).await?;
+        let progress = self.progress_of(tenant, before, true).await?;
         for step in progress.steps.into_iter().flatten() {
             if step.status == StepStatus::Completed {
                 kept.insert(step.step_id, step.outputs);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use slipway_model::{JobId, JobPhase, JobStatus, TenantId};
+use slipway_model::{DeploymentId, Job, JobId, JobPhase, JobStatus, TenantId};
 use slipway_ports::{ExposeSecret, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError};
 
 use super::deploy_helm::Run;
@@ -35,6 +35,59 @@ impl App {
         }
         Ok(())
     }
+
+    /// The hash of what a release is made from; nothing if the tenant has no key yet.
+    pub(crate) async fn intent(
+        &self,
+        tenant: &TenantId,
+        chart_digest: &str,
+        request: &ReleaseRequest,
+    ) -> Result<Option<String>, AppError> {
+        let Some(key) = self.secrets.get(tenant, KEY).await? else {
+            return Ok(None);
+        };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
+            return Ok(None);
+        };
+        let made_from = json!([
+            chart_digest,
+            sorted(Value::Object(request.values.clone())),
+            request.crds,
+            request.immutable,
+        ]);
+        mac.update(made_from.to_string().as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// The job that made the newest revision of a release of just that, for that deployment: another job keeps the
+    /// release then, if all of it is ready.
+    pub(crate) async fn maker_of(
+        &self,
+        tenant: &TenantId,
+        deployment: DeploymentId,
+        record: &ReleaseRecord,
+        intent: &str,
+    ) -> Result<Option<Job>, AppError> {
+        if record.status != ReleaseStatus::Deployed {
+            return Ok(None);
+        }
+        let maker = record
+            .labels
+            .get("slipway-job")
+            .and_then(|id| id.parse::<JobId>().ok());
+        let Some(maker) = maker else {
+            return Ok(None);
+        };
+        let maker = self.load_job(tenant, maker).await?;
+        // A label outlives what others do with Helm; the revision does not.
+        Ok(maker.filter(|maker| {
+            maker.status == JobStatus::Succeeded
+                && maker.deployment_id == Some(deployment)
+                && maker.metadata_.get(INTENT) == Some(&json!(intent))
+                && maker.metadata_.get("revision") == Some(&json!(record.revision))
+        }))
+    }
 }
 
 impl Run<'_> {
@@ -44,35 +97,25 @@ impl Run<'_> {
         record: Option<&ReleaseRecord>,
         request: &ReleaseRequest,
     ) -> Result<Result<bool, TargetError>, AppError> {
-        if self.job.deployment_id.is_none() {
+        let Some(deployment) = self.job.deployment_id else {
             // Whoever posts a job by hand wants it run.
             return Ok(Ok(false));
-        }
-        let Some(intent) = self.intent(request).await? else {
+        };
+        let Some(chart) = &self.work.chart else {
             return Ok(Ok(false));
+        };
+        let tenant = &self.job.tenant;
+        let Some(intent) = self.app.intent(tenant, &chart.digest, request).await? else {
+            return Ok(Ok(false));
+        };
+        let maker = match record {
+            Some(record) => self.app.maker_of(tenant, deployment, record, &intent).await?,
+            None => None,
         };
         self.job.metadata_.insert(INTENT.to_owned(), json!(intent));
-        let Some(record) = record.filter(|record| record.status == ReleaseStatus::Deployed) else {
+        let (Some(record), Some(maker)) = (record, maker.filter(|maker| maker.id != self.job.id)) else {
             return Ok(Ok(false));
         };
-        let maker = record
-            .labels
-            .get("slipway-job")
-            .and_then(|id| id.parse::<JobId>().ok());
-        let Some(maker) = maker.filter(|maker| *maker != self.job.id) else {
-            return Ok(Ok(false));
-        };
-        let Some(maker) = self.app.load_job(&self.job.tenant, maker).await? else {
-            return Ok(Ok(false));
-        };
-        // A label outlives what others do with Helm; the revision does not.
-        let is_made_of_this = maker.status == JobStatus::Succeeded
-            && maker.deployment_id == self.job.deployment_id
-            && maker.metadata_.get(INTENT) == Some(&json!(intent))
-            && maker.metadata_.get("revision") == Some(&json!(record.revision));
-        if !is_made_of_this {
-            return Ok(Ok(false));
-        }
         let seen = self
             .target
             .observe(
@@ -102,28 +145,6 @@ impl Run<'_> {
         self.work.objects.clone_from(&record.objects);
         self.work.applied_at = Some(self.app.clock.now());
         Ok(Ok(true))
-    }
-
-    /// The hash of what the release is made from; nothing if the tenant has no key yet.
-    async fn intent(&self, request: &ReleaseRequest) -> Result<Option<String>, AppError> {
-        let Some(chart) = &self.work.chart else {
-            return Ok(None);
-        };
-        let Some(key) = self.app.secrets.get(&self.job.tenant, KEY).await? else {
-            return Ok(None);
-        };
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()) else {
-            return Ok(None);
-        };
-        let made_from = json!([
-            chart.digest,
-            sorted(Value::Object(request.values.clone())),
-            request.crds,
-            request.immutable,
-        ]);
-        mac.update(made_from.to_string().as_bytes());
-        let bytes = mac.finalize().into_bytes();
-        Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 }
 

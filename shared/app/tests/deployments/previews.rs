@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use slipway_app::{ComponentChange, DeploymentPlan, PlanRequested, UpgradeRequest};
-use slipway_model::{DangerKind, Message, Queue};
+use slipway_model::{DangerKind, DeploymentStatus, Message, Queue};
 use slipway_ports::{Guard, Receiver as _, Store as _};
 
 use crate::world::{World, admin, mixed, models, problem};
@@ -345,7 +345,8 @@ async fn a_plan_answers_the_request_that_came_last_and_no_other() {
     let world = World::new().await;
     let id = world.running("agent").await;
     let (app, of) = (world.app.clone(), id.clone());
-    world.app.request_plan(&admin(), &id, None).await.unwrap();
+    let upgrade = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
+    world.app.request_plan(&admin(), &id, upgrade).await.unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
     // While Helm renders for the first.
     world.cluster.meanwhile("check", async move {
@@ -498,4 +499,121 @@ async fn an_output_that_is_read_elsewhere_is_not_known_though_its_release_stays(
             ("runtime", Deferred)
         ]
     );
+}
+
+/// What somebody did by hand to a release.
+fn edit(world: &World, release: &str) {
+    let mut cloud = world.cluster.cloud();
+    let values = cloud.installed.get_mut(release).unwrap();
+    values.insert("replicas".to_owned(), json!(7));
+}
+
+async fn plan_of(world: &World, id: &str, upgrade: Option<UpgradeRequest>) -> DeploymentPlan {
+    world.app.request_plan(&admin(), id, upgrade).await.unwrap();
+    world.settle().await;
+    world.app.plan(&admin(), id).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_release_that_an_upgrade_keeps_is_unchanged_whatever_others_did_to_it() {
+    use ComponentChange::{Change, Unchanged};
+
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    edit(&world, "my-agent-vector-db");
+    let plan = plan_of(&world, &id, larger()).await;
+    assert_eq!(
+        changes(&plan),
+        [("vector_db", Unchanged), ("llm", Unchanged), ("runtime", Change)]
+    );
+    let kept = &plan.components[0];
+    assert!(kept.notes[0].contains("not corrected"), "{:?}", kept.notes);
+    assert_eq!((kept.revision, plan.summary.unchanged), (Some(1), 2));
+    assert!(kept.manifest_digest.is_some());
+    world.cluster.cloud().log.clear();
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, larger().unwrap())
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.cluster.cloud().log, ["apply my-agent-runtime"]);
+    // What is not ready is applied, and so it is planned.
+    world
+        .cluster
+        .cloud()
+        .stuck
+        .insert("my-agent-vector-db".to_owned());
+    assert_eq!(plan_of(&world, &id, None).await.components[0].change, Change);
+}
+
+#[tokio::test]
+async fn what_a_retry_keeps_is_unchanged_and_its_outputs_are_known() {
+    use ComponentChange::{Change, Create, Unchanged};
+
+    let world = World::new().await;
+    let id = world.created("agent").await.deployment.id.to_string();
+    let broken = "my-agent-runtime".to_owned();
+    world.cluster.cloud().broken.insert(broken, "no".to_owned());
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    edit(&world, "my-agent-vector-db");
+    world
+        .cluster
+        .cloud()
+        .stuck
+        .insert("my-agent-vector-db".to_owned());
+    assert_eq!(
+        changes(&plan_of(&world, &id, None).await),
+        [("vector_db", Unchanged), ("llm", Unchanged), ("runtime", Create)]
+    );
+    assert_eq!(plan_of(&world, &id, larger()).await.components[0].change, Change);
+}
+
+#[tokio::test]
+async fn the_plan_of_a_deletion_that_failed_is_to_delete() {
+    use ComponentChange::Delete;
+
+    let world = World::new().await;
+    let id = world.running("models").await;
+    let broken = "uninstall my-models-llm".to_owned();
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert(broken, "finalizer".to_owned());
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    let plan = plan_of(&world, &id, None).await;
+    assert_eq!(changes(&plan), [("llm", Delete), ("vector_db", Delete)]);
+    assert_eq!((plan.summary.delete, plan.summary.dangers), (2, 2));
+    let steps = plan.dag.unwrap().steps;
+    assert!(
+        steps.iter().all(|step| step.action == "helm_uninstall"),
+        "{steps:?}"
+    );
+    // An upgrade is what it was.
+    let upgrade = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
+    let plan = plan_of(&world, &id, Some(upgrade)).await;
+    assert_eq!(changes(&plan)[1], ("llm", ComponentChange::Change));
+}
+
+#[tokio::test]
+async fn a_plan_is_made_within_its_invocation_and_names_what_it_did_not_look_at() {
+    use ComponentChange::{Change, Deferred};
+
+    let world = World::with(|settings| settings.invocation = Duration::from_secs(100)).await;
+    let id = world.running("models").await;
+    world.cluster.cloud().checking = Duration::from_secs(80);
+    let upgrade = json!({"values": {"llm": {"extra": 1}, "vector_db": {"extra": 1}}});
+    let plan = plan_of(&world, &id, Some(serde_json::from_value(upgrade).unwrap())).await;
+    assert_eq!(changes(&plan), [("vector_db", Change), ("llm", Deferred)]);
+    let reason = plan.components[1].reason.as_ref().unwrap();
+    assert!(reason.starts_with("not looked at"), "{reason}");
+    assert_eq!(plan.summary.deferred, 1);
+    let errors = plan.drift.unwrap().errors;
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].contains("vector_db: not looked at"), "{errors:?}");
 }

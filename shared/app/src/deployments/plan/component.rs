@@ -3,14 +3,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use slipway_model::{ComponentDeployment, DagStep, Deployment, Job, JsonMap};
+use slipway_model::{
+    ComponentDeployment, DagStep, Deployment, HealthCheck, Job, JsonMap, ObjectChange, ObjectPlan,
+    ObjectRole, Timestamp,
+};
 use slipway_ports::{
-    ChartError, FailureClass, PreviewRequest, PulledChart, Release, ReleasePreview, ReleaseRequest,
-    TargetError,
+    ChartError, FailureClass, ObjectReference, PreviewRequest, PulledChart, Release, ReleasePreview,
+    ReleaseRecord, ReleaseRequest, TargetError,
 };
 
 use super::{
     ComponentChange, ComponentPlan,
+    make::NOT_LOOKED_AT,
     rendering::{OutputSources, Rendering, secret_pointers},
 };
 use crate::{App, AppError, clusters::ConnectError, jobs::foreign};
@@ -21,6 +25,13 @@ const RENDERING: Duration = Duration::from_secs(60);
 /// How often a place for Helm is waited for, each time for as long as the target does.
 const TURNS: u32 = 6;
 
+/// What is said of a component whose release stays, whatever has become of its objects.
+const KEPT: &str = "it is kept as it is: what others changed in it is drift, which is not corrected";
+
+/// What is said of a component that completed in an execution that is tried again.
+const COMPLETED: &str =
+    "it has completed, and a retry keeps it as it is: what others changed in it is not corrected";
+
 /// How a component is deployed now.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
@@ -28,19 +39,24 @@ pub(super) struct Before<'a> {
     pub(super) deployment: &'a Deployment,
     /// The job that deployed the component's release last.
     pub(super) job: Option<&'a Job>,
+    /// What tells whether its release is ready.
+    pub(super) health_checks: &'a [HealthCheck],
+    /// Until when something is begun.
+    pub(super) until: Timestamp,
 }
 
-impl App {
-    /// Plans one component of `deployment` as it would be; with where its outputs would be read, as far as that is known.
-    pub(super) async fn plan_component(
-        &self,
-        deployment: &Deployment,
-        component: &ComponentDeployment,
-        before: Before<'_>,
-        step: &DagStep,
-        outputs: &BTreeMap<String, Option<JsonMap>>,
-    ) -> Result<(ComponentPlan, Option<OutputSources>), AppError> {
-        let mut plan = ComponentPlan {
+/// What is known of a release that is to be deployed.
+enum Tried {
+    /// A job keeps it as it is: the newest record, and the digest of its manifest where that is known.
+    Kept(ReleaseRecord, Option<String>),
+    /// What applying it would do.
+    Previewed(ReleasePreview),
+}
+
+impl ComponentPlan {
+    /// The plan of a component of which nothing has been found out yet: to be refused.
+    fn of(deployment: &Deployment, component: &ComponentDeployment) -> Self {
+        Self {
             component: component.component_name.clone(),
             cluster_id: component.cluster_id,
             release_name: component.release_name.clone(),
@@ -54,7 +70,39 @@ impl App {
             notes: Vec::new(),
             manifest_digest: None,
             manifest: None,
-        };
+        }
+    }
+
+    /// Of a component that there was no time to look at.
+    pub(super) fn not_looked_at(deployment: &Deployment, component: &ComponentDeployment) -> Self {
+        Self {
+            change: ComponentChange::Deferred,
+            reason: Some(NOT_LOOKED_AT.to_owned()),
+            ..Self::of(deployment, component)
+        }
+    }
+
+    /// Of a component whose step a retry keeps.
+    pub(super) fn completed(deployment: &Deployment, component: &ComponentDeployment) -> Self {
+        Self {
+            change: ComponentChange::Unchanged,
+            notes: vec![COMPLETED.to_owned()],
+            ..Self::of(deployment, component)
+        }
+    }
+}
+
+impl App {
+    /// Plans one component of `deployment` as it would be; with where its outputs would be read, as far as that is known.
+    pub(super) async fn plan_component(
+        &self,
+        deployment: &Deployment,
+        component: &ComponentDeployment,
+        before: Before<'_>,
+        step: &DagStep,
+        outputs: &BTreeMap<String, Option<JsonMap>>,
+    ) -> Result<(ComponentPlan, Option<OutputSources>), AppError> {
+        let mut plan = ComponentPlan::of(deployment, component);
         let rendering = match self.rendering(deployment, step, outputs).await? {
             Ok(rendering) => rendering,
             Err((change, reason)) => {
@@ -87,7 +135,14 @@ impl App {
             .try_out(deployment, component, before, chart, &rendering)
             .await
         {
-            Ok(preview) => take_over(&mut plan, preview),
+            Ok(Tried::Previewed(preview)) => take_over(&mut plan, preview),
+            Ok(Tried::Kept(record, manifest_digest)) => {
+                plan.change = ComponentChange::Unchanged;
+                plan.revision = Some(record.revision);
+                plan.objects = record.objects.iter().map(stays).collect();
+                plan.notes.push(KEPT.to_owned());
+                plan.manifest_digest = manifest_digest;
+            }
             Err(ConnectError::App(error)) => return Err(error),
             // Charts may put a value into an error.
             Err(ConnectError::Target(error)) => {
@@ -97,7 +152,7 @@ impl App {
         Ok((plan, rendering.outputs))
     }
 
-    /// Has the target say what applying would do.
+    /// Has the target say what applying would do, unless a job would keep the release.
     async fn try_out(
         &self,
         deployment: &Deployment,
@@ -105,7 +160,7 @@ impl App {
         before: Before<'_>,
         chart: PulledChart,
         rendering: &Rendering,
-    ) -> Result<ReleasePreview, ConnectError> {
+    ) -> Result<Tried, ConnectError> {
         let values = &rendering.values;
         let blocked = slipway_policy::check_values(&Value::Object(values.clone()));
         if !blocked.is_empty() {
@@ -119,8 +174,9 @@ impl App {
         };
         let policies = &rendering.policies;
         let owner = deployment.id.to_string();
-        if let Some(record) = target.record(&release).await?
-            && let Some(error) = foreign(&record, &release, &owner, policies.adopt)
+        let record = target.record(&release).await?;
+        if let Some(record) = &record
+            && let Some(error) = foreign(record, &release, &owner, policies.adopt)
         {
             return Err(error.into());
         }
@@ -138,6 +194,25 @@ impl App {
             leftovers: Vec::new(),
             time_limit: RENDERING,
         };
+        if let Some(record) = record
+            && let Some(intent) = self.intent(&deployment.tenant, &chart.digest, &request).await?
+            && let Some(maker) = self
+                .maker_of(&deployment.tenant, deployment.id, &record, &intent)
+                .await?
+            && target
+                .observe(
+                    &request.release,
+                    &record.objects,
+                    before.health_checks,
+                    Duration::ZERO,
+                )
+                .await?
+                .ready
+        {
+            let digest = maker.metadata_.get("manifest_digest");
+            let digest = digest.and_then(Value::as_str).map(str::to_owned);
+            return Ok(Tried::Kept(record, digest));
+        }
         let secret_values = secret_values_of(before, rendering);
         let request = PreviewRequest {
             release: &request,
@@ -146,8 +221,14 @@ impl App {
         let mut turns = TURNS;
         loop {
             match target.preview(&request).await {
-                Err(error) if error.class() == FailureClass::Queued && turns > 1 => turns -= 1,
-                answer => return Ok(answer?),
+                Err(error)
+                    if error.class() == FailureClass::Queued
+                        && turns > 1
+                        && self.clock.now() < before.until =>
+                {
+                    turns -= 1;
+                }
+                answer => return Ok(Tried::Previewed(answer?)),
             }
         }
     }
@@ -162,6 +243,21 @@ fn secret_values_of(before: Before<'_>, rendering: &Rendering) -> Vec<String> {
         found.extend(secret_pointers(values, &before.deployment.secret_parameters));
     }
     found
+}
+
+/// An object of a release that is kept.
+fn stays(object: &ObjectReference) -> ObjectPlan {
+    ObjectPlan {
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        change: ObjectChange::Unchanged,
+        role: ObjectRole::Object,
+        reason: None,
+        diff: None,
+        dangers: Vec::new(),
+    }
 }
 
 fn take_over(plan: &mut ComponentPlan, preview: ReleasePreview) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use slipway_model::{
-    ComponentDeployment, Deployment, DeploymentId, DeploymentStatus, Job, JsonMap, PlanRequestId, StepStatus,
-    TenantId,
+    ComponentDeployment, Deployment, DeploymentId, DeploymentOperation, DeploymentStatus, Job, JsonMap,
+    PlanRequestId, StepStatus, TenantId, Timestamp,
 };
 
 use super::super::{components::planned, delete::has_release_of};
@@ -21,6 +21,28 @@ use crate::{
     plan_dag::leave_room_out,
 };
 
+/// Why nothing is said of a component.
+pub(super) const NOT_LOOKED_AT: &str =
+    "not looked at: the time of the invocation that made this plan was over";
+
+/// Until when something is begun, so that a plan of any size is made within one invocation.
+pub(super) struct Time {
+    /// Looking at a component: each may take what Helm and dry runs take.
+    pub(super) components: Timestamp,
+    /// Looking at a component's drift, which takes no Helm.
+    drift: Timestamp,
+}
+
+impl Time {
+    pub(super) fn of(app: &App) -> Self {
+        let (now, invocation) = (app.clock.now(), app.settings.invocation);
+        Self {
+            components: now.plus(invocation / 2),
+            drift: now.plus(invocation * 3 / 4),
+        }
+    }
+}
+
 impl App {
     /// Makes the preview that a request asked for, unless it is there already or another was asked for since.
     pub(crate) async fn write_preview(
@@ -35,14 +57,15 @@ impl App {
         if self.has_preview(tenant, id, request).await? {
             return Ok(());
         }
-        let wanted = asked.wanted.unwrap_or_else(|| present.clone());
-        let mut plan = match self.make_preview(&present, &wanted).await? {
-            Ok(plan) => plan,
-            Err(errors) => {
-                tracing::warn!(deployment = %id, ?errors, "a deployment cannot be planned");
-                self.without_components(&present, &wanted, errors)
-            }
+        let is_to_be_deleted = present.operation == Some(DeploymentOperation::Delete);
+        let made = match &asked.wanted {
+            None if is_to_be_deleted => Ok(self.preview_deletion(&present).await?),
+            wanted => self.make_preview(&present, wanted.as_ref()).await?,
         };
+        let mut plan = made.unwrap_or_else(|errors| {
+            tracing::warn!(deployment = %id, ?errors, "a deployment cannot be planned");
+            self.without_components(&present, asked.wanted.as_ref().unwrap_or(&present), errors)
+        });
         plan.request_id = Some(request);
         self.store_preview(tenant, id, request, &plan).await
     }
@@ -145,12 +168,14 @@ impl App {
         }
     }
 
-    /// The plan, or why there is none.
+    /// The plan of an upgrade to what is wanted, or of a start or retry; or why there is none.
     async fn make_preview(
         &self,
         present: &Deployment,
-        wanted: &Deployment,
+        upgrade: Option<&Deployment>,
     ) -> Result<Result<DeploymentPlan, Vec<String>>, AppError> {
+        let time = Time::of(self);
+        let wanted = upgrade.unwrap_or(present);
         let tenant = &present.tenant;
         let reference = &wanted.template;
         let Some(template) = self
@@ -178,6 +203,14 @@ impl App {
                 .map(|component| (component.component_name.clone(), component))
                 .collect();
         let ran = self.outputs_so_far(present).await?;
+        let is_retried = matches!(
+            present.status,
+            DeploymentStatus::Failed | DeploymentStatus::Stopped
+        );
+        let completed = match upgrade {
+            None if is_retried => self.kept_steps(tenant, present.pipeline_execution_id).await?,
+            _ => BTreeMap::new(),
+        };
         // What steps of components that stay as they are have found, and will find again.
         let mut outputs: BTreeMap<String, Option<JsonMap>> = BTreeMap::new();
         // A slot that nothing fills has no step, and its outputs are absent.
@@ -195,6 +228,15 @@ impl App {
                 outputs.insert(step.id.clone(), None);
                 continue;
             }
+            if let Some(outputs_of_it) = completed.get(&step.id) {
+                outputs.insert(step.id.clone(), Some(outputs_of_it.clone()));
+                found.push(ComponentPlan::completed(wanted, component));
+                continue;
+            }
+            if self.clock.now() >= time.components {
+                found.push(ComponentPlan::not_looked_at(wanted, component));
+                continue;
+            }
             let known = known.iter().find(|known| {
                 known.component_name == step.id && known.release_name == component.release_name
             });
@@ -205,6 +247,10 @@ impl App {
             let before = Before {
                 deployment: present,
                 job: job.as_ref(),
+                health_checks: template
+                    .component(&step.id)
+                    .map_or(&[], |component| &component.health_checks),
+                until: time.components,
             };
             let (plan, sources) = self
                 .plan_component(wanted, component, before, step, &outputs)
@@ -235,7 +281,9 @@ impl App {
                 Some(_) => "its condition is false",
                 None => "the template does not have it any more",
             };
-            if let Some(plan) = self.plan_removal(present, gone, reason).await? {
+            if self.clock.now() >= time.components {
+                found.push(ComponentPlan::not_looked_at(present, gone));
+            } else if let Some(plan) = self.plan_removal(present, gone, reason).await? {
                 found.push(plan);
             }
         }
@@ -250,7 +298,7 @@ impl App {
             template: reference.clone(),
             generated_at: self.clock.now(),
             outdated: None,
-            drift: self.drift_for_plan(present, &known).await?,
+            drift: self.drift_for_plan(present, &known, time.drift).await?,
             request_id: None,
         }))
     }
@@ -282,6 +330,7 @@ impl App {
         &self,
         deployment: &Deployment,
         components: &[ComponentDeployment],
+        until: Timestamp,
     ) -> Result<Option<DeploymentDrift>, AppError> {
         if deployment.status != DeploymentStatus::Running {
             return Ok(None);
@@ -297,6 +346,10 @@ impl App {
             .filter(|one| !one.removed && one.status == slipway_model::ComponentStatus::Running);
         for component in running {
             let name = &component.component_name;
+            if self.clock.now() >= until {
+                drift.errors.push(format!("{name}: {NOT_LOOKED_AT}"));
+                continue;
+            }
             match self.drift_now(deployment, component).await {
                 Ok(found) => {
                     drift

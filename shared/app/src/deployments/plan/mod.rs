@@ -98,7 +98,7 @@ pub struct ComponentPlan {
     /// What is lost or opened beside what is said of single objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dangers: Vec<Danger>,
-    /// What could not be asked from the cluster, a sentence each.
+    /// What else there is to know, such as what could not be asked from the cluster, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// `sha256:<hex>` of the manifest.
@@ -123,7 +123,7 @@ pub enum ComponentChange {
     Replace,
     /// It is uninstalled.
     Delete,
-    /// It cannot be told before other steps have run.
+    /// It cannot be told before other steps have run, or there was no time to look at it.
     Deferred,
     /// It would fail.
     Refused,

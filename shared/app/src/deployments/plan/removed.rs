@@ -5,10 +5,41 @@ use slipway_model::{
 };
 use slipway_ports::{ObjectReference, Release, ReleaseRecord};
 
-use super::{ComponentChange, ComponentPlan};
+use super::{ComponentChange, ComponentPlan, DeploymentPlan, PlanSummary, make::Time};
 use crate::{App, AppError, clusters::ConnectError};
 
 impl App {
+    /// What trying a deletion again would do: whatever is there is uninstalled, in the order in which it happens.
+    pub(super) async fn preview_deletion(&self, present: &Deployment) -> Result<DeploymentPlan, AppError> {
+        let time = Time::of(self);
+        let dag = self.plan_delete(present).await?;
+        let known = self.components_of(present).await?;
+        let mut found = Vec::new();
+        for step in &dag.steps {
+            let Some(component) = known.iter().find(|known| known.component_name == step.id) else {
+                continue;
+            };
+            if self.clock.now() >= time.components {
+                found.push(ComponentPlan::not_looked_at(present, component));
+                continue;
+            }
+            let reason = "the deployment is being deleted, and its deletion is what a retry tries again";
+            found.extend(self.plan_removal(present, component, reason).await?);
+        }
+        Ok(DeploymentPlan {
+            dag: Some(dag),
+            errors: Vec::new(),
+            summary: PlanSummary::of(&found),
+            components: found,
+            generation: present.generation,
+            template: present.template.clone(),
+            generated_at: self.clock.now(),
+            outdated: None,
+            drift: None,
+            request_id: None,
+        })
+    }
+
     /// What uninstalling a component's release would delete; nothing if there is no release.
     pub(super) async fn plan_removal(
         &self,
