@@ -118,8 +118,8 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A job takes the lease of a release although another one holds it.",
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
-            "                if live && !idle_and_mine {",
-            "                if live && !idle_and_mine && !PLANTED {",
+            "                if self.is_live(&owner, &key) && !idle_and_mine {",
+            "                if self.is_live(&owner, &key) && !idle_and_mine && !PLANTED {",
         )],
     },
     Bug {
@@ -127,8 +127,8 @@ pub(super) const BUGS: &[Bug] = &[
         what: "A message that came twice ends a job as superseded while another invocation works for it.",
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
-            "            return Ok(match owner.filter(|owner| self.is_at_work(owner, job.id)) {",
-            "            return Ok(match owner.filter(|owner| !PLANTED && self.is_at_work(owner, job.id)) {",
+            "            return Ok(match owner.filter(|owner| self.is_at_work(owner, &key, job.id)) {",
+            "            return Ok(match owner.filter(|owner| !PLANTED && self.is_at_work(owner, &key, job.id)) {",
         )],
     },
     Bug {

@@ -1,13 +1,13 @@
 //! One release has one writer: a fenced lease per (cluster, namespace, release).
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{DeploymentId, HelmOperation, Job, JobId, TenantId, Timestamp};
+use slipway_model::{DeploymentId, ExecutionId, HelmOperation, Job, JobId, TenantId, Timestamp};
 use slipway_ports::{Guard, Item, Key, Put, Release, Session};
 
 use super::{at_work::Working, work::HeldLease};
-use crate::{App, AppError, keys};
+use crate::{App, AppError, keys, steps::compensation_of};
 
 /// Who writes a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,38 +32,40 @@ struct Wanted {
     generation: u64,
     #[serde(default)]
     undoes: bool,
-    /// When somebody said so: a step began, or the job was to be executed.
+    /// The execution whose step made the job.
+    #[serde(default)]
+    execution: Option<ExecutionId>,
+    /// When its step made the job, or somebody had it executed.
     created_at: Timestamp,
 }
 
 impl Wanted {
     fn of(job: &Job) -> Self {
-        let created_at = match job.step {
-            Some(_) => job.created_at,
-            None => job.started_at.unwrap_or(job.created_at),
-        };
         Self {
             tenant: job.tenant.clone(),
             job: job.id,
             owner: job.deployment_id,
             generation: job.generation,
             undoes: job.undoes,
-            created_at,
+            execution: job.step.map(|(execution, _)| execution),
+            created_at: match (job.step, job.started_at) {
+                (None, Some(executed)) => executed,
+                _ => job.created_at,
+            },
         }
     }
 
-    /// What is wanted later ranks higher. Whatever clocks say, what undoes a generation of a deployment comes after it,
-    /// and before the next one. Without a deployment there are no generations: what undoes one execution is older than
-    /// all that is posted after it.
-    fn rank(&self) -> (u64, bool, Timestamp, bool, JobId) {
-        let undoes_a_generation = self.undoes && self.owner.is_some();
-        (
-            self.generation,
-            undoes_a_generation,
-            self.created_at,
-            self.undoes,
-            self.job,
-        )
+    /// Which of two jobs of one owner is the newer one, whatever clocks say: of a deployment's, that of a later
+    /// generation, then that which undoes it; of those without a deployment, that which undoes the other's execution.
+    fn order(&self, other: &Self) -> Ordering {
+        if self.owner.is_some() {
+            return (self.generation, self.undoes).cmp(&(other.generation, other.undoes));
+        }
+        self.is_undone_by(other).cmp(&other.is_undone_by(self)).reverse()
+    }
+
+    fn is_undone_by(&self, other: &Self) -> bool {
+        other.undoes && self.execution.map(compensation_of) == other.execution
     }
 }
 
@@ -145,11 +147,10 @@ impl App {
                 }
                 if current.owner != mine.owner {
                     // Whose release it is, is not a matter of age: the later one waits its turn, and finds out then.
-                    let other = self.load_job(&current.tenant, current.job).await?;
-                    if other.is_some_and(|other| !other.status.is_terminal()) {
+                    if self.is_open(&current).await? {
                         return Ok(None);
                     }
-                } else if current.rank() > mine.rank() {
+                } else if self.is_newer(&current, &mine).await? {
                     // A test waits its turn, whoever is newer.
                     return Ok((operation != HelmOperation::Test).then_some(current.job));
                 }
@@ -161,6 +162,25 @@ impl App {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether a job that wants a release has not ended.
+    async fn is_open(&self, wanted: &Wanted) -> Result<bool, AppError> {
+        let job = self.load_job(&wanted.tenant, wanted.job).await?;
+        Ok(job.is_some_and(|job| !job.status.is_terminal()))
+    }
+
+    /// Whether another job of the same owner supersedes one.
+    async fn is_newer(&self, other: &Wanted, mine: &Wanted) -> Result<bool, AppError> {
+        let by_age = || (other.created_at, other.job).cmp(&(mine.created_at, mine.job));
+        Ok(match other.order(mine).then_with(by_age) {
+            Ordering::Less | Ordering::Equal => false,
+            // What was wanted at a time that is still to come was wanted before the clock was set back.
+            Ordering::Greater if other.order(mine).is_eq() && other.created_at > self.clock.now() => {
+                self.is_open(other).await?
+            }
+            Ordering::Greater => true,
+        })
     }
 
     /// Takes the lease of a release for an invocation, if it is free, expired, or this job's own and idle.
@@ -272,7 +292,9 @@ impl App {
             // Fenced out: somebody else has taken it since, and it is theirs to change.
             if owner.job == job.id && owner.fence == lease.fence {
                 owner.busy = false;
-                owner.lease_until = self.clock.now().plus(keep.unwrap_or_default());
+                // Given up for good it is over at once, also if the clock is set back.
+                let given_up = Timestamp::from_millis(0);
+                owner.lease_until = keep.map_or(given_up, |keep| self.clock.now().plus(keep));
                 session
                     .put(&key, Item::of(&owner), Guard::Version(stored.version))
                     .await?;

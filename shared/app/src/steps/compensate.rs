@@ -29,14 +29,15 @@ const MOST_EDGES: usize = 20_000;
 /// A step that is undone by one of that ordinal.
 type Undone = BTreeMap<u32, DagStep>;
 
-impl Drive<'_> {
-    fn compensation_id(&self) -> ExecutionId {
-        ExecutionId(Uuid::new_v5(&self.header.id.0, b"compensation"))
-    }
+/// The id of the execution that undoes another one.
+pub(crate) fn compensation_of(undone: ExecutionId) -> ExecutionId {
+    ExecutionId(Uuid::new_v5(&undone.0, b"compensation"))
+}
 
+impl Drive<'_> {
     /// The execution that undoes this one, if it was written.
     pub(super) async fn compensation(&mut self) -> Result<Option<ExecutionId>, AppError> {
-        let id = self.compensation_id();
+        let id = compensation_of(self.header.id);
         let key = keys::execution(&self.header.tenant, id);
         Ok(self.session.get(&key).await?.map(|_| id))
     }
@@ -104,7 +105,7 @@ impl Drive<'_> {
             outputs.insert(UNINSTALLED.to_owned(), json!(uninstalled));
         }
         order(&nodes, &mut steps);
-        let id = self.compensation_id();
+        let id = compensation_of(self.header.id);
         let default = DagSettings::default();
         let dag = Dag {
             name: format!("undo-{}", self.header.name),

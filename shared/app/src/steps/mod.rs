@@ -16,6 +16,7 @@ use slipway_actions::find;
 use slipway_model::{EffectClass, Execution, Message, Node, NodeKind, Queue};
 use slipway_ports::Session;
 
+pub(crate) use compensate::compensation_of;
 pub(crate) use render::{RenderContext, Rendered, Resolved, at_values};
 
 /// Nodes that one message names, and that one invocation goes through, at most.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slipway_model::{Job, JobId, JobStatus, Message, Queue, TenantId};
 
+use slipway_testkit::START;
+
 use crate::world::{World, admin};
 
 /// A DAG that deploys release `a`.
@@ -101,6 +103,31 @@ async fn a_job_that_stalls_installs_nothing_that_a_newer_one_took_away_meanwhile
     let ended = record(&world, old);
     assert_eq!(ended.status, JobStatus::Cancelled, "{ended:?}");
     assert!(ended.error_message.unwrap().contains("superseded by job"));
+}
+
+#[tokio::test]
+async fn of_jobs_made_by_hand_that_counts_which_was_executed_last_whatever_the_clock_says() {
+    let world = World::new().await;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let config = json!({"chart_ref": "charts/x", "release_name": "a", "namespace": "shared"});
+        let new =
+            json!({"name": "by hand", "job_type": "helm_deploy", "cluster_id": "dev", "config": config});
+        let new = serde_json::from_value(new).unwrap();
+        made.push(world.app.create_job(&admin(), new).await.unwrap().id);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    let [first, second, third] = made[..] else {
+        panic!()
+    };
+    // The clock is set back by hours before the last of them.
+    for (job, hours) in [(second, 10), (first, 11), (third, 1)] {
+        world.clock.set(START.plus(Duration::from_secs(hours * 3600)));
+        world.app.execute_job(&admin(), &job.to_string()).await.unwrap();
+        go_on(&world.app, job).await;
+        let ended = record(&world, job);
+        assert_eq!(ended.status, JobStatus::Succeeded, "{ended:?}");
+    }
 }
 
 #[tokio::test]

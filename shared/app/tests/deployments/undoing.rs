@@ -152,13 +152,14 @@ async fn undo_steps(world: &World, dag: Value) -> Vec<(String, Vec<String>)> {
     steps
 }
 
+fn deploy(id: &str, after: Value) -> Value {
+    json!({"id": id, "action": "helm_deploy", "depends_on": after, "params": {
+        "cluster_id": "dev", "chart_ref": "charts/x", "release_name": id, "namespace": "n"}})
+}
+
 #[tokio::test]
 async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
     let world = World::new().await;
-    let deploy = |id: &str, after: Value| {
-        json!({"id": id, "action": "helm_deploy", "depends_on": after, "params": {
-            "cluster_id": "dev", "chart_ref": "charts/x", "release_name": id, "namespace": "n"}})
-    };
     let pass = |id: &str, after: Value| json!({"id": id, "action": "pass", "depends_on": after});
     // What is in between does nothing that could be undone, and still says what comes before what.
     let dag = json!({"name": "x", "settings": {"on_failure": "rollback"}, "steps": [
