@@ -241,6 +241,8 @@ pub struct RollbackRequest {
     pub newest_before: u32,
     /// Labels of Helm's release record: who wrote it.
     pub labels: BTreeMap<String, String>,
+    /// What is done with an object that has a field which is to change and cannot.
+    pub immutable: ImmutablePolicy,
     /// How long the whole operation may take before it is stopped.
     pub time_limit: Duration,
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
+use slipway_model::ImmutablePolicy;
 use slipway_ports::{FailureClass, HookEvent, HookSource, RollbackRequest, UninstallRequest};
 
 use crate::{
@@ -44,6 +45,7 @@ async fn without_helm_releases_are_looked_at_and_not_touched() {
         revision: 1,
         newest_before: 1,
         labels: BTreeMap::new(),
+        immutable: ImmutablePolicy::Stop,
         time_limit: limit,
     };
     for error in [

@@ -146,6 +146,7 @@ async fn claims_outlive_a_set_whose_chart_says_that_they_go_with_it() {
         revision,
         newest_before,
         labels: std::collections::BTreeMap::new(),
+        immutable: ImmutablePolicy::Stop,
         time_limit: Duration::from_secs(60),
     };
     let newest = target.record(&release(NUMBER)).await.unwrap().unwrap().revision;

@@ -115,6 +115,7 @@ async fn a_release_lives_from_its_install_to_the_end_of_its_namespace() {
         revision: 1,
         newest_before: 2,
         labels: BTreeMap::from([("slipway-job".to_owned(), "back".to_owned())]),
+        immutable: ImmutablePolicy::Stop,
         time_limit: Duration::from_secs(60),
     };
     let back = target.rollback(&back).await.unwrap();
@@ -185,6 +186,20 @@ metadata: {name: other, labels: {of: {{ .Values.label | default "db" | quote }}}
     assert_eq!(applied.revision, 5, "both make way at once");
     assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "two");
     assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "two");
+    until_ready(&*target, &release(8), &applied.objects).await;
+    let mut back = RollbackRequest {
+        release: release(8),
+        revision: 1,
+        newest_before: applied.revision,
+        labels: BTreeMap::new(),
+        immutable: ImmutablePolicy::Stop,
+        time_limit: Duration::from_secs(60),
+    };
+    let error = target.rollback(&back).await.unwrap_err();
+    assert!(error.to_string().contains("set immutable: recreate"), "{error}");
+    back.immutable = ImmutablePolicy::Recreate;
+    let applied = target.rollback(&back).await.unwrap();
+    assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "one");
     until_ready(&*target, &release(8), &applied.objects).await;
     remove(&*target, 8).await;
 }

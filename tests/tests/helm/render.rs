@@ -14,7 +14,7 @@ use crate::support::{
 };
 use serde_json::json;
 use slipway_helm::{Gate, HelmSettings};
-use slipway_model::ObjectChange;
+use slipway_model::{ImmutablePolicy, ObjectChange};
 use slipway_ports::{
     FailureClass, HookEvent, HookSource, PreviewRequest, ReleasePreview, ReleaseRequest, ReleaseStatus,
     RollbackRequest, SecretString, Target, UninstallRequest,
@@ -100,6 +100,7 @@ async fn lives_and_goes(renders: &Renders) {
         revision: 1,
         newest_before: 2,
         labels: labels.clone(),
+        immutable: ImmutablePolicy::Stop,
         time_limit: Duration::from_secs(10),
     };
     let back = target.rollback(&back).await.unwrap();

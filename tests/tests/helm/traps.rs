@@ -154,6 +154,7 @@ async fn what_a_failed_revision_made_goes_with_the_next_upgrade_or_rollback() {
         revision: target.rollback_target(&release(52), None).await.unwrap(),
         newest_before: mended.revision + 1,
         labels: std::collections::BTreeMap::new(),
+        immutable: ImmutablePolicy::Stop,
         time_limit: Duration::from_secs(60),
     };
     let back = target.rollback(&rollback).await.unwrap();
@@ -264,6 +265,7 @@ async fn a_rollback_that_is_repeated_leaves_nothing_of_what_it_goes_back_from() 
         revision: 1,
         newest_before: 2,
         labels: std::collections::BTreeMap::new(),
+        immutable: ImmutablePolicy::Stop,
         time_limit: Duration::from_secs(60),
     };
     target.rollback(&rollback).await.unwrap_err();

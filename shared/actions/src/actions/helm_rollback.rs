@@ -8,13 +8,13 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    definitions::{CLUSTER, DEPLOYMENT, HEALTH_CHECKS, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
+    definitions::{CLUSTER, DEPLOYMENT, HEALTH_CHECKS, IMMUTABLE, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
     helm::{JOB_SECONDS, config_of, draft},
 };
 
 pub(crate) struct Definition;
 
-static PARAMS: [ParameterDefinition; 8] = [
+static PARAMS: [ParameterDefinition; 9] = [
     CLUSTER,
     RELEASE_NAME,
     NAMESPACE,
@@ -28,6 +28,7 @@ static PARAMS: [ParameterDefinition; 8] = [
         false,
     ),
     WAIT,
+    IMMUTABLE,
     HEALTH_CHECKS,
 ];
 
@@ -60,7 +61,7 @@ impl Action for Definition {
             &context,
             HelmOperation::Rollback,
             JsonMap::new(),
-            &["timeout", "revision", "wait", "health_checks"],
+            &["timeout", "revision", "wait", "immutable", "health_checks"],
         );
         draft(&context, JobType::HelmDeploy, config).await
     }

@@ -382,6 +382,7 @@ impl Run<'_> {
             revision,
             newest_before: self.work.newest_before,
             labels: self.labels(),
+            immutable: self.config.immutable,
             time_limit: self.helm_time(),
         };
         let applied = self.target.rollback(&request).await?;

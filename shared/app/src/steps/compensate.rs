@@ -181,7 +181,7 @@ fn undo(step: &str, job: &Job) -> Option<DagStep> {
     let mut same = vec!["release_name", "namespace"];
     if let (false, Some(revision)) = (first, job.replaces_revision) {
         params.insert("revision".to_owned(), json!(revision));
-        same.push("health_checks");
+        same.extend(["wait", "health_checks", "immutable"]);
     }
     for name in same {
         if let Some(value) = job.config.get(name) {

@@ -198,6 +198,7 @@ async fn what_takes_an_hour_to_come_up_has_an_hour_to_come_back() {
     template["settings"] = json!({"on_failure": "rollback", "timeout_seconds": 20_000});
     template["components"][0]["timeout_seconds"] = json!(3600);
     template["components"][0]["health_checks"] = checks.clone();
+    template["components"][0]["immutable"] = json!("recreate");
     world.app.publish_template(&admin(), template).await.unwrap();
     let id = world.running("agent").await;
     fail(&world, &id, &[("my-agent-runtime", "no such image")]).await;
@@ -216,6 +217,7 @@ async fn what_takes_an_hour_to_come_up_has_an_hour_to_come_back() {
         (&json!(3600), 3600)
     );
     assert_eq!(undone.config["health_checks"], checks);
+    assert_eq!(undone.config["immutable"], "recreate");
     let (execution, _) = undone.step.unwrap();
     let execution = world
         .app

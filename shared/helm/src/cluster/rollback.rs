@@ -51,13 +51,11 @@ impl ClusterTarget {
             request.newest_before
         } else {
             self.protect_claims(release, &suspects).await?;
-            let limit = budget.left(release, "rollback")?;
-            self.invoke(release, "rollback")?
-                .with([release.name.clone(), target.to_string()])
-                .with(["--namespace", &release.namespace, "--no-hooks"])
-                .with(["--history-max", HISTORY])
-                .run(limit, None)
-                .await?;
+            let mut recreated = Vec::new();
+            while let Err(error) = self.go_back(release, target, budget).await {
+                self.make_way(error, release, request.immutable, &mut recreated)
+                    .await?;
+            }
             known.first().map_or(0, |newest| newest.number)
         };
         let record = self
@@ -85,6 +83,17 @@ impl ClusterTarget {
             namespace_created: false,
             removed,
         })
+    }
+
+    async fn go_back(&self, release: &Release, target: u32, budget: Budget) -> Result<(), TargetError> {
+        let limit = budget.left(release, "rollback")?;
+        self.invoke(release, "rollback")?
+            .with([release.name.clone(), target.to_string()])
+            .with(["--namespace", &release.namespace, "--no-hooks"])
+            .with(["--history-max", HISTORY])
+            .run(limit, None)
+            .await
+            .map(|_| ())
     }
 
     /// Whether an earlier try of this rollback died between Helm's end and the labels that would say whose it is.
