@@ -58,7 +58,8 @@ impl Drive<'_> {
             // A job is written before its step's record: one that was kept from an earlier execution must not get another.
             Known::Absent if arrived.is_some() && makes_job(&node) => self.record(work.ordinal).await?,
             Known::Absent if arrived.is_some() => None,
-            Known::Absent if !has_effect(&node) => {
+            // One that was kept from an earlier execution has its record, and must not get a job.
+            Known::Absent if !has_effect(&node) && !makes_job(&node) => {
                 arrived = self.arrived(&node, None).await?;
                 // What has not arrived, and has a record all the same, was kept from an earlier execution.
                 match arrived {

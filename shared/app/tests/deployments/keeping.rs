@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_app::UpgradeRequest;
+use slipway_app::{ListQuery, UpgradeRequest};
 use slipway_model::{ComponentStatus, DeploymentStatus, Queue, StepStatus};
 use slipway_ports::Receiver;
 
@@ -167,6 +167,33 @@ async fn a_retry_keeps_what_completed_and_goes_on_from_what_failed() {
             .as_str()
             .unwrap()
             .contains("vector-db")
+    );
+}
+
+#[tokio::test]
+async fn steps_that_a_retry_keeps_make_no_jobs() {
+    let world = World::new().await;
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let id = world.created("agent").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    world.cluster.cloud().broken.clear();
+    world.app.retry_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(kept(&world, &id).await, ["vector_db", "llm"]);
+    let jobs = world.app.jobs(&admin(), &ListQuery::default()).await.unwrap();
+    let mut names: Vec<String> = jobs.items.into_iter().map(|job| job.name).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "helm-my-agent-llm",
+            "helm-my-agent-runtime",
+            "helm-my-agent-runtime",
+            "helm-my-agent-vector-db",
+        ]
     );
 }
 
