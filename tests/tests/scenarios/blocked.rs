@@ -26,6 +26,11 @@ spec:
     )
 }
 
+const HELD: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: held, finalizers: [test.slipway.dev/hold]}
+";
+
 const OBJECTS: &str = "apiVersion: blocked.test.slipway.dev/v1
 kind: Database
 metadata: {name: main}
@@ -65,6 +70,13 @@ impl Drop for Definition<'_> {
             .kubernetes
             .kubectl(&["delete", "crd", &name, "--ignore-not-found", "--wait=false"]);
     }
+}
+
+/// Lets the object go that somebody's finalizer keeps.
+fn let_go(kubernetes: &Kubernetes, namespace: &str) {
+    let patch = r#"{"metadata":{"finalizers":null}}"#;
+    let arguments = ["patch", "configmap/held", "--namespace", namespace];
+    let _ = kubernetes.kubectl(&[&arguments[..], &["--type=merge", "--patch", patch]].concat());
 }
 
 /// Waits until the first component of a deployment is said to wait with all of these words.
@@ -130,21 +142,64 @@ fn what_a_resource_or_a_finalizer_holds_up_says_so_and_goes_on_when_it_lets_go()
         "{out}"
     );
     assert!(kubernetes.has_namespace(&namespace));
-    let _ = kubernetes.kubectl(&[
-        "patch",
-        "configmap/held",
-        "--namespace",
-        &namespace,
-        "--type=merge",
-        "--patch",
-        r#"{"metadata":{"finalizers":null}}"#,
-    ]);
+    let_go(&kubernetes, &namespace);
     server.wait(60, "the end of the deletion", |client| {
         (client.get("/deployments/blocked").status == 404).then_some(())
     });
     let gone = server.deployment(&text(&created, "id"));
     assert_eq!(gone["status"], "DELETED", "{gone:#}");
     kubernetes.wait_until_gone(&namespace);
+    server.stop();
+}
+
+#[test]
+fn what_is_wanted_again_while_it_is_going_comes_when_it_is_gone() {
+    let kubernetes = Kubernetes::shared();
+    let registry = Registry::start();
+    let mut server = Options::default().registry(&registry).start();
+    server.add_kubernetes(&kubernetes);
+    let chart = Chart::of("held", "1.0.0", &[("objects.yaml", HELD)]).push(&registry);
+    let namespace = format!("again-{}", server.tag());
+    kubernetes.remove_later(&namespace);
+    let begin = |operation: &str| {
+        let config = json!({"chart_ref": chart, "release_name": "app", "namespace": namespace, "operation": operation});
+        let job =
+            json!({"name": "by hand", "job_type": "helm_deploy", "cluster_id": "dev", "config": config});
+        let id = text(&server.post("/jobs", &job).expect(201), "id");
+        let _ = server
+            .post(&format!("/jobs/{id}/execute"), &json!({}))
+            .expect(202);
+        id
+    };
+    let held = |id: &str| {
+        server.wait(30, "the job says what is held", |client| {
+            let job = client.get(&format!("/jobs/{id}")).expect(200);
+            job["waiting_for"]
+                .to_string()
+                .contains("ConfigMap/held")
+                .then_some(())
+        });
+    };
+    assert_eq!(server.job_ended(&begin("deploy"), 60)["status"], "SUCCEEDED");
+    let away = begin("uninstall");
+    held(&away);
+    let _ = server
+        .post(&format!("/jobs/{away}/cancel"), &json!({}))
+        .expect(202);
+    assert_eq!(server.job_ended(&away, 60)["status"], "CANCELLED");
+    let again = begin("deploy");
+    held(&again);
+    let_go(&kubernetes, &namespace);
+    let job = server.job_ended(&again, 60);
+    assert_eq!(job["status"], "SUCCEEDED", "{job:#}");
+    let maps = kubernetes.objects("configmaps", &namespace);
+    let held = maps.iter().find(|map| map["metadata"]["name"] == "held").unwrap();
+    assert!(held["metadata"]["deletionTimestamp"].is_null(), "{held:#}");
+    assert_eq!(
+        kubernetes.revisions(&namespace, "app"),
+        ["uninstalled", "deployed"]
+    );
+    let_go(&kubernetes, &namespace);
     server.stop();
 }
 

@@ -177,6 +177,9 @@ impl Run<'_> {
             let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
             self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
             self.work.apply_began = true;
+            if self.work.is_first_install() {
+                self.job.metadata_.insert("first_install".to_owned(), json!(true));
+            }
             self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
             self.job.replaces_revision = match &record {
                 Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
@@ -284,11 +287,17 @@ impl Run<'_> {
         &mut self,
         record: &ReleaseRecord,
     ) -> Result<Result<Option<Next>, TargetError>, AppError> {
-        let begun = self.work.finishes_uninstall && record.status == ReleaseStatus::Uninstalled;
+        let is_uninstalled = record.status == ReleaseStatus::Uninstalled;
+        let begun = self.work.finishes_uninstall && is_uninstalled;
         if begun || record.status == ReleaseStatus::Uninstalling {
-            return Ok(self.finish_uninstall(record).await);
+            return Ok(self.finish_uninstall(record, false).await);
         }
-        let never = !record.ever_deployed && record.status != ReleaseStatus::Uninstalled;
+        // Helm says so as soon as it has deleted everything, whatever a finalizer still holds: what was adopted while it
+        // is going would go all the same. Once hooks have run, this was looked at.
+        if is_uninstalled && self.work.hooks.is_none() {
+            return Ok(self.finish_uninstall(record, true).await);
+        }
+        let never = !record.ever_deployed && !is_uninstalled;
         if !never {
             return Ok(self.recover(record).await.map(|()| None));
         }
@@ -310,8 +319,12 @@ impl Run<'_> {
         }
     }
 
-    async fn finish_uninstall(&mut self, record: &ReleaseRecord) -> Result<Option<Next>, TargetError> {
-        if !self.work.finishes_uninstall {
+    async fn finish_uninstall(
+        &mut self,
+        record: &ReleaseRecord,
+        keep_record: bool,
+    ) -> Result<Option<Next>, TargetError> {
+        if !keep_record && !self.work.finishes_uninstall {
             self.work.finishes_uninstall = true;
             self.tell_recovered(format!(
                 "the uninstall of release {} was left unfinished: it is finished, without its hooks, before the install",
@@ -322,7 +335,7 @@ impl Run<'_> {
             release: self.lease.release.clone(),
             leftovers: record.objects.clone(),
             namespace_of: None,
-            keep_record: false,
+            keep_record,
             time_limit: self.helm_time(),
         };
         let gone = self.target.uninstall(&request).await?;

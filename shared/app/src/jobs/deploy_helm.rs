@@ -214,15 +214,17 @@ impl Run<'_> {
         }
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
-                let message = self.with_diagnosis(cancel.reason);
+                let goes_on = self.end_hooks(true).await?;
+                let message = self.with_diagnosis(format!("{}{goes_on}", cancel.reason));
                 return Ok(Ok(self.stop(JobStatus::Cancelled, message, cancel.uninstall)));
             }
             let now = self.app.clock.now();
             // Lateness is judged where readiness is looked at, with what was seen; what was ready in time is collected.
             let judged = matches!(self.job.phase, JobPhase::Watch | JobPhase::Collect);
             if !judged && self.deadline().is_some_and(|deadline| now >= deadline) {
+                let goes_on = self.end_hooks(false).await?;
                 let message = format!(
-                    "the job passed its deadline of {} seconds",
+                    "the job passed its deadline of {} seconds{goes_on}",
                     self.job.timeout_seconds
                 );
                 let message = self.with_diagnosis(message);
@@ -293,7 +295,7 @@ impl Run<'_> {
 
     /// Ends the job, after taking away what it installed first if that is wanted.
     pub(super) fn stop(&mut self, status: JobStatus, message: String, take_away: bool) -> Next {
-        let installed = self.work.apply_began && self.work.first_install == Some(true);
+        let installed = self.work.is_first_install();
         if take_away && installed && self.config.adopt {
             // What was adopted was there before, and was not this job's to delete.
             let stays =
@@ -386,7 +388,7 @@ pub(super) fn finish(job: &mut Job, status: JobStatus, message: Option<String>, 
 }
 
 /// Writes a job's working record, then the job. Only a cancellation may have come in between, and is kept.
-async fn write(
+pub(super) async fn write(
     app: &App,
     session: &mut dyn Session,
     job: &mut Job,

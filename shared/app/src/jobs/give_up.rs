@@ -5,7 +5,11 @@ use std::time::Duration;
 use slipway_model::{Job, JobId, JobStatus, StepStatus, TenantId};
 use slipway_ports::{Guard, Put, Session};
 
-use super::{deploy_helm::finish, lease::Hold, work::JobWork};
+use super::{
+    deploy_helm::{finish, not_taken_away},
+    lease::Hold,
+    work::JobWork,
+};
 use crate::{App, AppError, dead_letters::Verdict, keys};
 
 impl App {
@@ -44,20 +48,17 @@ impl App {
                     Hold::Idle(_) | Hold::Lost => {}
                 }
             }
-            let message = match &work.ending {
-                Some(ending) => format!(
-                    "{}; what it had installed could not be taken away: {}{}",
-                    ending.message,
-                    verdict.message(),
-                    work.left_behind()
-                ),
-                None => format!("{}{}", verdict.message(), work.left_behind()),
+            let left = work.left_unlooked_at();
+            let (status, message) = match (&work.ending, work.decided) {
+                (Some(ending), _) => {
+                    let rest = not_taken_away(&verdict.message());
+                    (ending.status, Some(format!("{}{rest}{left}", ending.message)))
+                }
+                // Only Helm's record was not told.
+                (None, Some(decided)) => (decided.status, decided.message),
+                (None, None) => (JobStatus::Failed, Some(format!("{}{left}", verdict.message()))),
             };
-            let status = work
-                .ending
-                .as_ref()
-                .map_or(JobStatus::Failed, |ending| ending.status);
-            finish(&mut job, status, Some(message), self.clock.now());
+            finish(&mut job, status, message, self.clock.now());
             let item = self.job_item(&job, Duration::ZERO);
             if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {
                 continue;

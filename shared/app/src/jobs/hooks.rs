@@ -236,7 +236,11 @@ impl Run<'_> {
                 hooks.running = None;
                 self.job.waiting_for.clear();
                 self.work.diagnosis.clear();
-                Hooked::On(Next::Go)
+                Hooked::On(match self.newer_wish().await? {
+                    // It waited for the hook to end, and is told of by the next message.
+                    Some(_) => Next::Later(Duration::ZERO),
+                    None => Next::Go,
+                })
             }
             HookSeen::Failed { reason, log } => {
                 let mut told = format!("the {event} hook {} failed: {reason}", running.object);
@@ -284,6 +288,34 @@ impl Run<'_> {
             self.target.delete_hook(hook).await?;
         }
         Ok(())
+    }
+
+    /// Has no hook go on after its job, which ends in the middle: as if it had failed, and if it is `unwanted` whatever
+    /// its policy says. Returns what may go on all the same, to be added to why the job ends.
+    pub(super) async fn end_hooks(&mut self, unwanted: bool) -> Result<String, AppError> {
+        let Some(hooks) = self.work.hooks.clone() else {
+            return Ok(String::new());
+        };
+        let Some(running) = &hooks.running else {
+            return Ok(String::new());
+        };
+        let mut ended = self.delete_after_failure(&hooks).await;
+        if unwanted && ended.is_ok() {
+            ended = self.target.delete_hook(running).await;
+        }
+        match ended {
+            Ok(()) => {
+                self.work.hooks = None;
+                Ok(String::new())
+            }
+            Err(error) => {
+                let why = self.masked_error(&error.0.message).await?;
+                Ok(format!(
+                    "; the {} hook {} may go on: {why}",
+                    hooks.event, running.object
+                ))
+            }
+        }
     }
 
     /// The phase that comes when the change is done and ready.

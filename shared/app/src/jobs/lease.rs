@@ -183,20 +183,22 @@ impl App {
         })
     }
 
-    /// Takes the lease of a release for an invocation, if it is free, expired, or this job's own and idle.
+    /// Takes the lease of a release for an invocation, if it is free, expired, or this job's own and idle. A newer job
+    /// waits while a hook of this one is `in_hook`: what that changes is not left in the middle.
     pub(super) async fn take_lease(
         &self,
         session: &mut dyn Session,
         job: &Job,
         operation: HelmOperation,
+        in_hook: bool,
         cluster_uid: &str,
         release: &Release,
     ) -> Result<Taken, AppError> {
         let key = keys::release_owner(cluster_uid, &release.namespace, &release.name);
-        if let Some(newer) = self
+        let newer = self
             .want_release(session, job, operation, cluster_uid, release)
-            .await?
-        {
+            .await?;
+        if let Some(newer) = newer.filter(|_| !in_hook) {
             // A newer job preempts what waits, never what changes the cluster: that one finds out when it is done.
             let owner = match session.get(&key).await? {
                 Some(stored) => Some(stored.read::<Owner>()?),

@@ -19,6 +19,7 @@ mod work;
 pub(crate) use applying::foreign;
 pub(crate) use at_work::AtWork;
 pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
+pub(crate) use removal::TAKEN_AWAY;
 pub use requests::NewJob;
 pub(crate) use unreturned::UnreturnedLeases;
 

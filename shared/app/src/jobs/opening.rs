@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use slipway_model::{
-    Cluster, FailureKind, HelmJobConfig, Job, JobStatus, JobWait, StepRecord, StepStatus, Timestamp,
+    Cluster, FailureKind, HelmJobConfig, Job, JobPhase, JobStatus, JobWait, StepRecord, StepStatus, Timestamp,
 };
 use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
-    deploy_helm::{Run, finish, not_taken_away, superseded},
+    deploy_helm::{CLEAN_UP, Run, finish, not_taken_away, superseded, write},
     lease::Taken,
-    work::JobWork,
+    work::{Decided, Ending, JobWork},
 };
 use crate::{App, AppError, clusters::ConnectError, keys};
 
@@ -96,9 +96,9 @@ impl<'a> Opening<'a> {
         };
         self.work.out_of_reach = 0;
         self.work.out_of_reach_since = None;
-        let operation = config.operation;
+        let (operation, in_hook) = (config.operation, self.work.is_in_hook());
         match app
-            .take_lease(session.as_mut(), &self.job, operation, &uid, &release)
+            .take_lease(session.as_mut(), &self.job, operation, in_hook, &uid, &release)
             .await?
         {
             Taken::Held(lease, working) => {
@@ -215,18 +215,7 @@ impl<'a> Opening<'a> {
             self.job.failure_kind = Some(FailureKind::Permanent);
         }
         if error.class() == FailureClass::Permanent || is_late {
-            let message = error.0.message;
-            let left = self.work.left_behind();
-            return match self.work.ending.take() {
-                Some(ending) => {
-                    let message = format!("{}{}{left}", ending.message, not_taken_away(&message));
-                    self.end(session, ending.status, message).await
-                }
-                None => {
-                    let message = format!("{message}{left}");
-                    self.end(session, JobStatus::Failed, message).await
-                }
-            };
+            return self.end_out_of_reach(session, error.0.message, config).await;
         }
         self.job.waiting_for = vec![JobWait {
             object: "cluster".to_owned(),
@@ -235,6 +224,54 @@ impl<'a> Opening<'a> {
         }];
         let delay = Duration::from_secs(1 << self.work.out_of_reach.min(5));
         self.pause(session, delay).await
+    }
+
+    /// Ends a job whose cluster is not waited for any longer, unless it installed something that is to be taken away:
+    /// that is tried for a while, as it would be had the cluster answered.
+    async fn end_out_of_reach(
+        &mut self,
+        mut session: Box<dyn Session>,
+        why: String,
+        config: &HelmJobConfig,
+    ) -> Result<(), AppError> {
+        let left = self.work.left_behind();
+        if let Some(ending) = self.work.ending.take() {
+            let message = format!("{}{}{left}", ending.message, not_taken_away(&why));
+            return self.end(session, ending.status, message).await;
+        }
+        if let Some(Decided { status, message }) = self.work.decided.take() {
+            return self.end(session, status, message.unwrap_or_default()).await;
+        }
+        let (status, message, take_away) = match &self.job.cancel {
+            Some(cancel) => (JobStatus::Cancelled, cancel.reason.clone(), cancel.uninstall),
+            None => (JobStatus::Failed, why.clone(), config.delete_on_failure),
+        };
+        if !take_away || !self.work.is_first_install() || config.adopt {
+            return self.end(session, JobStatus::Failed, format!("{why}{left}")).await;
+        }
+        let app = self.app;
+        self.work.ending = Some(Ending {
+            status,
+            message,
+            until: app.clock.now().plus(CLEAN_UP),
+        });
+        self.job.phase = JobPhase::CleanUp;
+        let due_in = Duration::from_secs(90);
+        let (job, work) = (&mut self.job, &self.work);
+        let is_written = write(
+            app,
+            session.as_mut(),
+            job,
+            &mut self.version,
+            work,
+            &mut self.work_version,
+            due_in,
+        )
+        .await?;
+        if is_written {
+            app.send_job(session.as_mut(), &job.tenant, job.id, Duration::ZERO);
+        }
+        Ok(session.settle().await?)
     }
 
     async fn pause(&mut self, mut session: Box<dyn Session>, delay: Duration) -> Result<(), AppError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait, JsonMap};
+use slipway_model::{HelmOperation, JobId, JobPhase, JobStatus, JobWait, JsonMap};
 use slipway_policy::ConfigCheck;
 use slipway_ports::{ChartError, HookEvent, ReleaseStatus, TargetError};
 
@@ -214,14 +214,8 @@ impl Run<'_> {
 
     /// Looks at readiness once, and comes back by message.
     pub(super) async fn watch(&mut self) -> Phase {
-        let mut session = self.app.store.session();
-        let (uid, release) = (self.lease.cluster_uid.clone(), self.lease.release.clone());
-        let newer = self
-            .app
-            .want_release(session.as_mut(), &self.job, self.config.operation, &uid, &release)
-            .await?;
-        session.settle().await?;
-        if let Some(newer) = newer {
+        let release = self.lease.release.clone();
+        if let Some(newer) = self.newer_wish().await? {
             // The newer job takes the release over as it stands.
             return Ok(Ok(self.ended(JobStatus::Cancelled, Some(superseded(newer)))));
         }
@@ -241,6 +235,18 @@ impl Run<'_> {
         };
         let seen = self.mask_observation(seen).await?;
         Ok(Ok(self.judge(seen, deadline)))
+    }
+
+    /// The newer job that wants the release, if there is one.
+    pub(super) async fn newer_wish(&self) -> Result<Option<JobId>, AppError> {
+        let mut session = self.app.store.session();
+        let (uid, release) = (&self.lease.cluster_uid, &self.lease.release);
+        let newer = self
+            .app
+            .want_release(session.as_mut(), &self.job, self.config.operation, uid, release)
+            .await?;
+        session.settle().await?;
+        Ok(newer)
     }
 
     fn judge(&mut self, seen: Seen, deadline: slipway_model::Timestamp) -> Next {

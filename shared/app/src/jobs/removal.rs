@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use slipway_model::{JobPhase, JobStatus};
-use slipway_ports::{HookEvent, ReleaseRecord, TargetError, UninstallRequest};
+use slipway_ports::{FailureClass, HookEvent, ReleaseRecord, TargetError, UninstallRequest};
 
 use super::{
     deploy_helm::{CLEAN_UP, Next, Run},
@@ -12,6 +12,9 @@ use super::{
     phases::{Phase, told},
     work::Removal,
 };
+
+/// What a job's metadata say once it has taken away all that it installed.
+pub(crate) const TAKEN_AWAY: &str = "taken_away";
 
 /// How often something that is going away is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -101,6 +104,12 @@ impl Run<'_> {
         }
         let hooked = match self.run_hooks(event, self.work.revision).await? {
             Ok(hooked) => hooked,
+            Err(error) if matches!(error.class(), FailureClass::Permanent | FailureClass::TimedOut) => {
+                let why = self.masked_error(&error.0.message).await?;
+                self.note(&format!("the {event} hooks could not run: {why}"));
+                self.next_removal();
+                return Ok(Ok(Next::Go));
+            }
             Err(error) => return Ok(Err(error)),
         };
         match hooked {
@@ -172,6 +181,7 @@ impl Run<'_> {
                 self.job.waiting_for.clear();
                 return Ok(Next::Go);
             }
+            self.job.metadata_.insert(TAKEN_AWAY.to_owned(), json!(true));
             return Ok(self.give_up(""));
         }
         let remaining = told(gone.remaining);

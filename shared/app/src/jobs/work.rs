@@ -105,15 +105,30 @@ impl JobWork {
         }
     }
 
+    /// Whether what this job began to install was not there before.
+    pub(super) fn is_first_install(&self) -> bool {
+        self.apply_began && self.first_install == Some(true)
+    }
+
+    /// Whether a hook was created that has not been seen to end, or is to be deleted because it failed.
+    pub(super) fn is_in_hook(&self) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.running.is_some())
+    }
+
     /// What a job has to say when it ends without taking away what an install left that never succeeded: its record was
     /// deleted, so that nothing else names these objects.
     pub(super) fn left_behind(&self) -> String {
         // While it cleans up, all that it installed may be there.
-        let own = if self.ending.is_some() {
-            self.objects.as_slice()
-        } else {
-            &[]
-        };
+        self.may_have_left(self.ending.is_some())
+    }
+
+    /// The same of a job that ends without having cleaned up, although it may have had to.
+    pub(super) fn left_unlooked_at(&self) -> String {
+        self.may_have_left(self.ending.is_some() || self.is_first_install())
+    }
+
+    fn may_have_left(&self, own: bool) -> String {
+        let own = if own { self.objects.as_slice() } else { &[] };
         let left: BTreeSet<&ObjectReference> = own.iter().chain(&self.leftovers).collect();
         if left.is_empty() {
             return String::new();

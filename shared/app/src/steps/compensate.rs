@@ -16,6 +16,7 @@ use crate::{
     AppError,
     deployments::{KEPT, UNDO, UNINSTALLED},
     executions::{NewExecution, each_chunk},
+    jobs::TAKEN_AWAY,
     keys,
     steps::drive::Drive,
 };
@@ -154,6 +155,13 @@ fn jobs_of(record: &StepRecord) -> impl Iterator<Item = JobId> {
         .chain(earlier.filter_map(|attempt| attempt.job_id))
 }
 
+/// Whether a first install failed and is there all the same, although it was to be taken away.
+fn may_be_left(job: &Job) -> bool {
+    let failed = matches!(job.status, JobStatus::Failed | JobStatus::TimedOut);
+    let was_to_go = job.config["delete_on_failure"] != false && job.config["adopt"] != true;
+    failed && was_to_go && job.metadata_.get(TAKEN_AWAY) != Some(&json!(true))
+}
+
 /// Whether a job installed something over what was there before, so that uninstalling it would take that away.
 fn has_adopted(job: &Job) -> bool {
     let first = job.metadata_.get("first_install") == Some(&json!(true));
@@ -162,11 +170,15 @@ fn has_adopted(job: &Job) -> bool {
 
 /// The step that undoes a job, whether or not those before it can be undone: what was installed first is uninstalled,
 /// what was there before goes back to the revision that it had. A first install that failed was taken away by its own
-/// job, unless it was to stay.
+/// job, unless it was to stay or that could not be done.
 fn undo(step: &str, job: &Job) -> Option<DagStep> {
     let succeeded = job.status == JobStatus::Succeeded;
     let first = job.metadata_.get("first_install") == Some(&json!(true));
-    if !succeeded && (first || job.replaces_revision.is_none()) {
+    let has_something_to_undo = match first {
+        true => succeeded || may_be_left(job),
+        false => succeeded || job.replaces_revision.is_some(),
+    };
+    if !has_something_to_undo {
         return None;
     }
     // What takes an hour to come up takes an hour to come back; what was given too little gets what is usual.

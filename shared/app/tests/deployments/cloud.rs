@@ -39,6 +39,8 @@ pub(crate) struct Cloud {
     pub(crate) log: Vec<String>,
     /// Releases whose objects stay for a while when they are uninstalled.
     pub(crate) lingering: BTreeSet<String>,
+    /// Releases whose record says that they are uninstalled, while their objects are still there.
+    pub(crate) uninstalled: BTreeSet<String>,
     /// How many pods of such a release stay besides the one of its name.
     pub(crate) crowd: usize,
     /// Release → what somebody else changed in it.
@@ -56,6 +58,8 @@ pub(crate) struct Cloud {
     pub(crate) hooks: BTreeMap<String, Vec<String>>,
     /// Hooks that do not end.
     pub(crate) hanging: BTreeSet<String>,
+    /// Whether hooks that fail are to be deleted.
+    pub(crate) deletes_failed: bool,
     /// Hooks that fail.
     pub(crate) failing: BTreeSet<String>,
     /// What was created of hooks and not deleted: their run → their names.

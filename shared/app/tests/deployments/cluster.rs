@@ -136,6 +136,7 @@ impl Target for FakeCluster {
             .map(|(revision, labels)| ReleaseRecord {
                 revision: *revision,
                 status: match cloud.is_marked(&release.name, *revision) {
+                    _ if cloud.uninstalled.contains(&release.name) => ReleaseStatus::Uninstalled,
                     true => ReleaseStatus::Failed,
                     false => ReleaseStatus::Deployed,
                 },
@@ -244,6 +245,7 @@ impl Target for FakeCluster {
             return Err(TargetError::transient("Helm was killed"));
         }
         cloud.installed.insert(name.clone(), request.values.clone());
+        cloud.uninstalled.remove(&name);
         let hooks = cloud.events(&name);
         let entry = cloud.revisions.entry(name.clone()).or_default();
         *entry = (entry.0 + 1, request.labels.clone());
@@ -345,6 +347,7 @@ impl Target for FakeCluster {
         if let Some(why) = cloud.broken.get(&format!("uninstall {name}")) {
             return Err(TargetError::permanent(why.clone()));
         }
+        cloud.uninstalled.insert(name.clone());
         if cloud.lingering.contains(name) {
             let pod = |object: String| JobWait {
                 object,
@@ -357,6 +360,7 @@ impl Target for FakeCluster {
         }
         if !request.keep_record {
             cloud.installed.remove(name);
+            cloud.uninstalled.remove(name);
         }
         Ok(Uninstalled::default())
     }
@@ -389,6 +393,7 @@ impl Target for FakeCluster {
             policies: HookPolicies {
                 delete_before: true,
                 delete_succeeded: true,
+                delete_failed: self.cloud().deletes_failed,
                 log_succeeded: event == HookEvent::Test,
                 ..HookPolicies::default()
             },
@@ -402,6 +407,9 @@ impl Target for FakeCluster {
 
     async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
         let mut cloud = self.cloud();
+        if let Some(why) = cloud.broken.get(&format!("hook {}", hook.object.name)) {
+            return Err(TargetError::permanent(why.clone()));
+        }
         let uid = format!("{} {} {}", run.job, run.event, run.number);
         if cloud.made.insert(uid.clone(), hook.object.name.clone()).is_none() {
             cloud.log.push(format!("hook {}", hook.object.name));

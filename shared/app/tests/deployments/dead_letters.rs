@@ -136,6 +136,30 @@ async fn a_step_whose_message_died_fails_with_the_reason_and_what_follows_happen
 }
 
 #[tokio::test]
+async fn what_a_job_installed_that_was_given_up_is_named_and_why_it_failed_stays() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let cluster = world.cluster.clone();
+    world
+        .cluster
+        .meanwhile("apply", async move { cluster.cloud().away = true });
+    let id = run(&world, json!({"name": "x", "steps": [chart("a", &[])]})).await;
+    world.deliver(&Queue::ExecuteStep).await;
+    world.deliver(&Queue::DeployHelm).await;
+    let job = step(&world, &id, "a").await.job_id.unwrap();
+    world.clock.advance(Duration::from_secs(300));
+    let tenant = TenantId::local();
+    give_up(&world, &Queue::DeployHelm, &[Message::Job { tenant, job }]).await;
+    let ended = world.app.job(&admin(), &job.to_string()).await.unwrap();
+    assert_eq!(ended.status, JobStatus::Failed);
+    let message = ended.error_message.unwrap();
+    assert!(
+        message.contains("it broke") && message.contains("may have left Deployment/a"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn a_failure_that_was_given_up_undoes_what_came_before() {
     let world = World::new().await;
     let dag = json!({"name": "x", "settings": {"on_failure": "rollback"},

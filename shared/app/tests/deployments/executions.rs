@@ -12,17 +12,17 @@ use slipway_testkit::memory::SimpleStore;
 
 use crate::world::{World, admin};
 
-async fn run(world: &World, dag: Value) -> String {
+pub(crate) async fn run(world: &World, dag: Value) -> String {
     let execution = world.app.create_execution(&admin(), dag).await.unwrap();
     execution.id.to_string()
 }
 
-async fn progress(world: &World, execution: &str) -> ExecutionProgress {
+pub(crate) async fn progress(world: &World, execution: &str) -> ExecutionProgress {
     let (app, caller) = (&world.app, admin());
     app.execution_progress(&caller, execution, true).await.unwrap()
 }
 
-async fn step(world: &World, execution: &str, id: &str) -> StepProgress {
+pub(crate) async fn step(world: &World, execution: &str, id: &str) -> StepProgress {
     let steps = progress(world, execution).await.steps.unwrap();
     steps.into_iter().find(|step| step.step_id == id).unwrap()
 }
@@ -45,7 +45,7 @@ async fn lose(store: &SimpleStore) -> Vec<Message> {
     }
 }
 
-fn chart(id: &str, more: &Value) -> Value {
+pub(crate) fn chart(id: &str, more: &Value) -> Value {
     let mut params = json!({"cluster_id": "dev", "chart_ref": "charts/x", "release_name": id});
     params
         .as_object_mut()
@@ -199,7 +199,7 @@ async fn what_is_not_to_be_deleted_stays_when_its_time_is_over() {
 }
 
 /// Everything that happens in so many seconds, beside what looking at a release takes.
-async fn seconds(world: &World, count: u64) {
+pub(crate) async fn seconds(world: &World, count: u64) {
     for _ in 0..count / 2 {
         for queue in World::queues() {
             world.deliver(&queue).await;

@@ -177,6 +177,22 @@ async fn what_is_cleaned_up_goes_with_its_hooks_and_one_that_fails_keeps_nothing
         "uninstall app",
     ];
     assert_eq!(log(&world), done);
+    // One that may not be created keeps nothing from going either.
+    let quota = ("hook drain".to_owned(), "exceeded quota".to_owned());
+    world.cluster.cloud().broken.insert(quota.0, quota.1);
+    let failed = ended(&world, json!({})).await;
+    let message = failed.error_message.unwrap();
+    assert!(
+        message.contains("while cleaning up, the pre-delete hooks could not run: exceeded quota"),
+        "{message}"
+    );
+    let without_it: Vec<&str> = done
+        .iter()
+        .copied()
+        .filter(|done| *done != "hook drain")
+        .collect();
+    assert_eq!(log(&world), without_it);
+    world.cluster.cloud().broken.clear();
     // One that hangs is waited for as long as there is time for the rest.
     world.cluster.cloud().failing.remove("drain");
     world.cluster.cloud().hanging.insert("drain".to_owned());
@@ -221,6 +237,55 @@ async fn a_hook_may_outlast_any_number_of_invocations_and_is_named_when_time_is_
     assert!(taken < Duration::from_secs(3_700), "{taken:?}");
     let once = log(&world);
     assert_eq!(once, ["hook long", "uninstall app"], "it was created once");
+}
+
+#[tokio::test]
+async fn a_hook_ends_with_the_job_that_is_cancelled_or_late() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-upgrade", &["done", "long"])]);
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    world.cluster.cloud().hanging.insert("long".to_owned());
+    let cancelled = job(&world, json!({})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    assert_eq!(world.cluster.cloud().made.len(), 2);
+    let id = cancelled.id.to_string();
+    world.app.cancel_job(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(look(&world, &cancelled).await.status, JobStatus::Cancelled);
+    assert!(world.cluster.cloud().made.is_empty(), "it does not go on");
+    // What is late is kept for people to look at, unless it is to go when it fails.
+    for (goes, left) in [(false, vec!["long"]), (true, vec![])] {
+        world.cluster.cloud().deletes_failed = goes;
+        world.cluster.cloud().made.clear();
+        assert_eq!(ended(&world, json!({})).await.status, JobStatus::TimedOut);
+        assert_eq!(world.cluster.cloud().made.values().collect::<Vec<_>>(), left);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_job_waits_for_the_hook_of_an_older_one() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-upgrade", &["migrate", "check"])]);
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    log(&world);
+    world.cluster.cloud().hanging.insert("migrate".to_owned());
+    let older = job(&world, json!({})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    world.clock.advance(Duration::from_secs(1));
+    let newer = job(&world, json!({})).await;
+    for _ in 0..3 {
+        world.deliver(&Queue::DeployHelm).await;
+        world.clock.advance(Duration::from_secs(2));
+    }
+    assert_eq!(look(&world, &older).await.status, JobStatus::Running);
+    assert_eq!(log(&world), ["hook migrate"]);
+    world.cluster.cloud().hanging.clear();
+    world.settle().await;
+    let older = look(&world, &older).await;
+    assert_eq!(older.status, JobStatus::Cancelled);
+    assert!(older.error_message.unwrap().starts_with("superseded by job"));
+    assert_eq!(look(&world, &newer).await.status, JobStatus::Succeeded);
+    assert_eq!(log(&world), ["hook migrate", "hook check", "apply app"]);
 }
 
 #[tokio::test]

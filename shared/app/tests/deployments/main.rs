@@ -21,6 +21,7 @@ mod hooks;
 mod keeping;
 mod legacy;
 mod letters;
+mod lingering;
 mod lists;
 mod losing;
 mod masking;

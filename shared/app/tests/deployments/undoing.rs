@@ -152,9 +152,39 @@ async fn undo_steps(world: &World, dag: Value) -> Vec<(String, Vec<String>)> {
     steps
 }
 
-fn deploy(id: &str, after: Value) -> Value {
+fn deploy(id: &str, after: &Value) -> Value {
     json!({"id": id, "action": "helm_deploy", "depends_on": after, "params": {
         "cluster_id": "dev", "chart_ref": "charts/x", "release_name": id, "namespace": "n"}})
+}
+
+#[tokio::test]
+async fn a_first_install_that_its_own_job_could_not_take_away_is_undone_with_the_rest() {
+    let world = World::new().await;
+    let mut slow = deploy("slow", &json!(["a"]));
+    slow["params"]["timeout"] = json!(60);
+    world.cluster.cloud().stuck.insert("slow".to_owned());
+    let broken = ("uninstall slow".to_owned(), "the webhook says no".to_owned());
+    world.cluster.cloud().broken.insert(broken.0, broken.1);
+    let dag = json!({"name": "x", "settings": {"on_failure": "rollback"},
+                     "steps": [deploy("a", &json!([])), slow]});
+    let execution = world
+        .app
+        .create_execution(&admin(), dag)
+        .await
+        .unwrap()
+        .id
+        .to_string();
+    let ended = async || world.app.execution(&admin(), &execution).await.unwrap();
+    while ended().await.compensated_by.is_none() {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    world.cluster.cloud().broken.clear();
+    world.cluster.cloud().log.clear();
+    world.settle().await;
+    assert_eq!(world.cluster.cloud().log, ["uninstall slow", "uninstall a"]);
 }
 
 #[tokio::test]
@@ -163,9 +193,9 @@ async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
     let pass = |id: &str, after: Value| json!({"id": id, "action": "pass", "depends_on": after});
     // What is in between does nothing that could be undone, and still says what comes before what.
     let dag = json!({"name": "x", "settings": {"on_failure": "rollback"}, "steps": [
-        deploy("a", json!([])), deploy("b", json!([])),
+        deploy("a", &json!([])), deploy("b", &json!([])),
         pass("m", json!(["a", "b"])),
-        deploy("c", json!(["m"])), deploy("d", json!(["m"])),
+        deploy("c", &json!(["m"])), deploy("d", &json!(["m"])),
         {"id": "late", "action": "approval", "depends_on": ["c", "d"], "timeout_seconds": 5},
     ]});
     let steps = undo_steps(&world, dag).await;
