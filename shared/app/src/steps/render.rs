@@ -9,7 +9,7 @@ use slipway_expr::{
     render_value_partial,
 };
 use slipway_model::{Execution, JobWait, JsonMap, TenantId};
-use slipway_ports::{ExposeSecret, Hidden, HttpAnswer, SecretString, shortened};
+use slipway_ports::{ExposeSecret, HIDDEN, Hidden, HttpAnswer, SecretString, shortened};
 
 use crate::{App, AppError};
 
@@ -124,7 +124,7 @@ impl Resolved {
         wait.message = shortened(&self.hide(&wait.message), LONGEST_WAIT);
     }
 
-    /// Takes the secrets out of every text of an object.
+    /// Takes the secrets out of everything in an object but its own keys, which are names of ours.
     pub(crate) fn hide_in(&self, map: &mut JsonMap) {
         if !self.hidden.is_empty() {
             map.values_mut().for_each(|value| self.hide_in_value(value));
@@ -139,7 +139,17 @@ impl Resolved {
             }
             Value::String(text) => *text = self.hide(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
-            Value::Object(map) => self.hide_in(map),
+            Value::Object(map) => {
+                self.hide_in(map);
+                let telling = map.keys().filter(|key| self.hide(key) != **key).cloned();
+                for (number, key) in telling.collect::<Vec<_>>().into_iter().enumerate() {
+                    if let Some(value) = map.remove(&key) {
+                        map.insert(format!("{}{}", self.hide(&key), " ".repeat(number)), value);
+                    }
+                }
+            }
+            // Written without quotes, a secret of digits is a number.
+            Value::Number(number) if self.hidden.is_in(&number.to_string()) => *value = HIDDEN.into(),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -282,6 +292,25 @@ mod tests {
             Value::Object(outputs),
             serde_json::json!({"body": [{"echo": "(hidden)"}, "(hidden)"]})
         );
+    }
+
+    #[test]
+    fn keys_and_numbers_of_an_answer_tell_no_secret_either() {
+        let mut resolved = Resolved::default();
+        for secret in ["hunter22", "91734", "status"] {
+            resolved.learn(&SecretString::from(secret));
+        }
+        let mut outputs = object(serde_json::json!({"status": 200, "body": {
+            "hunter22": 1, "x-hunter22": [91734, 91735], "a": {"hunter22": true}}}));
+        resolved.hide_in(&mut outputs);
+        let told = Value::Object(outputs);
+        assert_eq!(told["status"], 200, "names of ours stay");
+        assert_eq!(
+            told["body"]["x-(hidden) "],
+            serde_json::json!(["(hidden)", 91735])
+        );
+        assert_eq!(told["body"]["a"], serde_json::json!({"(hidden)": true}));
+        assert!(!told.to_string().contains("hunter22"), "{told}");
     }
 
     #[test]
