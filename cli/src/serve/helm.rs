@@ -10,6 +10,7 @@ use std::{
 use async_trait::async_trait;
 use slipway_helm::{BundledCharts, Charts, Helm, HelmConnector, HelmSettings};
 use slipway_model::{Cluster, TenantId};
+use slipway_policy::HostPolicy;
 use slipway_ports::{
     ChartError, ChartSource, Connector, PulledChart, SecretString, Secrets, Target, TargetError,
 };
@@ -24,7 +25,7 @@ const SEARCH_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct LazyHelm {
     pub(super) data: PathBuf,
     pub(super) binary: Option<PathBuf>,
-    pub(super) plain_http: Vec<String>,
+    pub(super) hosts: HostPolicy,
     pub(super) secrets: Arc<dyn Secrets>,
     pub(super) found: OnceCell<Found>,
     /// When and why the last search failed.
@@ -79,8 +80,9 @@ impl LazyHelm {
             )
         })?;
         let version = helm.version().to_string();
+        let hosts = self.hosts.clone();
         let charts = Charts::new(helm.clone(), BundledCharts::Directory(folder))
-            .with_plain_http(self.plain_http.iter().cloned())
+            .with_hosts(Arc::new(move |host| hosts.judge(host)))
             .with_secrets(Arc::clone(&self.secrets));
         Ok(Found {
             connector: HelmConnector::new(helm, self.data.join("render")),
@@ -146,7 +148,7 @@ mod tests {
         LazyHelm {
             data: folder.join("data"),
             binary: Some(binary),
-            plain_http: Vec::new(),
+            hosts: HostPolicy::default(),
             secrets: embedded.secrets(),
             found: OnceCell::new(),
             failed: Mutex::default(),

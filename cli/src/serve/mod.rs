@@ -103,8 +103,8 @@ fn wire(data: &Path, wall: Arc<dyn Clock>) -> Result<ControlPlane, Failure> {
     let secrets = embedded.secrets();
     let helm = Arc::new(LazyHelm {
         data: data.to_owned(),
-        binary: environment.helm.clone(),
-        plain_http: environment.plain_http().map(str::to_owned).collect(),
+        binary: environment.helm,
+        hosts: settings.chart_hosts.clone(),
         secrets: Arc::clone(&secrets),
         found: OnceCell::new(),
         failed: Mutex::default(),

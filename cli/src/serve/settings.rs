@@ -72,7 +72,7 @@ impl Environment {
     }
 
     /// Hosts that are asked without TLS, from either variable.
-    pub(super) fn plain_http(&self) -> impl Iterator<Item = &str> {
+    fn plain_http(&self) -> impl Iterator<Item = &str> {
         let marked = list(&self.chart_hosts).filter_map(|host| host.strip_prefix("http://"));
         let named = list(&self.plain_http_hosts).map(|host| host.strip_prefix("http://").unwrap_or(host));
         marked.chain(named)

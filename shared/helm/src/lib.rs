@@ -18,7 +18,7 @@ mod render;
 
 pub use archive::{ArchiveError, CheckedArchive, LARGEST_ARCHIVE, check_archive, package_directory};
 pub use binary::{Helm, HelmMissing, HelmSettings};
-pub use charts::{BundledCharts, Charts};
+pub use charts::{BundledCharts, Charts, HostRule};
 pub use client::check_kubeconfig;
 pub use connector::HelmConnector;
 pub use gate::Gate;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use slipway_aws::EksClusters;
 use slipway_helm::{BundledCharts, Charts, Helm, HelmConnector, HelmSettings, RenderStore};
 use slipway_model::{Cluster, TenantId};
+use slipway_policy::HostPolicy;
 use slipway_ports::{
     ChartError, ChartSource, Connector, PulledChart, SecretString, Secrets, Target, TargetError,
 };
@@ -23,7 +24,7 @@ const MEMORY_MIB: u64 = 2048;
 /// Clusters and charts by way of Helm.
 pub struct LateHelm {
     pub(crate) places: HelmPlaces,
-    pub(crate) plain_http_hosts: Vec<String>,
+    pub(crate) hosts: HostPolicy,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) renders: RenderStore,
     pub(crate) eks: EksClusters,
@@ -57,8 +58,9 @@ impl LateHelm {
             .await
             .map_err(|error| format!("{error}; SLIPWAY_HELM names the binary"))?;
         tracing::info!(version = %helm.version(), "Helm is there");
+        let hosts = self.hosts.clone();
         let charts = Charts::new(helm.clone(), BundledCharts::Directory(self.places.charts.clone()))
-            .with_plain_http(self.plain_http_hosts.iter().cloned())
+            .with_hosts(Arc::new(move |host| hosts.judge(host)))
             .with_secrets(Arc::clone(&self.secrets));
         let connector = AwsConnector::new(HelmConnector::new(helm, self.renders.clone()), self.eks.clone());
         Ok(Found { connector, charts })

@@ -52,7 +52,6 @@ pub struct Settings {
     /// What the use cases want to know.
     pub(crate) app: slipway_app::Settings,
     /// Hosts of charts that are asked without TLS.
-    pub(crate) plain_http_hosts: Vec<String>,
     /// `SLIPWAY_REACH_LOOPBACK`: whether calls to the outside may go to the machine itself, for local stand-ins.
     pub(crate) loopback: Loopback,
     /// How callers are told from their tokens.
@@ -135,7 +134,7 @@ impl Settings {
         };
         let secrets_prefix = reader.secrets_prefix();
         let max_receives = reader.number("SLIPWAY_MAX_RECEIVES", u64::from(MAX_RECEIVES), 1..=1000);
-        let (chart_hosts, plain_http_hosts) = reader.chart_hosts();
+        let chart_hosts = reader.chart_hosts();
         let mut app = slipway_app::Settings::new(EPOCH);
         app.use_pipeline_orchestration = reader.flag("USE_PIPELINE_ORCHESTRATION", true);
         app.topics = reader.topics();
@@ -164,7 +163,6 @@ impl Settings {
                 kms_key: reader.text("SLIPWAY_KMS_KEY"),
                 max_receives: u32::try_from(max_receives).unwrap_or(MAX_RECEIVES),
                 app,
-                plain_http_hosts,
                 loopback,
                 callers,
                 helm,
@@ -297,7 +295,7 @@ impl Reader<'_> {
         }
     }
 
-    fn chart_hosts(&mut self) -> (HostPolicy, Vec<String>) {
+    fn chart_hosts(&mut self) -> HostPolicy {
         let hosts = self.text("SLIPWAY_CHART_HOSTS").unwrap_or_default();
         let plain = self.text("SLIPWAY_PLAIN_HTTP_HOSTS").unwrap_or_default();
         let marked = entries(&hosts).filter_map(|host| host.strip_prefix("http://"));
@@ -307,12 +305,12 @@ impl Reader<'_> {
         let others = entries(&hosts)
             .filter(|host| !host.starts_with("http://") && !plain.iter().any(|plain| plain == host));
         match HostPolicy::new(others.chain(with_scheme.iter().map(String::as_str))) {
-            Ok(policy) => (policy, plain),
+            Ok(policy) => policy,
             Err(error) => {
                 self.wrong(format!(
                     "SLIPWAY_CHART_HOSTS or SLIPWAY_PLAIN_HTTP_HOSTS: {error}"
                 ));
-                (HostPolicy::bundled_only(), plain)
+                HostPolicy::bundled_only()
             }
         }
     }

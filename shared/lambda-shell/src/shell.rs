@@ -155,7 +155,7 @@ impl Shell {
         });
         Arc::new(LateHelm {
             places,
-            plain_http_hosts: self.settings.plain_http_hosts.clone(),
+            hosts: self.settings.app.chart_hosts.clone(),
             secrets: Arc::clone(&self.secrets),
             renders: self.renders(),
             eks: self.eks(),

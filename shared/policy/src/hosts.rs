@@ -110,6 +110,18 @@ impl HostPolicy {
         })
     }
 
+    /// Whether charts may be fetched from a host, `name` or `name:port`, that a repository names, and if so, whether it is
+    /// reached without TLS.
+    ///
+    /// # Errors
+    /// A sentence as [`check`](Self::check) has it, or that this is no host.
+    pub fn judge(&self, authority: &str) -> Result<bool, String> {
+        let chart =
+            ChartRef::parse(&format!("https://{authority}/chart.tgz")).map_err(|error| error.to_string())?;
+        self.check(&chart).map_err(|error| error.to_string())?;
+        Ok(self.uses_plain_http(&chart))
+    }
+
     /// Whether the chart's host is reached without TLS.
     pub fn uses_plain_http(&self, chart: &ChartRef) -> bool {
         chart.host().is_some_and(|host| {

@@ -291,6 +291,19 @@ fn special_addresses_are_refused_in_every_notation_and_said_so() {
 }
 
 #[test]
+fn a_host_that_a_repository_names_is_judged_as_one_of_a_reference() {
+    let policy = HostPolicy::parse("cdn.example http://plain.example http://10.0.0.1:5000").expect("a list");
+    assert_eq!(policy.judge("cdn.example:8443"), Ok(false));
+    assert_eq!(policy.judge("plain.example:8080"), Ok(true), "at any port");
+    assert_eq!(policy.judge("10.0.0.1:5000"), Ok(true));
+    for host in ["other.example", "10.0.0.1", "169.254.169.254", "[::1]:80"] {
+        let error = policy.judge(host).expect_err(host);
+        assert!(error.contains(&format!("SLIPWAY_CHART_HOSTS={host}")), "{error}");
+    }
+    assert!(policy.judge("user@cdn.example").is_err());
+}
+
+#[test]
 fn a_list_that_names_no_host_is_refused() {
     for list in [
         "*",

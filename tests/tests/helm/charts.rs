@@ -4,7 +4,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::support::{Chart, helm};
@@ -158,10 +161,42 @@ async fn a_repository_gets_its_credentials_and_an_archive_is_fetched_as_it_is() 
     );
     let none = plain.pull(&local(), &reference, Some("9.x")).await.unwrap_err();
     refused(&none);
+    let private = format!("https://{}/private/demo-1.2.0.tgz", site.address);
+    assert_eq!(plain.pull(&local(), &private, None).await.unwrap().name, "demo");
     let direct = format!("https://{}/open/demo-1.2.0.tgz", site.address);
     assert_eq!(plain.pull(&local(), &direct, None).await.unwrap().name, "demo");
     let absent = format!("https://{}/open/none-1.2.0.tgz", site.address);
     refused(&plain.pull(&local(), &absent, None).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_repository_sends_nobody_to_a_host_that_is_not_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Chart::with_version("demo", "1.2.0").pack();
+    let other = Site::start(archive.clone());
+    let away = format!("http://{}/open/demo-1.2.0.tgz", other.address);
+    let site = Site::with_index(archive, &away);
+    let reference = format!("https://{}/elsewhere/demo", site.address);
+    let allowing = async |hosts: Vec<String>| {
+        let rule = move |host: &str| match hosts.iter().any(|allowed| allowed == host) {
+            true => Ok(true),
+            false => Err(format!("add {host} to SLIPWAY_CHART_HOSTS")),
+        };
+        charts(&folder, nothing_bundled())
+            .await
+            .with_hosts(Arc::new(rule))
+    };
+    let first = allowing(vec![site.address.clone()]).await;
+    let error = first.pull(&local(), &reference, None).await.unwrap_err();
+    assert!(
+        refused(&error).contains(&format!("add {} to", other.address)),
+        "{error}"
+    );
+    assert_eq!(other.asked.load(Ordering::SeqCst), 0);
+    let both = allowing(vec![site.address.clone(), other.address.clone()]).await;
+    let pulled = both.pull(&local(), &reference, Some("~1.2")).await.unwrap();
+    assert_eq!(pulled.version, "1.2.0");
+    assert_eq!(other.asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -189,26 +224,36 @@ async fn a_host_that_does_not_answer_is_worth_another_try() {
 /// A web server with a chart repository that wants a password, and the same archive open.
 struct Site {
     address: String,
+    /// How often it was asked for anything.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Site {
     fn start(archive: Vec<u8>) -> Self {
+        Self::with_index(archive, "demo-1.2.0.tgz")
+    }
+
+    /// One whose other repository has the chart elsewhere.
+    fn with_index(archive: Vec<u8>, place: &str) -> Self {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (count, place) = (Arc::clone(&asked), place.to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         // It ends with the test program.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(&stream.unwrap(), &archive);
+                count.fetch_add(1, Ordering::SeqCst);
+                answer(&stream.unwrap(), &archive, &place);
             }
         });
-        Self { address }
+        Self { address, asked }
     }
 }
 
 /// `reader:s3cr3t-pass`, as a client sends it.
 const CREDENTIALS: &str = "Basic cmVhZGVyOnMzY3IzdC1wYXNz";
 
-fn answer(stream: &TcpStream, archive: &[u8]) {
+fn answer(stream: &TcpStream, archive: &[u8], place: &str) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let path = lines
         .next()
@@ -219,10 +264,12 @@ fn answer(stream: &TcpStream, archive: &[u8]) {
             .is_some_and(|(name, value)| name.eq_ignore_ascii_case("authorization") && value == CREDENTIALS)
     });
     let index = "apiVersion: v1\nentries:\n  demo:\n    - {apiVersion: v2, name: demo, version: v1.2.0, urls: [demo-1.2.0.tgz]}\n";
+    let elsewhere = index.replace("demo-1.2.0.tgz", place);
     let (status, body) = match path.as_str() {
         "/open/demo-1.2.0.tgz" => ("200 OK", archive),
         path if path.starts_with("/private/") && !authorized => ("401 Unauthorized", &b"no"[..]),
         "/private/demo-1.2.0.tgz" => ("200 OK", archive),
+        "/elsewhere/index.yaml" => ("200 OK", elsewhere.as_bytes()),
         "/private/index.yaml" => ("200 OK", index.as_bytes()),
         _ => ("404 Not Found", &b"no"[..]),
     };

@@ -2,7 +2,8 @@
 
 mod constraint;
 mod credentials;
+mod index;
 mod reference;
 mod source;
 
-pub use source::{BundledCharts, Charts};
+pub use source::{BundledCharts, Charts, HostRule};

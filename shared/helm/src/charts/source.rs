@@ -10,18 +10,24 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde_json::json;
 use slipway_model::TenantId;
 use slipway_ports::{ChartError, ChartSource, FailureClass, PulledChart, Secrets};
+use url::Url;
 
 use super::{
     constraint,
     credentials::HostAccess,
+    index::{archive_url, authority},
     reference::{Place, Reference},
 };
 use crate::{
     archive::{LARGEST_ARCHIVE, chart_version, check_archive, package_directory},
     binary::{Finished, Helm, Redactor, Workspace, run, to_error},
 };
+
+/// Where Helm keeps the index of the repository that it is given here.
+const INDEX: &str = "cache/repository/source-index.yaml";
 
 /// How long one pull may take.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -54,11 +60,17 @@ pub enum BundledCharts {
     Packed(BTreeMap<String, Vec<u8>>),
 }
 
-/// Charts, from wherever a reference says. Which hosts may be asked is decided by the caller before.
+/// What is said of a host, `name` or `name:port`, that a repository sends on to: whether it is asked without TLS; or a
+/// sentence why no chart may come from there.
+pub type HostRule = Arc<dyn Fn(&str) -> Result<bool, String> + Send + Sync>;
+
+/// Charts, from wherever a reference says. Whether its host may be asked is decided by the caller before; a host that
+/// a repository's index names besides is asked only if the rule allows it.
 pub struct Charts {
     helm: Option<Helm>,
     bundled: BundledCharts,
     plain_http: BTreeSet<String>,
+    hosts: Option<HostRule>,
     secrets: Option<Arc<dyn Secrets>>,
 }
 
@@ -78,6 +90,7 @@ impl Charts {
             helm,
             bundled,
             plain_http: BTreeSet::new(),
+            hosts: None,
             secrets: None,
         }
     }
@@ -86,6 +99,14 @@ impl Charts {
     #[must_use]
     pub fn with_plain_http(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
         self.plain_http.extend(hosts);
+        self
+    }
+
+    /// Asks the rule about every host that a repository's index names; without one, only the repository's own host is
+    /// asked.
+    #[must_use]
+    pub fn with_hosts(mut self, rule: HostRule) -> Self {
+        self.hosts = Some(rule);
         self
     }
 
@@ -179,17 +200,14 @@ impl Charts {
                 }
                 let digest = reference.digest.as_ref().map(|digest| format!("@{digest}"));
                 arguments.push(format!("oci://{host}/{path}{}", digest.unwrap_or_default()).into());
-                if self.plain_http.contains(host) {
+                if self.is_plain(host) {
                     arguments.push("--plain-http".into());
                 }
             }
             Place::Archive { host, path } => {
-                let access = self.access(tenant, host).await?;
-                if let Some(ca) = &access.ca {
-                    let file = workspace.write("ca.pem", ca.as_bytes()).map_err(failed)?;
-                    arguments.extend(["--ca-file".into(), file.into()]);
-                }
-                arguments.push(format!("{}://{host}/{path}", self.scheme(host)).into());
+                let url = format!("{}://{host}/{path}", self.scheme(host));
+                let pinned = self.pinned(tenant, &workspace, host, &url).await?;
+                arguments.extend(pinned);
             }
             Place::Repository { host, path, chart } => {
                 let url = format!("{}://{host}/{path}", self.scheme(host));
@@ -210,14 +228,32 @@ impl Charts {
                     let stderr = format!("Error: {}", reason.collect::<Vec<_>>().join("\n"));
                     return Err(classify(&Finished { stderr, ..finished }, "helm repo update"));
                 }
-                arguments.push(format!("source/{chart}").into());
-                arguments.extend(file);
+                let index = fs::read_to_string(workspace.path().join(INDEX)).map_err(failed)?;
+                let url = archive_url(&index, &url, chart, version).map_err(PullError::Refused)?;
+                self.judge(host, &url).map_err(PullError::Refused)?;
+                let place = authority(&url);
+                if url.scheme() == "oci" {
+                    let access = self.access(tenant, &place).await?;
+                    access.write_registry_config(&workspace, &place).map_err(failed)?;
+                    if let Some(ca) = &access.ca {
+                        let file = workspace.write("ca.pem", ca.as_bytes()).map_err(failed)?;
+                        arguments.extend(["--ca-file".into(), file.into()]);
+                    }
+                    if self.is_plain(&place) {
+                        arguments.push("--plain-http".into());
+                    }
+                    arguments.push(url.as_str().into());
+                } else {
+                    let pinned = self.pinned(tenant, &workspace, &place, url.as_str()).await?;
+                    arguments.extend(pinned);
+                }
             }
         }
         let config = workspace.path().join("registry.json");
         arguments.extend(["--registry-config".into(), config.into()]);
-        let takes_version = reference.digest.is_none() || matches!(reference.place, Place::Repository { .. });
-        if let Some(version) = version.filter(|_| takes_version && !is_archive(&reference.place)) {
+        // Of a repository the version is chosen already.
+        let takes_version = reference.digest.is_none() && matches!(reference.place, Place::Oci { .. });
+        if let Some(version) = version.filter(|_| takes_version) {
             arguments.extend(["--version".into(), version.into()]);
         }
         let out = workspace.path().join("pulled");
@@ -246,12 +282,59 @@ impl Charts {
         fs::read(file).map_err(failed)
     }
 
-    fn scheme(&self, host: &str) -> &'static str {
-        if self.plain_http.contains(host) {
-            "http"
-        } else {
-            "https"
+    /// What has Helm fetch one archive with the credentials of its host, none of which stand among the arguments: a
+    /// repository whose index has nothing else.
+    async fn pinned(
+        &self,
+        tenant: &TenantId,
+        workspace: &Workspace,
+        host: &str,
+        url: &str,
+    ) -> Result<[OsString; 3], PullError> {
+        let failed = |error: std::io::Error| PullError::Unavailable(format!("Helm cannot be run: {error}"));
+        let access = self.access(tenant, host).await?;
+        let scheme = url.split_once("://").map_or("https", |(scheme, _)| scheme);
+        let file = access
+            .write_repositories(workspace, &format!("{scheme}://{host}"))
+            .map_err(failed)?;
+        let entry = json!({"apiVersion": "v2", "name": "chart", "version": "1.0.0", "urls": [url]});
+        let index = json!({"apiVersion": "v1", "entries": {"chart": [entry]}});
+        fs::create_dir_all(workspace.path().join("cache/repository")).map_err(failed)?;
+        workspace
+            .write(INDEX, index.to_string().as_bytes())
+            .map_err(failed)?;
+        Ok(["source/chart".into(), "--repository-config".into(), file.into()])
+    }
+
+    /// Whether an archive may be fetched from where the index of a repository of `host` has it.
+    fn judge(&self, host: &str, url: &Url) -> Result<(), String> {
+        let place = authority(url);
+        let own = url.scheme() == self.scheme(host) && place == host;
+        if own {
+            return Ok(());
         }
+        let sent = format!(
+            "the repository at {host} has the chart at {}://{place}",
+            url.scheme()
+        );
+        let is_plain = match &self.hosts {
+            Some(rule) => rule(&place).map_err(|refused| format!("{sent}: {refused}"))?,
+            None => return Err(format!("{sent}, another host than its own")),
+        };
+        if url.scheme() == "http" && !is_plain {
+            return Err(format!(
+                "{sent}, which is without TLS; an administrator allows that with SLIPWAY_CHART_HOSTS=http://{place}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_plain(&self, host: &str) -> bool {
+        self.plain_http.contains(host) || self.hosts.as_ref().is_some_and(|rule| rule(host) == Ok(true))
+    }
+
+    fn scheme(&self, host: &str) -> &'static str {
+        if self.is_plain(host) { "http" } else { "https" }
     }
 }
 
@@ -277,10 +360,6 @@ fn classify(finished: &Finished, doing: &str) -> PullError {
         return PullError::Refused(format!("{message}{advice}"));
     }
     PullError::Unavailable(format!("{message}; check that the host can be reached from here"))
-}
-
-fn is_archive(place: &Place) -> bool {
-    matches!(place, Place::Archive { .. })
 }
 
 #[async_trait]

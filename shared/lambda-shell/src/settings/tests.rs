@@ -181,7 +181,6 @@ fn what_may_be_set_is_used() {
         settings.app.chart_hosts,
         HostPolicy::parse("registry.example.com http://10.0.0.1:5000 http://10.0.0.2:5000").unwrap()
     );
-    assert_eq!(settings.plain_http_hosts, ["10.0.0.1:5000", "10.0.0.2:5000"]);
     assert!(!settings.app.use_pipeline_orchestration);
     assert_eq!(settings.app.retention, Some(Duration::from_secs(7 * 86_400)));
     assert_eq!(settings.max_receives, 3);
