@@ -100,6 +100,11 @@ pub(crate) enum ClusterCommand {
         /// Name or id
         cluster: String,
     },
+    /// Replace the credentials of a cluster by others that lead to the same one; its deployments stay
+    #[command(after_help = "Examples:
+  slipway cluster credentials dev --kubeconfig ~/.kube/config --context dev
+  slipway cluster credentials other --role-arn arn:aws:iam::123456789012:role/slipway --external-id 9a1e")]
+    Credentials(CredentialsArguments),
     /// Look now for what Slipway made on a cluster and nobody owns; nothing is removed
     #[command(
         after_help = "Example:\n  slipway cluster orphans dev\n\nExit status: 0 nothing, 1 something is owned by nobody or could not be looked at, 2 misuse."
@@ -138,6 +143,25 @@ pub(crate) struct AddArguments {
     /// Base URL under which services are reached from outside
     #[arg(long, value_name = "URL")]
     pub(crate) ingress_url: Option<String>,
+}
+
+/// What a cluster is reached with.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialsArguments {
+    /// Name or id
+    pub(crate) cluster: String,
+    /// Its new kubeconfig; the control plane keeps it as a secret
+    #[arg(long, value_name = "FILE", required_unless_present = "role_arn")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig [default: its current one]
+    #[arg(long, requires = "kubeconfig")]
+    pub(crate) context: Option<String>,
+    /// Role to assume for an EKS cluster
+    #[arg(long, value_name = "ARN", conflicts_with = "kubeconfig")]
+    pub(crate) role_arn: Option<String>,
+    /// External id that the role's trust policy asks for
+    #[arg(long, value_name = "ID", requires = "role_arn")]
+    pub(crate) external_id: Option<String>,
 }
 
 /// What a cluster is.

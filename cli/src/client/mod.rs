@@ -132,9 +132,18 @@ impl Client {
 
     /// Posts JSON.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.change("POST", path, body)
+    }
+
+    /// Puts JSON in the place of what stands at `path`.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.change("PUT", path, body)
+    }
+
+    fn change(&self, method: &str, path: &str, body: &Value) -> Result<Value, Failure> {
         let address = self.whereabouts.address()?;
         let request = address
-            .request("POST", path)
+            .request(method, path)
             .header("Content-Type", "application/json")
             .body(body.to_string())
             .map_err(|error| bad_request(&error))?;

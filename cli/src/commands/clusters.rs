@@ -1,6 +1,6 @@
 //! `slipway cluster …`
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use slipway_app::ClusterHealthView;
@@ -26,14 +26,8 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
             if target.render {
                 body["type"] = json!("render");
             } else if let Some(file) = &target.kubeconfig {
-                let kubeconfig = fs::read_to_string(file).map_err(|error| {
-                    Failure::misuse(format!(
-                        "the kubeconfig {} cannot be read: {error}",
-                        file.display()
-                    ))
-                })?;
                 body["type"] = json!("kubeconfig");
-                body["kubeconfig"] = json!(kubeconfig);
+                body["kubeconfig"] = json!(kubeconfig(file)?);
             } else if let Some(name) = &target.eks {
                 body["type"] = json!("eks");
                 body["eks_name"] = json!(name);
@@ -75,6 +69,19 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
             let health: ClusterHealth = read(&answer)?;
             return Ok(if health.healthy { Exit::Done } else { Exit::Failed });
         }
+        ClusterCommand::Credentials(new) => {
+            let kubeconfig = new.kubeconfig.as_deref().map(kubeconfig).transpose()?;
+            let body = json!({
+                "kubeconfig": kubeconfig, "context": new.context, "role_arn": new.role_arn,
+                "external_id": new.external_id,
+            });
+            let path = format!("/clusters/{}/credentials", encode(&new.cluster));
+            let answer = session.client.put(&path, &body)?;
+            session.show(&answer, |answer| {
+                let cluster: Cluster = read(answer)?;
+                Ok(format!("replaced the credentials of cluster {}", cluster.name))
+            })?;
+        }
         ClusterCommand::Orphans { cluster } => return looks::orphans(session, &cluster),
         ClusterCommand::Remove { cluster } => {
             session
@@ -86,6 +93,15 @@ pub(super) fn run(session: &Session, command: ClusterCommand) -> Result<Exit, Fa
         }
     }
     Ok(Exit::Done)
+}
+
+fn kubeconfig(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| {
+        Failure::misuse(format!(
+            "the kubeconfig {} cannot be read: {error}",
+            file.display()
+        ))
+    })
 }
 
 fn list(clusters: &[Cluster]) -> String {

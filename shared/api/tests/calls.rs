@@ -146,6 +146,8 @@ async fn each_role_may_do_what_its_name_says() {
         .await
     );
     assert!(!may("deployer", "DELETE", "/clusters/here", None).await);
+    assert!(!may("deployer", "PUT", "/clusters/here/credentials", Some(&json!({}))).await);
+    assert!(may("admin", "PUT", "/clusters/here/credentials", Some(&json!({}))).await);
     assert!(may("deployer", "POST", "/executions", Some(&dag)).await);
     assert!(may("deployer", "POST", &start, None).await);
 }

@@ -74,6 +74,7 @@ const PATHS: &[(&str, &[&str])] = &[
     ("/jobs/{}/logs", &["GET"]),
     ("/clusters/{}", &["GET", "DELETE"]),
     ("/clusters/{}/health", &["GET"]),
+    ("/clusters/{}/credentials", &["PUT"]),
 ];
 
 #[tokio::test]

@@ -26,7 +26,7 @@ mod templates;
 mod track_deployments;
 
 pub use caller::{Caller, Role};
-pub use clusters::{ClusterHealthView, ClusterType, NewCluster};
+pub use clusters::{ClusterCredentials, ClusterHealthView, ClusterType, NewCluster};
 pub use dead_letters::{About, DeadLetterSummary, DeadLetterView};
 pub use deployments::{
     ComponentChange, ComponentPlan, ComponentProgress, DeploymentPlan, DeploymentProgress, DeploymentView,

@@ -91,7 +91,7 @@ impl Connector for HelmConnector {
             Kind::Kubeconfig { context } => match kubeconfig {
                 Some(kubeconfig) => self.connect_with_kubeconfig(cluster, kubeconfig, context.as_deref()),
                 None => Err(TargetError::permanent(format!(
-                    "the kubeconfig of cluster '{}' is no longer in the secrets store: register the cluster again",
+                    "the kubeconfig of cluster '{}' is no longer in the secrets store: give it one with `slipway cluster credentials`",
                     cluster.name
                 ))),
             },

@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     response::IntoResponse,
 };
-use slipway_app::{Caller, ClusterHealthView, LookRequested, NewCluster, Page};
+use slipway_app::{Caller, ClusterCredentials, ClusterHealthView, LookRequested, NewCluster, Page};
 use slipway_model::{Cluster, ClusterId, Orphans};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(create, list))
         .routes(routes!(show, delete))
         .routes(routes!(health))
+        .routes(routes!(replace_credentials))
         .routes(routes!(request_orphans, orphans))
 }
 
@@ -86,6 +87,26 @@ async fn health(
     Path(id): Path<String>,
 ) -> Result<Json<ClusterHealthView>, Failed> {
     Ok(Json(api.app.cluster_health(&caller, &id).await?))
+}
+
+/// Replace a cluster's credentials by others that lead to the same cluster; its deployments stay
+#[utoipa::path(
+    put,
+    path = "/clusters/{id}/credentials",
+    tag = "clusters",
+    params(("id" = String, Path, description = "Name or id")),
+    request_body = ClusterCredentials,
+    responses((status = 200, body = Cluster))
+)]
+async fn replace_credentials(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    sent: Sent,
+) -> Result<Json<Cluster>, Failed> {
+    let new: ClusterCredentials = sent.typed()?;
+    let replaced = api.app.replace_cluster_credentials(&caller, &id, new).await?;
+    Ok(Json(replaced))
 }
 
 /// Have a cluster looked at now for what Slipway made there and nobody owns, instead of within the hour; nothing is

@@ -1,15 +1,19 @@
 //! Registered clusters.
 
+mod credentials;
 mod registering;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{Cluster, ClusterHealth, ClusterId, ClusterTarget, Orphans, TenantId};
-use slipway_ports::{Guard, Item, Listing, Target, TargetError};
+use slipway_ports::{Guard, Item, Listing, SecretString, Target, TargetError};
 use utoipa::ToSchema;
 
-pub use self::registering::{ClusterType, NewCluster};
+pub use self::{
+    credentials::ClusterCredentials,
+    registering::{ClusterType, NewCluster},
+};
 use crate::{App, AppError, Caller, ListQuery, Page, Role, keys, names};
 
 /// Why there is no connection to a cluster.
@@ -206,17 +210,28 @@ impl App {
                 let kept = self.secrets.get(tenant, &name).await.map_err(AppError::from)?;
                 Some(kept.ok_or_else(|| {
                     TargetError::permanent(format!(
-                        "the kubeconfig of cluster '{}' is gone; register the cluster again",
+                        "the kubeconfig of cluster '{}' is gone; give it one with `slipway cluster credentials`",
                         cluster.name
                     ))
                 })?)
             }
             ClusterTarget::Render | ClusterTarget::Eks { .. } => None,
         };
-        Ok(self
-            .connector
-            .connect(tenant, &cluster, kubeconfig.as_ref())
-            .await?)
+        Ok(self.connect_with(tenant, cluster, kubeconfig.as_ref()).await?)
+    }
+
+    /// A connection to a cluster with these credentials. A kubeconfig that was checked has the context that is meant as its
+    /// current one, so that it alone decides, whatever the record says that is written after it.
+    async fn connect_with(
+        &self,
+        tenant: &TenantId,
+        mut cluster: Cluster,
+        kubeconfig: Option<&SecretString>,
+    ) -> Result<Arc<dyn Target>, TargetError> {
+        if let ClusterTarget::Kubeconfig { context } = &mut cluster.target {
+            *context = None;
+        }
+        self.connector.connect(tenant, &cluster, kubeconfig).await
     }
 }
 

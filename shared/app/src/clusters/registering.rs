@@ -41,7 +41,9 @@ pub struct NewCluster {
     pub ingress_url: Option<String>,
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn secret<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SecretString>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }
 
@@ -58,9 +60,10 @@ pub enum ClusterType {
 }
 
 /// A registration that was checked.
-struct Checked {
-    target: ClusterTarget,
-    kubeconfig: Option<SecretString>,
+pub(super) struct Checked {
+    pub(super) target: ClusterTarget,
+    /// With the context that is meant as its current one.
+    pub(super) kubeconfig: Option<SecretString>,
 }
 
 impl App {
@@ -85,7 +88,9 @@ impl App {
     ) -> Result<Cluster, AppError> {
         caller.require(Role::Admin)?;
         let tenant = &caller.tenant;
-        let checked = self.check_cluster(&caller.tenant, &new)?;
+        let checked = self
+            .check_cluster(&caller.tenant, &new)
+            .map_err(|errors| AppError::invalid("the cluster cannot be registered", errors))?;
         let name_key = keys::name(tenant, "cluster", &new.name);
         if let Some(taken) = self.store.get(&name_key).await? {
             return self.answer_again(tenant, id, &new.name, &taken).await;
@@ -180,7 +185,12 @@ impl App {
         Ok(session.settle().await?)
     }
 
-    fn check_cluster(&self, tenant: &TenantId, new: &NewCluster) -> Result<Checked, AppError> {
+    /// Everything that is wrong, or what is to be kept.
+    pub(super) fn check_cluster(
+        &self,
+        tenant: &TenantId,
+        new: &NewCluster,
+    ) -> Result<Checked, Vec<FieldError>> {
         let mut errors = Vec::new();
         if let Err(message) = names::check_name(&new.name, 63) {
             errors.push(FieldError::new("name", message));
@@ -231,7 +241,7 @@ impl App {
         if errors.is_empty() {
             Ok(Checked { target, kubeconfig })
         } else {
-            Err(AppError::invalid("the cluster cannot be registered", errors))
+            Err(errors)
         }
     }
 

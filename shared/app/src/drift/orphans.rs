@@ -36,6 +36,9 @@ struct Looks {
     more: u32,
     #[serde(default)]
     last: Option<Orphans>,
+    /// Which cluster the last look that reached one saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
 }
 
 impl App {
@@ -80,6 +83,18 @@ impl App {
         }
     }
 
+    /// Which cluster the looks saw; nothing before the first that reached one.
+    pub(crate) async fn uid_of(
+        &self,
+        tenant: &TenantId,
+        cluster: ClusterId,
+    ) -> Result<Option<String>, AppError> {
+        match self.store.get(&keys::orphans(tenant, cluster)).await? {
+            Some(stored) => Ok(stored.read::<Looks>()?.uid),
+            None => Ok(None),
+        }
+    }
+
     /// Looks at one page of what is labelled as Slipway's on a cluster.
     pub(crate) async fn look_for_orphans(
         &self,
@@ -112,6 +127,7 @@ impl App {
                 looks.so_far.clear();
                 looks.more = 0;
             }
+            looks.uid = Some(page.1.clone());
             for orphan in &found {
                 if looks.so_far.contains(orphan) {
                     continue;

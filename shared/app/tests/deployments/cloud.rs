@@ -76,6 +76,10 @@ pub(crate) struct Cloud {
     pub(crate) out_of_reach: Option<TargetError>,
     /// How often its health was asked for.
     pub(crate) health_looks: u32,
+    /// What is in credentials → the cluster that they lead to, or why to none; all others lead to the same.
+    pub(crate) leads_to: BTreeMap<String, Result<String, TargetError>>,
+    /// The contexts that were named to connect with, beside the kubeconfig's own.
+    pub(crate) contexts: Vec<Option<String>>,
     /// What it has free, if it says so.
     pub(crate) free: Option<Capacity>,
 }

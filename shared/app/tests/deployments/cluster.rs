@@ -11,15 +11,15 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use slipway_model::{
-    Cluster, ClusterHealth, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan, ObjectRole,
-    OutputSource, TenantId,
+    Cluster, ClusterHealth, ClusterTarget, HealthCheck, JobWait, JsonMap, ObjectChange, ObjectPlan,
+    ObjectRole, OutputSource, TenantId,
 };
 use slipway_ports::{
     AppliedRelease, AppliedState, ChartError, ChartSource, CheckedRelease, CollectedRelease,
-    CompletionRequest, Connector, Diagnosis, FoundDrift, Hook, HookEvent, HookPolicies, HookRun, HookSet,
-    HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest, PulledChart,
-    Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest, SecretString,
-    Target, TargetError, UninstallRequest, Uninstalled,
+    CompletionRequest, Connector, Diagnosis, ExposeSecret, FoundDrift, Hook, HookEvent, HookPolicies,
+    HookRun, HookSet, HookSource, HookState, MadeHook, Managed, ObjectReference, Observation, PreviewRequest,
+    PulledChart, Release, ReleasePreview, ReleaseRecord, ReleaseRequest, ReleaseStatus, RollbackRequest,
+    SecretString, Target, TargetError, UninstallRequest, Uninstalled,
 };
 use slipway_testkit::ManualClock;
 
@@ -33,6 +33,7 @@ pub(crate) struct FakeCluster {
     cloud: Arc<Mutex<Cloud>>,
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     clock: Arc<ManualClock>,
+    uid: Result<String, TargetError>,
 }
 
 impl FakeCluster {
@@ -41,6 +42,7 @@ impl FakeCluster {
             cloud: Arc::default(),
             meanwhile: Arc::default(),
             clock,
+            uid: Ok("uid".to_owned()),
         }
     }
 
@@ -75,7 +77,7 @@ impl Target for FakeCluster {
     async fn identity(&self) -> Result<String, TargetError> {
         match self.cloud().away {
             true => Err(TargetError::transient("no route to host")),
-            false => Ok("uid".to_owned()),
+            false => self.uid.clone(),
         }
     }
 
@@ -505,10 +507,24 @@ impl Connector for FakeCluster {
     async fn connect(
         &self,
         _tenant: &TenantId,
-        _cluster: &Cluster,
-        _kubeconfig: Option<&SecretString>,
+        cluster: &Cluster,
+        kubeconfig: Option<&SecretString>,
     ) -> Result<Arc<dyn Target>, TargetError> {
-        Ok(Arc::new(self.clone()))
+        let mut connected = self.clone();
+        let mut cloud = self.cloud();
+        if let ClusterTarget::Kubeconfig { context } = &cluster.target {
+            cloud.contexts.push(context.clone());
+        }
+        let kubeconfig = kubeconfig.map(ExposeSecret::expose_secret).unwrap_or_default();
+        let credentials = format!("{kubeconfig} {:?}", cluster.target);
+        if let Some((_, uid)) = cloud
+            .leads_to
+            .iter()
+            .find(|(part, _)| credentials.contains(*part))
+        {
+            connected.uid.clone_from(uid);
+        }
+        Ok(Arc::new(connected))
     }
 }
 

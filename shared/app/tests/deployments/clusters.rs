@@ -353,3 +353,156 @@ async fn what_nobody_registers_again_is_swept_away() {
         }
     }
 }
+
+async fn replace(
+    world: &World,
+    name: &str,
+    body: Value,
+) -> Result<slipway_model::Cluster, slipway_app::AppError> {
+    let new = serde_json::from_value(body).unwrap();
+    world.app.replace_cluster_credentials(&admin(), name, new).await
+}
+
+/// A cluster that is reached with a kubeconfig, and the name of that in the secrets store.
+async fn prod(world: &World) -> String {
+    let body = json!({"name": "prod", "type": "kubeconfig", "kubeconfig": KUBECONFIG, "context": "x"});
+    let cluster = create(world, body).await.unwrap();
+    format!("cluster/{}/kubeconfig", cluster.id)
+}
+
+/// A kubeconfig with another token, whose only context has another name.
+fn renewed() -> String {
+    KUBECONFIG
+        .replace("t0ken", "n3w")
+        .replace("name: x", "name: z")
+        .replace("current-context: x", "current-context: z")
+}
+
+async fn kept(world: &World, secret: &str) -> String {
+    let kept = world.secrets.get(&admin().tenant, secret).await.unwrap();
+    kept.unwrap().expose_secret().to_owned()
+}
+
+#[tokio::test]
+async fn credentials_are_replaced_as_a_whole() {
+    let world = World::new().await;
+    let secret = prod(&world).await;
+    let body = json!({"kubeconfig": renewed(), "context": "z"});
+    // Cut short between the two writes, the first of which says all that a connection needs.
+    world.flaky.refuse_put("k", 0);
+    assert!(replace(&world, "prod", body.clone()).await.is_err());
+    assert!(!world.flaky.is_to_refuse());
+    assert!(kept(&world, &secret).await.contains("n3w"));
+    world.app.cluster_health(&admin(), "prod").await.unwrap();
+    assert!(world.cluster.cloud().contexts.iter().all(Option::is_none));
+
+    let replaced = replace(&world, "prod", body).await.unwrap();
+    let context = Some("z".to_owned());
+    assert_eq!(replaced.target, ClusterTarget::Kubeconfig { context });
+    assert_eq!(world.app.cluster(&admin(), "prod").await.unwrap(), replaced);
+    let kept = kept(&world, &secret).await;
+    assert!(kept.contains("n3w") && !kept.contains("t0ken"));
+}
+
+#[tokio::test]
+async fn credentials_that_lead_to_another_cluster_are_refused() {
+    let world = World::new().await;
+    let secret = prod(&world).await;
+    let body = json!({"kubeconfig": renewed()});
+    let refuse = async |status: u16| {
+        let refused = problem(replace(&world, "prod", body.clone()).await);
+        assert_eq!(refused.status, status, "{}", refused.detail);
+        assert!(refused.errors.iter().all(|error| error.path == "kubeconfig"));
+        assert!(kept(&world, &secret).await.contains("t0ken"));
+    };
+    let new_leads_to = |to| world.cluster.cloud().leads_to.insert("n3w".to_owned(), to);
+    new_leads_to(Ok("another".to_owned()));
+    refuse(422).await;
+    new_leads_to(Err(TargetError::permanent("401 Unauthorized")));
+    refuse(422).await;
+    new_leads_to(Err(TargetError::transient("no route to host")));
+    refuse(503).await;
+
+    // The old ones do not lead anywhere any more; what the hourly look saw is known.
+    new_leads_to(Ok("another".to_owned()));
+    world.clock.advance(Duration::from_secs(3600));
+    world.app.sync_deployments().await.unwrap();
+    world.settle().await;
+    let expired = Err(TargetError::permanent("401 Unauthorized"));
+    world.cluster.cloud().leads_to.insert("t0ken".to_owned(), expired);
+    refuse(422).await;
+    new_leads_to(Ok("uid".to_owned()));
+    replace(&world, "prod", body.clone()).await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_replace_those_of_a_cluster_that_nobody_ever_reached() {
+    let world = World::new().await;
+    let secret = prod(&world).await;
+    let expired = Err(TargetError::permanent("401 Unauthorized"));
+    world.cluster.cloud().leads_to.insert("t0ken".to_owned(), expired);
+    replace(&world, "prod", json!({"kubeconfig": renewed()}))
+        .await
+        .unwrap();
+    assert!(kept(&world, &secret).await.contains("n3w"));
+}
+
+#[tokio::test]
+async fn credentials_have_to_be_of_the_kind_that_the_cluster_has() {
+    let world = World::with(|settings| settings.eks = true).await;
+    prod(&world).await;
+    let role = "arn:aws:iam::123456789012:role/slipway";
+    let eks = json!({
+        "name": "eks", "type": "eks", "eks_name": "main", "region": "eu-central-1", "role_arn": role,
+        "external_id": "leaked",
+    });
+    let before = create(&world, eks).await.unwrap();
+    create(&world, json!({"name": "paper", "type": "render"}))
+        .await
+        .unwrap();
+    let with_role = json!({"role_arn": role, "external_id": "fresh"});
+    let with_exec = KUBECONFIG.replace("token: t0ken", "exec: {command: sh}");
+    for (name, body, place) in [
+        ("prod", &with_role, "role_arn"),
+        ("prod", &json!({}), "kubeconfig"),
+        (
+            "prod",
+            &json!({"kubeconfig": with_exec}),
+            "kubeconfig.users[0].user.exec",
+        ),
+        ("eks", &json!({"kubeconfig": KUBECONFIG}), "kubeconfig"),
+        (
+            "eks",
+            &json!({"role_arn": role, "external_id": "?"}),
+            "external_id",
+        ),
+        ("paper", &json!({}), ""),
+    ] {
+        let refused = problem(replace(&world, name, body.clone()).await);
+        assert_eq!(
+            (refused.status, refused.errors[0].path.as_str()),
+            (422, place),
+            "{name}"
+        );
+    }
+    let in_another_account = Ok("another".to_owned());
+    world
+        .cluster
+        .cloud()
+        .leads_to
+        .insert("fresh".to_owned(), in_another_account);
+    assert_eq!(
+        problem(replace(&world, "eks", with_role.clone()).await).status,
+        422
+    );
+    assert_eq!(world.app.cluster(&admin(), "eks").await.unwrap(), before);
+    world.cluster.cloud().leads_to.clear();
+    let replaced = replace(&world, "eks", with_role).await.unwrap();
+    let ClusterTarget::Eks {
+        name, external_id, ..
+    } = replaced.target
+    else {
+        panic!("{:?}", replaced.target);
+    };
+    assert_eq!((name.as_str(), external_id.as_deref()), ("main", Some("fresh")));
+}
