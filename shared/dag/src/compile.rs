@@ -7,12 +7,24 @@ use slipway_model::{
     CHUNK_SIZE, Dag, DagStep, FieldError, JsonMap, MAX_FAN_IN, MAX_FAN_OUT, Node, NodeKind, PlanChunk, Retry,
     RunCondition, Successor,
 };
+use slipway_policy::parse_timeout;
 
 use crate::{
     faults::Faults,
     reads::each_read,
     topology::{Topology, print_cycle},
 };
+
+/// Actions whose jobs wait for a release.
+const MAKES_JOBS: [&str; 4] = [
+    "helm_deploy",
+    "deployment_create",
+    "helm_rollback",
+    "helm_uninstall",
+];
+
+/// Seconds that a job and its step have where nothing is said.
+const JOB_SECONDS: u64 = 3600;
 
 /// A DAG compiled for execution.
 #[derive(Debug, Clone, PartialEq)]
@@ -323,11 +335,20 @@ fn step_node(step: &DagStep) -> Node {
         params: step.params.clone(),
         run: step.run,
         when: step.when.clone(),
-        timeout_seconds: step.timeout_seconds,
+        timeout_seconds: step.timeout_seconds.or_else(|| long_timeout(step)),
         retry: step.retry.clone().unwrap_or_default(),
         outputs: step.outputs.clone(),
         ..virtual_node(NodeKind::Step, step.id.clone())
     }
+}
+
+/// The time limit of a step that names none and gives its release longer to become ready than a job has otherwise.
+fn long_timeout(step: &DagStep) -> Option<u64> {
+    if !MAKES_JOBS.contains(&step.action.as_str()) {
+        return None;
+    }
+    let timeout = parse_timeout(step.params.get("timeout")?).ok()?;
+    (timeout > JOB_SECONDS).then_some(timeout)
 }
 
 fn virtual_node(kind: NodeKind, id: String) -> Node {

@@ -457,6 +457,31 @@ async fn steps_that_name_no_release_and_would_share_one_are_refused() {
 }
 
 #[tokio::test]
+async fn a_release_has_as_long_as_its_step_says_to_become_ready() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("slow".to_owned());
+    let dag = json!({"name": "x", "settings": {"timeout_seconds": 10800}, "steps": [
+        chart("slow", &json!({"timeout": "2h"}))]});
+    let id = run(&world, dag).await;
+    seconds(&world, 4).await;
+    world.clock.advance(Duration::from_secs(90 * 60));
+    world.app.sync_deployments().await.unwrap();
+    seconds(&world, 4).await;
+    world.cluster.cloud().stuck.clear();
+    world.settle().await;
+    let slow = step(&world, &id, "slow").await;
+    assert_eq!(slow.status, StepStatus::Completed, "{:?}", slow.error_message);
+
+    let mut endless = chart("endless", &json!({}));
+    endless["timeout_seconds"] = json!(172_800);
+    let caller = admin();
+    let dag = json!({"name": "x", "steps": [endless]});
+    let refused = crate::world::problem(world.app.create_execution(&caller, dag).await);
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.errors[0].path, "steps[0].timeout_seconds");
+}
+
+#[tokio::test]
 async fn components_that_name_no_release_have_one_each() {
     let world = World::new().await;
     let slot = |name: &str, kind: &str, selected: &str| {

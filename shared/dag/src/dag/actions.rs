@@ -80,6 +80,18 @@ pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: 
                 );
             }
         }
+        let makes_jobs = actions
+            .action(&step.action)
+            .is_some_and(|action| action.required_services.contains(&"jobs"));
+        if makes_jobs && step.timeout_seconds.is_some_and(|seconds| seconds > LONGEST_JOB) {
+            faults.add(
+                format!("steps[{index}].timeout_seconds"),
+                format!(
+                    "must be at most {LONGEST_JOB} for {}, which makes a job",
+                    step.action
+                ),
+            );
+        }
         for (path, message) in policy_errors(step) {
             let place = format!("steps[{index}].params.{path}");
             if !faults.has(&place) {
@@ -141,6 +153,9 @@ fn mismatch(value: &Value, parameter_type: &str) -> Option<&'static str> {
     };
     (!right && !is_later).then_some(expected)
 }
+
+/// The longest that a job may take, in seconds.
+const LONGEST_JOB: u64 = 86_400;
 
 /// The parameters that a `helm_deploy` step hands to its job's configuration.
 const CONFIG: [&str; 12] = [
