@@ -21,6 +21,10 @@ pub enum Fault {
     CommitFails,
     /// A request to a cluster failed.
     ClusterFails,
+    /// A cluster could not be connected to.
+    ConnectFails,
+    /// All places for Helm were taken.
+    Crowded,
     /// Helm was ended without a chance to say so.
     HelmKilled,
     /// Helm was asked to end at its time limit.
@@ -33,7 +37,56 @@ pub enum Fault {
     GivenUp,
     /// A message became a dead letter.
     DeadLetter,
+    /// The machine slept for longer than any claim or lease.
+    Slept,
 }
+
+impl Fault {
+    /// Every one.
+    pub const ALL: [Self; 17] = [
+        Self::Crash,
+        Self::Kill,
+        Self::CallFails,
+        Self::Stall,
+        Self::Duplicate,
+        Self::StaleIndex,
+        Self::CommitFails,
+        Self::ClusterFails,
+        Self::ConnectFails,
+        Self::Crowded,
+        Self::HelmKilled,
+        Self::HelmStopped,
+        Self::LateRequest,
+        Self::TimeUp,
+        Self::GivenUp,
+        Self::DeadLetter,
+        Self::Slept,
+    ];
+}
+
+/// What has to come of something in enough runs.
+const ENDS: [&str; 20] = [
+    "component excluded",
+    "deployment Deleted",
+    "deployment Failed",
+    "deployment Pending",
+    "deployment Running",
+    "deployment Stopped",
+    "execution Cancelled",
+    "execution Completed",
+    "execution Failed",
+    "execution TimedOut",
+    "job Cancelled",
+    "job Failed",
+    "job Pending",
+    "job Succeeded",
+    "job TimedOut",
+    "step Cancelled",
+    "step Completed",
+    "step Failed",
+    "step Skipped",
+    "step TimedOut",
+];
 
 /// Counts over one run or many.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +126,16 @@ impl Coverage {
         self.messages += other.messages;
         self.polls += other.polls;
         self.seeds += other.seeds;
+    }
+
+    /// Faults and ends that never came, although enough runs have them all.
+    pub fn never(&self) -> Vec<String> {
+        let faults = Fault::ALL.iter().filter(|fault| !self.faults.contains_key(fault));
+        let ends = ENDS.iter().filter(|end| !self.ends.contains_key(**end));
+        faults
+            .map(|fault| format!("{fault:?}"))
+            .chain(ends.map(|end| (*end).to_owned()))
+            .collect()
     }
 
     /// Faults in all.

@@ -2,6 +2,8 @@
 
 use slipway_ports::Arrivals;
 
+use crate::check::Invariant;
+
 /// A deliberate bug. It is planted in a simulated port, so that the control plane's own code stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
@@ -37,11 +39,15 @@ pub enum Mutant {
     ShortLease,
     /// What a message was about that failed for the last time is left as it is.
     NeverGiveUp,
+    /// A machine that slept takes a lease that is over by the clock from an invocation of its own that woke up with it.
+    SleepersAreForgotten,
+    /// A look at a release writes to it.
+    LooksTouch,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::IgnoreGuards,
         Self::ForgetSends,
         Self::PublishBeforeCommit,
@@ -58,7 +64,32 @@ impl Mutant {
         Self::HookAgain,
         Self::ShortLease,
         Self::NeverGiveUp,
+        Self::SleepersAreForgotten,
+        Self::LooksTouch,
     ];
+
+    /// What breaks by it.
+    #[must_use]
+    pub fn breaks(self) -> &'static [Invariant] {
+        use Invariant as I;
+        match self {
+            Self::IgnoreGuards => &[I::TerminalStatesNeverChange, I::LiveClaimsAreRespected],
+            Self::ForgetSends => &[I::EverythingEnds, I::EveryEndIsTold],
+            Self::PublishBeforeCommit => &[I::EventsAgreeWithTheStore],
+            Self::EffectBeforeCommit => &[I::NoEffectWithoutCommittedIntention],
+            Self::AcknowledgeBeforeHandling | Self::DropEvents => &[I::EveryEndIsTold],
+            Self::ArriveTwice => &[I::AnExecutionEndsAsItsStepsDid, I::StepsWaitForTheirDependencies],
+            Self::HelmOutlivesParent => &[I::OneWriterPerRelease],
+            Self::MarkFirstInstallFailed => &[I::TheClusterIsAccountedFor, I::OneDeployedRevisionPerIntent],
+            Self::SkipSweep | Self::NeverGiveUp => &[I::EverythingEnds],
+            Self::DeleteClaims => &[I::ClaimsAreNeverDeleted],
+            Self::UninstallLies | Self::ReadyTooEarly => &[I::AJobTellsTheTruth],
+            Self::HookAgain => &[I::AHookRunsOnce],
+            Self::ShortLease => &[I::LiveClaimsAreRespected],
+            Self::SleepersAreForgotten => &[I::AFencedOutWriterChangesNothing, I::OneWriterPerRelease],
+            Self::LooksTouch => &[I::LooksChangeNothing],
+        }
+    }
 
     /// The slot that an arrival counts for as well.
     pub(crate) fn second_slot(self, slot: u8, before: Arrivals) -> Option<u8> {

@@ -141,6 +141,7 @@ impl World {
             self.after(delay, Happening::Duplicate(id));
         }
         self.coverage.messages += 1;
+        self.checks.worked_on += u64::from(!matches!(received.queue, Queue::Topic(_)));
         Some(received)
     }
 

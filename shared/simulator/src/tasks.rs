@@ -42,6 +42,8 @@ pub(crate) struct Task {
     pub(crate) claims: Vec<(Key, u64)>,
     /// Whether it is there to look at a cluster, and may change nothing.
     pub(crate) looks: bool,
+    /// Whether the machine slept while it worked, so that it may go on under what is over by the clock.
+    pub(crate) overslept: bool,
     /// A request to a cluster that is on its way.
     pub(crate) request: Option<crate::cluster::Request>,
 }
@@ -59,6 +61,7 @@ impl World {
     pub(crate) fn spawn(&mut self, name: String, role: Role, delay: i64, work: Work) -> TaskId {
         let id = TaskId(self.checks.tasks_started);
         self.checks.tasks_started += 1;
+        self.checks.calls += u32::from(matches!(role, Role::Caller | Role::Schedule));
         self.say(format_args!("{name} is task {}", id.0));
         let task = Task {
             name,
@@ -67,6 +70,10 @@ impl World {
             lease: None,
             claims: Vec::new(),
             looks: false,
+            overslept: self
+                .current
+                .and_then(|current| self.tasks.get(&current))
+                .is_some_and(|task| task.overslept),
             request: None,
         };
         self.tasks.insert(id, task);
@@ -112,8 +119,7 @@ impl Future for Pause {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let now = self.sim.world().now;
-        if now >= self.until {
+        if self.sim.world().awake() >= self.until {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -137,13 +143,13 @@ impl Sim {
     pub(crate) fn pause(&self, milliseconds: i64) -> Pause {
         let mut world = self.world();
         // Every pause takes time, so that a task that waits in a loop never stops the clock.
-        let until = world.now + milliseconds.max(1);
+        let milliseconds = milliseconds.max(1);
         if let Some(current) = world.current {
-            world.at(until, Happening::Wake(current));
+            world.after(milliseconds, Happening::Wake(current));
         }
         Pause {
             sim: self.clone(),
-            until,
+            until: world.awake() + milliseconds,
         }
     }
 
@@ -209,9 +215,9 @@ pub(crate) struct Until<F> {
 impl<F: Future> Until<F> {
     pub(crate) fn new(sim: &Sim, limit: i64, work: F) -> Self {
         let mut world = sim.world();
-        let end = world.now.saturating_add(limit);
+        let end = world.awake().saturating_add(limit);
         if let Some(current) = world.current {
-            world.at(end, Happening::Wake(current));
+            world.after(limit, Happening::Wake(current));
         }
         drop(world);
         Self {
@@ -231,7 +237,7 @@ impl<F: Future> Future for Until<F> {
         {
             return Poll::Ready(Some(output));
         }
-        if self.sim.world().now >= self.end {
+        if self.sim.world().awake() >= self.end {
             self.work = None;
             return Poll::Ready(None);
         }

@@ -62,6 +62,8 @@ pub(crate) enum Happening {
     Sweep,
     /// The process of the embedded shape is killed.
     Kill,
+    /// The machine of the embedded shape sleeps, and wakes up an hour later.
+    Sleep,
     /// A request to a cluster lands although who sent it is gone.
     Land(usize),
     /// Faults stop.
@@ -91,6 +93,8 @@ pub(crate) struct Rates {
 pub(crate) struct World {
     pub(crate) shape: Shape,
     pub(crate) now: i64,
+    /// How long the machine has slept: for what waits on it, that time was none.
+    pub(crate) slept: i64,
     pub(crate) choices: Choices,
     pub(crate) heap: BinaryHeap<Reverse<(i64, u64, Happening)>>,
     turn: u64,
@@ -99,6 +103,8 @@ pub(crate) struct World {
     pub(crate) faults_left: u32,
     /// Whether things still go wrong.
     pub(crate) stormy: bool,
+    /// Whether nothing goes wrong in the whole run, and the cluster is there.
+    pub(crate) is_fine: bool,
     /// Whether deployments go without executions.
     pub(crate) legacy: bool,
     /// What happens on the cluster once all is at rest, and what was seen of it.
@@ -135,12 +141,14 @@ impl World {
         Self {
             shape,
             now: START,
+            slept: 0,
             choices,
             heap: BinaryHeap::new(),
             turn: 0,
             rates: Rates::default(),
             faults_left: 0,
             stormy: false,
+            is_fine: false,
             legacy: false,
             looks: crate::check::Looks::default(),
             mutant,
@@ -169,6 +177,11 @@ impl World {
 
     pub(crate) fn timestamp(&self) -> Timestamp {
         Timestamp::from_millis(self.now)
+    }
+
+    /// The time by which whatever runs on the machine measures how long it waits: it stands still while the machine sleeps.
+    pub(crate) fn awake(&self) -> i64 {
+        self.now - self.slept
     }
 
     /// Has something happen `delay` milliseconds from now, after whatever was arranged for that time before.

@@ -4,10 +4,11 @@ mod bugs;
 mod planted;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, shown, workspace};
+use crate::run::{cargo, say, shown, workspace};
 
 /// The package, and the program in it.
 pub(crate) const PACKAGE: &str = "slipway-simulator";
@@ -15,6 +16,9 @@ pub(crate) const PROGRAM: &str = "slipway-simulate";
 
 /// Seeds that CI plays.
 const SEEDS: u64 = 10_000;
+
+/// The longest that CI may take to play them, without the build.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// How many seeds CI plays instead, for a nightly run.
 pub const SEEDS_VARIABLE: &str = "SLIPWAY_SIMULATE_SEEDS";
@@ -33,6 +37,16 @@ pub fn run(arguments: &[String]) -> Result<bool> {
     {
         return planted::run(names);
     }
+    let mut command = built()?;
+    let status = command
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", shown(&command)))?;
+    Ok(status.success())
+}
+
+/// The simulator, once it is built.
+fn built() -> Result<Command> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--profile", "simulate", "--package", PACKAGE]);
     let built = build
@@ -43,18 +57,30 @@ pub fn run(arguments: &[String]) -> Result<bool> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), Into::into);
     let mut command = Command::new(target.join("simulate").join(PROGRAM));
-    command.current_dir(workspace()).args(arguments);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", shown(&command)))?;
-    Ok(status.success())
+    command.current_dir(workspace());
+    Ok(command)
 }
 
-/// What CI plays.
+/// What CI plays, in no more time than it may take. A nightly run, which plays more, may take longer.
 ///
 /// # Errors
 /// As [`run`].
 pub fn check() -> Result<bool> {
-    let seeds = std::env::var(SEEDS_VARIABLE).unwrap_or_else(|_| SEEDS.to_string());
-    run(&["--seeds".to_owned(), seeds])
+    let more = std::env::var(SEEDS_VARIABLE).ok();
+    let longest = if more.is_none() { LONGEST } else { Duration::MAX };
+    let mut command = built()?;
+    command.args(["--seeds", &more.unwrap_or_else(|| SEEDS.to_string())]);
+    let began = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", shown(&command)))?;
+    let took = began.elapsed();
+    if took > longest {
+        say(&format!(
+            "{SEEDS} simulated runs took {:.0} s, and may take {} s",
+            took.as_secs_f64(),
+            longest.as_secs()
+        ));
+    }
+    Ok(status.success() && took <= longest)
 }

@@ -16,6 +16,9 @@ use crate::{App, AppError, Caller, keys};
 /// deriving progress reads every record, and must cost no more of the time the longer the plan is.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
 
+/// The most that is said of an execution that runs, in percent.
+const ALMOST: f64 = 99.9;
+
 /// Nodes whose progress is worth deriving every [`PROGRESS_PAUSE`].
 const PROGRESS_NODES: u32 = 16 * CHUNK_SIZE;
 
@@ -100,10 +103,15 @@ impl App {
                     .as_ref()
                     .map(|failure| format!("step '{}' failed: {}", failure.step_id, failure.message))
             });
+        let percent = percent(finished, header.step_count);
         Ok(ExecutionProgress {
             execution_id: header.id,
             status: header.status,
-            percent: percent(finished, header.step_count),
+            // Its last step may have ended a moment before it does.
+            percent: match header.status.is_terminal() {
+                true => percent,
+                false => percent.min(ALMOST),
+            },
             finished_steps: finished,
             total_steps: header.step_count,
             eta_seconds: eta_seconds(header, finished, self.clock.now()),

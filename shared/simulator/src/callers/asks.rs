@@ -106,7 +106,10 @@ impl World {
     fn some_job(&mut self) -> String {
         match self.some(|known| &known.jobs) {
             Some(id) if self.choices.below(8) < 7 => id,
-            _ => self.nonsense(),
+            _ => match self.choices.below(4) {
+                0 => self.nonsense(),
+                _ => self.some_stored_job().unwrap_or_default(),
+            },
         }
     }
 

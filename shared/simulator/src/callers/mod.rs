@@ -6,7 +6,8 @@ mod lists;
 
 use serde_json::{Value, json};
 use slipway_app::{App, AppError, Approval, Caller, NewCluster, NewDeployment, Role, RollbackRequest};
-use slipway_model::{DeploymentStatus, StepStatus, TenantId};
+use slipway_model::{Deployment, DeploymentStatus, StepStatus, TenantId};
+use slipway_ports::Key;
 
 pub(crate) use asks::Ask;
 
@@ -66,7 +67,8 @@ impl World {
 
     /// What the next caller does.
     pub(crate) fn next_call(&mut self) -> Call {
-        let kind = self.choices.below(16);
+        let kinds = if self.known.has_templates { 20 } else { 16 };
+        let kind = self.choices.below(kinds);
         if self.known.has_templates {
             let call = self.deployment_call(kind);
             if let Some(call) = call {
@@ -122,8 +124,24 @@ impl World {
                 Call::Create(name, json!("stack@1.0.0"))
             }
             14 => return None,
+            16..20 => {
+                let id = self.execution_of(&name)?;
+                match kind {
+                    16 => Call::Cancel(id),
+                    17 => Call::Approve(id, true),
+                    _ => Call::Look(id),
+                }
+            }
             _ => Call::Start(name),
         })
+    }
+
+    /// The newest execution of a deployment, as its callers know it.
+    fn execution_of(&self, id: &str) -> Option<String> {
+        let key = Key::new(format!("local/d/{id}"), "d");
+        let (row, _) = self.tables.newest(&key);
+        let deployment: Deployment = serde_json::from_str(&row?.item.body).ok()?;
+        Some(deployment.pipeline_execution_id?.to_string())
     }
 }
 
@@ -146,6 +164,10 @@ pub(crate) async fn call(sim: Sim, app: App, call: Call) {
         Err(other) => {
             let text = slipway_ports::chain(&other);
             world.say(format_args!("  caller: {line} fails: {text}"));
+            if world.is_fine {
+                let what = format!("{line}: {text}");
+                world.violated(Invariant::NoHandlerFailsByItself, what);
+            }
         }
     }
 }

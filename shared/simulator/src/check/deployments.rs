@@ -8,7 +8,7 @@ use super::{
     Invariant,
     records::{read, status},
 };
-use crate::{store::Row, world::World};
+use crate::{cluster::target::plain, store::Row, world::World};
 
 impl World {
     pub(super) fn check_deployment(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
@@ -79,23 +79,53 @@ impl World {
                     Invariant::RunningMeansDeployed,
                     format_args!("deployment {key} is RUNNING while release {release} is {status:?}"),
                 );
+                continue;
+            }
+            let made = newest.map(|newest| newest.manifest.clone()).unwrap_or_default();
+            if let Some(wanted) = self.wanted(deployment, &component["component_name"])
+                && !made.contains(&wanted)
+            {
+                self.violated(
+                    Invariant::RunningMeansDeployed,
+                    format_args!("deployment {key} is RUNNING with {made} as {release}, and wants {wanted}"),
+                );
             }
         }
     }
 
+    /// What of a component of type `helm` has to stand in what is deployed of it.
+    fn wanted(&self, deployment: &Deployment, name: &Value) -> Option<String> {
+        let component = self.component(deployment, name)?;
+        let mut values = component["chart"]["values"].as_object()?.clone();
+        let own = name.as_str().and_then(|name| deployment.values.get(name));
+        let own = own.map(|own| serde_json::to_value(own).unwrap_or_default());
+        for (name, value) in own.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            values.insert(name.clone(), value.clone());
+        }
+        for value in values.values_mut() {
+            if *value == "{{ parameters.size }}" {
+                *value = deployment.parameters.get("size").cloned().unwrap_or_default();
+            }
+        }
+        Some(plain(&values))
+    }
+
     /// Whether a component of a deployment's template has a condition.
-    fn is_conditional(&self, deployment: &Deployment, component: &Value) -> bool {
+    fn is_conditional(&self, deployment: &Deployment, name: &Value) -> bool {
+        self.component(deployment, name)
+            .is_some_and(|component| component["when"].is_string())
+    }
+
+    /// A component of a deployment's template.
+    fn component(&self, deployment: &Deployment, name: &Value) -> Option<Value> {
         let reference = &deployment.template;
         let key = Key::new(
             format!("{}/t/{}", deployment.tenant, reference.name),
             format!("v/{}", reference.version),
         );
-        let template: Option<Value> = self.tables.settled(&key).and_then(read);
-        let all = template
-            .as_ref()
-            .and_then(|template| template["components"].as_array());
-        let mut all = all.into_iter().flatten();
-        all.any(|one| one["name"] == *component && one["when"].is_string())
+        let template: Value = self.tables.settled(&key).and_then(read)?;
+        let all = template["components"].as_array()?;
+        all.iter().find(|one| one["name"] == *name).cloned()
     }
 
     /// A deployment that says that it is gone.

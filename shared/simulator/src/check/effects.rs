@@ -22,6 +22,7 @@ impl World {
             );
             return;
         };
+        let has_slept = task.overslept;
         let record: Option<StepRecord> = self.tables.settled(&key).and_then(read);
         let is_committed = record
             .as_ref()
@@ -40,7 +41,8 @@ impl World {
                     .lease_until
                     .is_some_and(|until| until.as_millis() > self.now)
         });
-        if !holds {
+        // Nothing that is about to reach the network knows that the machine sleeps.
+        if !holds && !has_slept {
             self.violated(
                 Invariant::EffectsHappenUnderALiveFence,
                 format_args!("{what} for step {key} under claim {fence}, which does not hold any more"),
@@ -117,6 +119,7 @@ impl World {
             );
             return;
         };
+        let has_slept = task.overslept;
         let Some((key, job, fence)) = task.lease.clone() else {
             self.violated(
                 without,
@@ -140,6 +143,10 @@ impl World {
                     "{what} for release {release} under fence {fence} of job {job}; its owner is {owner}"
                 ),
             );
+            return;
+        }
+        if has_slept {
+            // The lease is over by the clock, and nobody took it.
             return;
         }
         let until: Option<Timestamp> = serde_json::from_value(owner["lease_until"].clone()).ok();

@@ -97,7 +97,7 @@ impl World {
                 let percent = event.payload["percent"]
                     .as_f64()
                     .or_else(|| event.payload["content"]["percent"].as_f64());
-                if percent.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
+                if percent.is_some_and(|percent| !(0.0..100.0).contains(&percent)) {
                     self.violated(Invariant::ProgressIsSane, format_args!("{}", event.payload));
                 }
                 (true, "progress")
@@ -134,6 +134,7 @@ impl World {
         let percent = progress.percent;
         let is_wrong = !(0.0..=100.0).contains(&percent)
             || (percent < before && !progress.status.is_terminal())
+            || (percent >= 100.0 && !progress.status.is_terminal())
             || progress.finished_steps > progress.total_steps
             || progress.eta_seconds.is_some_and(|eta| eta > 10 * 366 * 86_400);
         if is_wrong {

@@ -2,14 +2,17 @@
 
 use serde_json::Value;
 use slipway_model::{HelmOperation, Job, JobStatus, Timestamp};
-use slipway_ports::{Key, ReleaseStatus};
+use slipway_ports::{HookEvent, Key, ReleaseStatus};
 
 use super::{
     Invariant,
     records::{read, status},
 };
 use crate::{
-    cluster::{Revision, target::CROWDED},
+    cluster::{
+        Revision,
+        target::{CROWDED, READABLE, hook_events},
+    },
     store::Row,
     world::World,
 };
@@ -136,6 +139,9 @@ impl World {
                 Some(newest) if newest.job() != job.id.to_string() && !is_kept(job, newest) => {
                     Some(format!("the release was deployed by job {}", newest.job()))
                 }
+                Some(newest) if operation == HelmOperation::Deploy && !is_made_of(job, newest) => {
+                    Some(format!("what is deployed is {}", newest.manifest))
+                }
                 Some(newest) if wait => newest
                     .objects
                     .iter()
@@ -146,12 +152,37 @@ impl World {
             HelmOperation::Uninstall => self.what_is_left(&release),
             HelmOperation::Test => None,
         };
+        let lie = lie.or_else(|| self.missing_hooks(job, operation, &release));
         if let Some(lie) = lie {
             self.violated(
                 Invariant::AJobTellsTheTruth,
                 format_args!("job {key} ({operation:?} of {release}) succeeds, but {lie}"),
             );
         }
+    }
+
+    /// Which hooks should have run for a job and did not.
+    fn missing_hooks(&self, job: &Job, operation: HelmOperation, release: &str) -> Option<String> {
+        let newest = self.cloud.newest(release);
+        let is_hooked = newest.is_some_and(|newest| !hook_events(&newest.manifest).is_empty());
+        let id = job.id.to_string();
+        let ran = |event| self.cloud.had_hooks_run(&id, event);
+        let ran_around = |before, after| ran(before) && ran(after);
+        let is_right = match operation {
+            HelmOperation::Deploy if job.kept => true,
+            HelmOperation::Deploy => {
+                ran_around(HookEvent::PreInstall, HookEvent::PostInstall)
+                    || ran_around(HookEvent::PreUpgrade, HookEvent::PostUpgrade)
+            }
+            HelmOperation::Rollback => ran_around(HookEvent::PreRollback, HookEvent::PostRollback),
+            HelmOperation::Test => ran(HookEvent::Test),
+            HelmOperation::Uninstall if self.cloud.uninstalled.contains(&id) => {
+                return (!ran_around(HookEvent::PreDelete, HookEvent::PostDelete))
+                    .then(|| "its hooks did not run before and after".to_owned());
+            }
+            HelmOperation::Uninstall => true,
+        };
+        (is_hooked && !is_right).then(|| "not all of its hooks ran".to_owned())
     }
 
     /// What is left of a release that should be gone.
@@ -168,6 +199,16 @@ impl World {
         }
         None
     }
+}
+
+/// Whether what was deployed says what the job's values say, as far as these need not be rendered.
+fn is_made_of(job: &Job, newest: &Revision) -> bool {
+    let values = job.config["values"].as_object();
+    let literal = values.into_iter().flatten().filter(|(name, value)| {
+        READABLE.contains(&name.as_str()) && !value.as_str().is_some_and(|text| text.contains("{{"))
+    });
+    let mut said = literal.map(|(name, value)| format!("{name}={value}"));
+    said.all(|said| newest.manifest.contains(&said))
 }
 
 /// Whether a job kept what another job of its deployment made.

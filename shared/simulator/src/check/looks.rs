@@ -36,6 +36,18 @@ pub(crate) struct Looks {
 }
 
 impl World {
+    /// Any job, by whomever it was made.
+    pub(crate) fn some_stored_job(&mut self) -> Option<String> {
+        let jobs = self.tables.rows().filter_map(|(key, _)| match kind(key) {
+            Kind::Job(id) => Some(id.to_owned()),
+            _ => None,
+        });
+        let jobs: Vec<String> = jobs.collect();
+        let count = u32::try_from(jobs.len()).ok().filter(|count| *count > 0)?;
+        let index = self.choices.below(count) as usize;
+        jobs.get(index).cloned()
+    }
+
     /// Everything on the cluster, to compare.
     pub(crate) fn snapshot(&self) -> String {
         let cloud = &self.cloud;

@@ -170,6 +170,10 @@ struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) tasks_started: u32,
+    /// Messages that were received, but for events.
+    pub(crate) worked_on: u64,
+    /// Calls that callers made, and turns of the schedule.
+    pub(crate) calls: u32,
     /// `tenant/x/id/name` → the plan of that name.
     plans: BTreeMap<String, Plan>,
     /// Step → who claimed it under which fence.

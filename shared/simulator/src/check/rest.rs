@@ -13,6 +13,9 @@ use super::{
 };
 use crate::world::World;
 
+/// Most messages for each thing that there was to do. Runs come to a third of that.
+const MOST: u64 = 8;
+
 impl World {
     /// Nothing happens any more: everything must have ended, and everything that is left must be somebody's.
     pub(crate) fn check_rest(&mut self) {
@@ -43,7 +46,8 @@ impl World {
                             let release = format!("{}/{}", text("namespace"), text("release_name"));
                             unlucky.insert(release);
                         }
-                        if !job.status.is_terminal() && job.step.is_some() {
+                        let was_begun = job.step.is_some() || job.status == JobStatus::Running;
+                        if !job.status.is_terminal() && was_begun {
                             self.violated(
                                 Invariant::EverythingEnds,
                                 format_args!("job {id} is {:?} at rest", job.status),
@@ -60,7 +64,31 @@ impl World {
                 _ => {}
             }
         }
+        self.check_bounds(&keys);
         self.check_cluster_at_rest(&deployments, &reported, &unlucky);
+    }
+
+    /// What was worked on is in proportion to what there was: plans, jobs, calls and what went wrong.
+    fn check_bounds(&mut self, keys: &[Key]) {
+        let plans = self.checks.plans.values().flat_map(|plan| plan.nodes.values());
+        let plans: usize = plans.map(|node| 1 + node.dependencies.len()).sum();
+        let jobs = keys
+            .iter()
+            .filter(|key| matches!(kind(key), Kind::Job(_)))
+            .count();
+        let was_there = 10
+            + plans as u64
+            + 10 * jobs as u64
+            + 4 * (self.coverage.faults() + u64::from(self.checks.calls));
+        let messages = self.checks.worked_on;
+        if messages > MOST * was_there {
+            self.violated(
+                Invariant::WorkIsBounded,
+                format_args!(
+                    "{messages} messages for {plans} nodes and edges, {jobs} jobs and whatever else"
+                ),
+            );
+        }
     }
 
     fn check_execution_at_rest(&mut self, key: &Key, header: &Execution) {

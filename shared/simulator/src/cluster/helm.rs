@@ -52,7 +52,7 @@ impl Process {
         let outcome = Arc::new(Mutex::new(None));
         let mut world = sim.world();
         let parent = world.current;
-        let end = world.now + limit;
+        let end = world.awake() + limit;
         let work = Run {
             sim: sim.clone(),
             release: release.to_owned(),
@@ -162,7 +162,7 @@ impl Run {
             }
             latency
         };
-        let left = self.end - self.sim.world().now;
+        let left = self.end - self.sim.world().awake();
         self.sim.pause(latency.min(left.max(1))).await;
         let mut world = self.sim.world();
         if let Some(id) = world.current
@@ -170,7 +170,7 @@ impl Run {
         {
             task.request = None;
         }
-        if world.now >= self.end {
+        if world.awake() >= self.end {
             return Sent::TimeUp;
         }
         if world.cloud.away_until > world.now {
@@ -180,6 +180,7 @@ impl Run {
         if world.goes_wrong(rate, Fault::ClusterFails) {
             let with_effect = world.choices.below(2) == 1;
             if with_effect {
+                world.check_helm_writes(&self.release);
                 let _ = world.perform(&request);
             }
             return Sent::Failed(TargetError::transient("the API server answered 500"));
@@ -335,7 +336,9 @@ impl Run {
         let mut failure = None;
         for (index, request) in applied.chain(removed).enumerate() {
             if is_refused && index == 1 {
-                failure = Some(TargetError::permanent("admission webhook denied the request"));
+                let said = self.sim.world().cloud.says(&revision.manifest);
+                let refusal = format!("admission webhook denied the request: {said}");
+                failure = Some(TargetError::permanent(refusal));
                 break;
             }
             match self.send(request).await {

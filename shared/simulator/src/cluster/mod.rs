@@ -8,13 +8,15 @@ pub(crate) mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipway_model::{DeploymentId, JobWait};
-use slipway_ports::{ObjectReference, Release, ReleaseStatus};
+use serde_json::Value;
+use slipway_model::{DeploymentId, JobWait, JsonMap};
+use slipway_ports::{Hook, HookEvent, ObjectReference, Release, ReleaseStatus};
 
 pub(crate) use helm::Operation;
 pub(crate) use target::SimConnector;
+use target::hook_events;
 
-use crate::world::World;
+use crate::{services::SECRET, world::World};
 
 /// One of Helm's release records.
 #[derive(Debug, Clone)]
@@ -94,8 +96,12 @@ pub(crate) struct Cloud {
     /// Whether it is looked at for what nobody owns.
     pub(crate) is_registered: bool,
     lots: BTreeMap<String, Lot>,
+    /// Manifest → the secret that stands in it, and that whatever runs of it says.
+    secrets: BTreeMap<String, String>,
     /// Hooks that are there.
     pub(crate) hooks: BTreeMap<ObjectReference, HookObject>,
+    /// Jobs that took away a release with hooks.
+    pub(crate) uninstalled: BTreeSet<String>,
     /// Runs of hooks that were ever begun.
     hook_runs: BTreeSet<String>,
 }
@@ -107,6 +113,8 @@ pub(crate) struct HookObject {
     /// When it ends; never, if absent.
     ends_at: Option<i64>,
     fails: bool,
+    /// What it says.
+    says: String,
 }
 
 /// A change of the cluster.
@@ -145,6 +153,15 @@ pub(crate) enum Request {
         name: String,
         deployment: DeploymentId,
     },
+}
+
+impl Cloud {
+    /// Whether a job had hooks of an event run.
+    pub(crate) fn had_hooks_run(&self, job: &str, event: HookEvent) -> bool {
+        let prefix = format!("{job} {event} ");
+        let mut after = self.hook_runs.range(prefix.clone()..);
+        after.next().is_some_and(|run| run.starts_with(&prefix))
+    }
 }
 
 impl Request {
@@ -217,14 +234,29 @@ impl Cloud {
             .retain(|_, object| object.deleting.is_none_or(|until| until > now));
     }
 
+    /// What is said by whatever runs of a manifest: what it was given, secrets as well.
+    pub(crate) fn says(&self, manifest: &str) -> String {
+        let secret = self.secrets.get(manifest);
+        secret.map_or_else(String::new, |secret| format!("I was given {secret}"))
+    }
+
+    /// Keeps the secrets of values, which are not to be seen in what is rendered.
+    pub(crate) fn learn_secrets(&mut self, manifest: &str, values: &JsonMap) {
+        let mut texts = values.values().filter_map(Value::as_str);
+        if let Some(secret) = texts.find(|text| text.contains(SECRET)) {
+            self.secrets.insert(manifest.to_owned(), secret.to_owned());
+        }
+    }
+
     /// Why an object is not ready; nothing if it is.
     pub(crate) fn wait(&self, reference: &ObjectReference, now: i64) -> Option<(JobWait, bool)> {
+        let found = self.objects.get(reference);
         let wait = |reason: &str| JobWait {
             object: reference.to_string(),
             reason: reason.to_owned(),
-            message: String::new(),
+            message: found.map_or_else(String::new, |object| self.says(&object.manifest)),
         };
-        let Some(object) = self.objects.get(reference) else {
+        let Some(object) = found else {
             return Some((wait("NotFound"), false));
         };
         if object.deleting.is_some() {
@@ -262,7 +294,8 @@ impl World {
     }
 
     /// Creates a hook, unless this run of it is there.
-    pub(crate) fn make_hook(&mut self, release: &str, object: &ObjectReference, uid: &str) {
+    pub(crate) fn make_hook(&mut self, release: &str, hook: &Hook, uid: &str) {
+        let object = &hook.object;
         let is_there = self.cloud.hooks.get(object).is_some_and(|found| found.uid == uid);
         if is_there && !self.has(crate::mutants::Mutant::HookAgain) {
             return;
@@ -287,6 +320,7 @@ impl World {
             uid: uid.to_owned(),
             ends_at,
             fails,
+            says: self.cloud.says(&hook.manifest),
         };
         self.cloud.hooks.insert(object.clone(), hook);
     }
@@ -331,7 +365,12 @@ impl World {
                 release,
                 number,
                 status,
-            } => self.mark(release, *number, *status),
+            } => {
+                if *status == ReleaseStatus::Uninstalling {
+                    self.note_uninstall(release, *number);
+                }
+                self.mark(release, *number, *status)
+            }
             Request::Forget { release, number } => {
                 let Some(revisions) = self.cloud.releases.get_mut(release) else {
                     return Err(Refusal::Absent);
@@ -381,6 +420,19 @@ impl World {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Notes that a job takes away a release with hooks.
+    fn note_uninstall(&mut self, release: &str, number: u32) {
+        let mut all = self.cloud.releases.get(release).into_iter().flatten();
+        let found = all.find(|one| one.number == number);
+        let is_hooked = found.is_some_and(|one| !hook_events(&one.manifest).is_empty());
+        let lease = self
+            .actor()
+            .and_then(|actor| self.tasks.get(&actor)?.lease.clone());
+        if let Some((_, job, _)) = lease.filter(|_| is_hooked) {
+            self.cloud.uninstalled.insert(job);
         }
     }
 

@@ -10,6 +10,7 @@ use slipway_model::Catalog;
 
 use crate::{
     cluster::SimConnector,
+    mutants::Mutant,
     outside::SimOutside,
     queue::SimReceiver,
     services::{SimBlobs, SimCharts, SimSecrets},
@@ -32,15 +33,16 @@ fn catalog() -> Catalog {
 
 /// What handles messages: on AWS one for Helm, whose function may take longer, and one for the rest.
 pub(super) fn apps(sim: &Sim) -> (App, App) {
-    let (shape, epoch, legacy) = {
+    let (shape, epoch, legacy, is_forgetful) = {
         let world = sim.world();
-        (world.shape, world.epoch, world.legacy)
+        let is_forgetful = world.has(Mutant::SleepersAreForgotten);
+        (world.shape, world.epoch, world.legacy, is_forgetful)
     };
     let app = |seconds: u64| {
         let mut settings = Settings::new(epoch.to_string());
         settings.use_pipeline_orchestration = !legacy;
         settings.eks = legacy;
-        settings.alone = matches!(shape, Shape::Embedded);
+        settings.alone = shape == Shape::Embedded && !is_forgetful;
         settings.invocation = Duration::from_secs(seconds);
         App::new(Services {
             store: Arc::new(SimStore(sim.clone())),

@@ -89,6 +89,7 @@ impl Run {
         if world.choices.below(6) == 5 {
             world.cloud.away_until = world.now + i64::from(world.choices.below(200)) * 1000;
         }
+        world.is_fine = !world.stormy && world.cloud.away_until == 0;
         let mut at = 0;
         for _ in 0..self.calls_left {
             at += match world.choices.below(8) {
@@ -119,6 +120,11 @@ impl Run {
             let kill =
                 i64::from(world.choices.below(2000)) * i64::from(world.choices.one_of(&[1_u32, 10, 60]));
             world.after(kill, Happening::Kill);
+        }
+        if world.shape == Shape::Embedded && world.stormy && world.choices.below(4) == 3 {
+            let sleep =
+                i64::from(world.choices.below(2000)) * i64::from(world.choices.one_of(&[10_u32, 1, 60]));
+            world.after(sleep, Happening::Sleep);
         }
     }
 }

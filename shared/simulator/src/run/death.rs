@@ -1,11 +1,16 @@
 //! Who dies, and what dies with it.
 
+use std::cmp::Reverse;
+
 use super::{Run, apps::apps};
 use crate::{
     coverage::Fault,
     tasks::TaskId,
     world::{Happening, Shape, World},
 };
+
+/// How long a machine sleeps, in milliseconds: longer than any claim or lease.
+const SLEEP: i64 = 3_600_000;
 
 impl Run {
     /// Who dies: a process of Helm alone, or whoever waits for it, and Helm with it.
@@ -64,6 +69,39 @@ impl Run {
             world.restart_queues(undone);
         }
         (self.app, self.helm_app) = apps(&self.sim);
+    }
+}
+
+impl Run {
+    /// The machine sleeps for an hour with everything on it. The clock and the cluster go on.
+    pub(super) fn sleep(&mut self) {
+        let mut guard = self.sim.world();
+        let world = &mut *guard;
+        if !world.stormy {
+            return;
+        }
+        world.coverage.fault(Fault::Slept);
+        world.say(format_args!(
+            "the machine falls asleep, and wakes up an hour later"
+        ));
+        self.last_call += SLEEP;
+        world.now += SLEEP;
+        world.slept += SLEEP;
+        for task in world.tasks.values_mut() {
+            task.overslept = true;
+        }
+        let arranged = std::mem::take(&mut world.heap);
+        world.heap = arranged
+            .into_iter()
+            .map(|Reverse((time, turn, what))| {
+                // What depends on the clock, or happens elsewhere, does not wait.
+                let waits = !matches!(
+                    what,
+                    Happening::Deliver(_) | Happening::Duplicate(_) | Happening::Land(_)
+                );
+                Reverse((time + if waits { SLEEP } else { 0 }, turn, what))
+            })
+            .collect();
     }
 }
 

@@ -5,6 +5,7 @@ use slipway_model::{Message, Queue};
 use slipway_ports::chain;
 
 use crate::{
+    check::Invariant,
     coverage::Fault,
     mutants::Mutant,
     queue::Received,
@@ -60,6 +61,12 @@ pub(super) async fn handle(sim: Sim, app: App, received: Received) {
             return;
         }
         Some(Err(error)) => {
+            let mut world = sim.world();
+            if world.is_fine {
+                let what = format!("message {}: {}", received.body, chain(&error));
+                world.violated(Invariant::NoHandlerFailsByItself, what);
+            }
+            drop(world);
             let pause = (1000 << received.receive_count.min(6)).min(LONGEST_PAUSE);
             (chain(&error), pause)
         }

@@ -131,13 +131,14 @@ impl Run {
                 }
                 let next = world.heap.pop();
                 if let Some(Reverse((time, _, _))) = next {
-                    world.now = time;
+                    // What was arranged for while the machine slept comes when it has woken up.
+                    world.now = world.now.max(time);
                     world.steps += 1;
                     if world.steps > MOST_POLLS {
                         world.violated(Invariant::WorkIsBounded, "a run takes more steps than any should");
                         return false;
                     }
-                    if time > self.last_call + LONGEST {
+                    if world.now > self.last_call + LONGEST {
                         let left = describe_rest(&world);
                         world.violated(Invariant::EverythingEnds, left);
                         return false;
@@ -168,6 +169,7 @@ impl Run {
             Happening::Meddle => self.sim.world().change_a_field(),
             Happening::Sweep => return self.sweep(),
             Happening::Kill => self.kill(),
+            Happening::Sleep => self.sleep(),
             Happening::Land(index) => self.sim.world().land(index),
             Happening::Calm => {
                 let mut world = self.sim.world();

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use slipway_model::JsonMap;
 use slipway_ports::{HookEvent, ObjectReference, Release, ReleaseRequest};
+
+/// Values that a chart writes as they are into what it makes.
+pub(crate) const READABLE: [&str; 4] = ["version", "size", "serial", "extra"];
 
 /// What a chart makes of values: always the same, whoever renders it.
 pub(super) fn rendered(request: &ReleaseRequest) -> String {
@@ -12,7 +16,16 @@ pub(super) fn rendered(request: &ReleaseRequest) -> String {
     let sum = values.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    format!("{chart} {sum:016x}")
+    format!("{chart} {} {sum:016x}", plain(&request.values))
+}
+
+/// What of values everybody can read in what a chart makes of them.
+pub(crate) fn plain(values: &JsonMap) -> String {
+    let said = READABLE.iter().filter_map(|name| {
+        let value = values.get(*name)?;
+        Some(format!("{name}={value}"))
+    });
+    format!("[{}]", said.collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn objects(release: &Release, manifest: &str) -> Vec<ObjectReference> {
@@ -43,7 +56,7 @@ pub(super) fn objects(release: &Release, manifest: &str) -> Vec<ObjectReference>
 }
 
 /// Charts whose names say so have hooks.
-pub(super) fn hook_events(manifest: &str) -> BTreeSet<HookEvent> {
+pub(crate) fn hook_events(manifest: &str) -> BTreeSet<HookEvent> {
     if manifest.contains("hooked") {
         HookEvent::ALL.into_iter().collect()
     } else {

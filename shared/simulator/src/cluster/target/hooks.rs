@@ -27,7 +27,11 @@ impl SimTarget {
         self.look("hooks").await?;
         let name = name_of(release);
         let manifest = match source {
-            HookSource::Rendered(request) => rendered(request),
+            HookSource::Rendered(request) => {
+                let manifest = rendered(request);
+                self.0.world().cloud.learn_secrets(&manifest, &request.values);
+                manifest
+            }
             HookSource::Revision(number) => {
                 let world = self.0.world();
                 let found = world
@@ -64,7 +68,7 @@ impl SimTarget {
                 delete_succeeded: true,
                 ..HookPolicies::default()
             },
-            manifest: String::new(),
+            manifest,
         };
         Ok(HookSet {
             hooks: vec![hook],
@@ -73,12 +77,15 @@ impl SimTarget {
     }
 
     pub(super) async fn begin_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
-        self.look("create hook").await?;
+        let lost = self.reach("create hook").await?;
         let mut world = self.0.world();
         let name = name_of(run.release);
         world.check_helm_writes(&name);
         let uid = format!("{} {} {}", run.job, run.event, run.number);
-        world.make_hook(&name, &hook.object, &uid);
+        world.make_hook(&name, hook, &uid);
+        if let Some(error) = lost {
+            return Err(error);
+        }
         Ok(MadeHook {
             object: hook.object.clone(),
             uid,
@@ -103,21 +110,21 @@ impl SimTarget {
             let done = found.ends_at.is_some_and(|at| at <= now);
             if done && found.fails {
                 return Ok(HookState::Failed {
-                    reason: "the hook failed with exit code 3".to_owned(),
-                    log: String::new(),
+                    reason: format!("the hook failed with exit code 3: {}", found.says),
+                    log: found.says,
                 });
             }
             if done {
-                return Ok(HookState::Succeeded { log: String::new() });
+                return Ok(HookState::Succeeded { log: found.says });
             }
             if now >= end {
                 return Ok(HookState::Running {
                     wait: JobWait {
                         object: hook.object.to_string(),
                         reason: "running".to_owned(),
-                        message: String::new(),
+                        message: found.says.clone(),
                     },
-                    diagnosis: Diagnosis::default(),
+                    diagnosis: Diagnosis::of(found.says),
                 });
             }
             let until = found.ends_at.map_or(end, |at| at.min(end));
@@ -126,7 +133,7 @@ impl SimTarget {
     }
 
     pub(super) async fn forget_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
-        self.look("delete hook").await?;
+        let lost = self.reach("delete hook").await?;
         let mut world = self.0.world();
         if world
             .cloud
@@ -136,6 +143,6 @@ impl SimTarget {
         {
             world.cloud.hooks.remove(&hook.object);
         }
-        Ok(())
+        lost.map_or(Ok(()), Err)
     }
 }

@@ -12,7 +12,11 @@ use super::{
     SimTarget,
     charts::{objects, rendered},
 };
-use crate::{cluster::name_of, mutants::Mutant, world::millis};
+use crate::{
+    cluster::{Request, name_of},
+    mutants::Mutant,
+    world::millis,
+};
 
 /// Releases on one page.
 const PAGE: usize = 2;
@@ -26,6 +30,13 @@ impl SimTarget {
         self.look("drift").await?;
         let name = name_of(applied.release);
         let mut world = self.0.world();
+        if world.has(Mutant::LooksTouch) {
+            let request = Request::Forget {
+                release: name.clone(),
+                number: 0,
+            };
+            let _ = world.perform(&request);
+        }
         let found = world.cloud.differences(&name, applied);
         world.looks.answers.insert(name, found.clone());
         Ok(found)
@@ -131,11 +142,14 @@ impl SimTarget {
                 .find(|(_, failed)| *failed)
                 .map(|(wait, _)| wait.clone());
             if waiting.is_empty() || failed.is_some() || now >= end {
+                let said = waiting.iter().map(|(wait, _)| &wait.message);
+                let said = said.filter(|said| !said.is_empty());
+                let diagnosis = said.cloned().next().map(Diagnosis::of).unwrap_or_default();
                 return Ok(Observation {
                     ready: waiting.is_empty(),
                     waiting: waiting.into_iter().map(|(wait, _)| wait).collect(),
                     failed,
-                    diagnosis: Diagnosis::default(),
+                    diagnosis,
                 });
             }
             let until = next.map_or(end, |next| next.min(end));

@@ -17,8 +17,9 @@ use slipway_ports::{
     SecretString, Target, TargetError, UninstallRequest, Uninstalled,
 };
 
-use self::charts::{hook_events, objects, rendered};
-use super::Request;
+pub(crate) use self::charts::{READABLE, hook_events, plain};
+use self::charts::{objects, rendered};
+use super::{Request, name_of};
 use crate::{coverage::Fault, world::Sim};
 
 /// Connects every registration to the one cluster.
@@ -32,7 +33,12 @@ impl Connector for SimConnector {
         cluster: &Cluster,
         _kubeconfig: Option<&SecretString>,
     ) -> Result<Arc<dyn Target>, TargetError> {
-        if cluster.name == "third" {
+        let is_refused = {
+            let mut world = self.0.world();
+            let rate = world.rates.cluster;
+            cluster.name == "third" || world.goes_wrong(rate, Fault::ConnectFails)
+        };
+        if is_refused {
             return Err(TargetError::transient("no token for it is to be had"));
         }
         Ok(Arc::new(SimTarget(self.0.clone())))
@@ -53,50 +59,66 @@ pub(crate) const REFUSED: &str = "the API server does not know who asks";
 /// What is said while others have all the places for Helm.
 pub(crate) const CROWDED: &str = "all places for Helm are taken";
 
-/// Why a call did not get through.
-enum Unanswered {
-    Late,
-    Away,
-    Fault,
+/// What is said of an API server that does not let whoever asks do so.
+const FORBIDDEN: &str = "the API server forbids it";
+
+/// How a request fares that a fault may hit.
+enum Way {
+    There,
+    /// It does not get there, or is refused.
+    NotThere(TargetError),
+    /// It gets there, and its answer is lost.
+    Unanswered(TargetError),
 }
 
 impl SimTarget {
     /// The way of a call that changes nothing.
     pub(super) async fn look(&self, name: &'static str) -> Result<(), TargetError> {
-        self.ask(name).await.map_err(|why| match why {
-            Unanswered::Late => TargetError::transient(format!("{AWAY} in time")),
-            Unanswered::Away | Unanswered::Fault => TargetError::transient(AWAY),
-        })
+        self.ask(name, FORBIDDEN).await
     }
 
-    /// As `look`, of an API server that may also refuse whoever asks.
+    /// As `look`, of an API server that may not know whoever asks.
     async fn look_unless_refused(&self, name: &'static str) -> Result<(), TargetError> {
-        match self.ask(name).await {
-            Ok(()) => Ok(()),
-            Err(Unanswered::Fault) if self.0.world().faults_left % 3 == 1 => {
-                Err(TargetError::permanent(REFUSED))
-            }
-            Err(_) => Err(TargetError::transient(AWAY)),
+        self.ask(name, REFUSED).await
+    }
+
+    async fn ask(&self, name: &'static str, refusal: &str) -> Result<(), TargetError> {
+        match self.way(name, refusal).await {
+            Way::There => Ok(()),
+            Way::NotThere(error) | Way::Unanswered(error) => Err(error),
         }
     }
 
-    /// As `look`, by Helm, which may also have to wait for its turn.
-    async fn look_by_helm(&self, name: &'static str) -> Result<(), TargetError> {
-        match self.ask(name).await {
-            Ok(()) => Ok(()),
-            Err(Unanswered::Fault) if self.0.world().faults_left % 3 == 1 => {
-                Err(TargetError::queued(CROWDED))
-            }
-            Err(_) => Err(TargetError::transient(AWAY)),
+    /// The way of a call that changes something: why it seems to fail although it does not, if that is so.
+    pub(super) async fn reach(&self, name: &'static str) -> Result<Option<TargetError>, TargetError> {
+        match self.way(name, FORBIDDEN).await {
+            Way::There => Ok(None),
+            Way::NotThere(error) => Err(error),
+            Way::Unanswered(error) => Ok(Some(error)),
         }
     }
 
-    async fn ask(&self, name: &'static str) -> Result<(), Unanswered> {
+    /// Waits for Helm's turn, which may not come.
+    pub(super) fn turn(&self) -> Result<(), TargetError> {
+        let mut world = self.0.world();
+        let rate = world.rates.cluster / 2;
+        if world.goes_wrong(rate, Fault::Crowded) {
+            return Err(TargetError::queued(CROWDED));
+        }
+        Ok(())
+    }
+
+    async fn way(&self, name: &'static str, refusal: &str) -> Way {
+        let away = || TargetError::transient(AWAY);
         let latency = self.0.world().latency();
         self.0.pause(latency.min(REQUEST)).await;
         let mut world = self.0.world();
         if latency > REQUEST {
-            return Err(Unanswered::Late);
+            let late = TargetError::transient(format!("{AWAY} in time"));
+            return match world.choices.below(2) {
+                0 => Way::NotThere(late),
+                _ => Way::Unanswered(late),
+            };
         }
         if world.trace.is_some() {
             let id = world.current.map_or(0, |task| task.0);
@@ -106,17 +128,21 @@ impl SimTarget {
         world.cloud.settle(now);
         let rate = world.rates.cluster;
         if world.cloud.away_until > now {
-            return Err(Unanswered::Away);
+            return Way::NotThere(away());
         }
         if world.goes_wrong(rate, Fault::ClusterFails) {
-            return Err(Unanswered::Fault);
+            return match world.choices.below(4) {
+                0 => Way::NotThere(away()),
+                1 | 2 => Way::Unanswered(away()),
+                _ => Way::NotThere(TargetError::permanent(refusal)),
+            };
         }
-        Ok(())
+        Way::There
     }
 
     /// A change that is one request.
     pub(super) async fn change(&self, name: &'static str, request: Request) -> Result<(), TargetError> {
-        self.look(name).await?;
+        let lost = self.reach(name).await?;
         let mut world = self.0.world();
         let release = match &request {
             Request::Mark { release, .. }
@@ -128,7 +154,7 @@ impl SimTarget {
             world.check_helm_writes(&release);
         }
         let _ = world.perform(&request);
-        Ok(())
+        lost.map_or(Ok(()), Err)
     }
 }
 
@@ -158,7 +184,8 @@ impl Target for SimTarget {
     }
 
     async fn check(&self, request: &ReleaseRequest) -> Result<CheckedRelease, TargetError> {
-        self.look_by_helm("check").await?;
+        self.turn()?;
+        self.look("check").await?;
         let manifest = rendered(request);
         Ok(CheckedRelease {
             objects: objects(&request.release, &manifest),
@@ -261,8 +288,10 @@ impl Target for SimTarget {
         self.go_back(request).await
     }
 
-    async fn logs(&self, _release: &Release) -> Result<String, TargetError> {
+    async fn logs(&self, release: &Release) -> Result<String, TargetError> {
         self.look("logs").await?;
-        Ok(String::new())
+        let world = self.0.world();
+        let newest = world.cloud.newest(&name_of(release));
+        Ok(newest.map_or_else(String::new, |newest| world.cloud.says(&newest.manifest)))
     }
 }

@@ -51,6 +51,7 @@ impl SimTarget {
 
     pub(super) async fn deploy(&self, request: &ReleaseRequest) -> Result<AppliedRelease, TargetError> {
         let manifest = rendered(request);
+        self.0.world().cloud.learn_secrets(&manifest, &request.values);
         let operation = Operation::Deploy {
             objects: objects(&request.release, &manifest),
             manifest,
@@ -61,6 +62,7 @@ impl SimTarget {
         let end = self.0.world().now + millis(request.time_limit);
         let name = name_of(&request.release);
         let suspects = self.suspects(&name, &request.leftovers, 0);
+        self.turn()?;
         let revision = Process::start(&self.0, &name, operation, millis(request.time_limit)).await?;
         let removed = self
             .remove_orphans(&name, suspects, &revision.objects, end)
@@ -205,6 +207,7 @@ impl SimTarget {
             (known, is_there)
         };
         if is_there {
+            self.turn()?;
             let limit = end - self.0.world().now;
             Process::start(&self.0, &name, Operation::Uninstall, limit).await?;
         }
@@ -317,6 +320,7 @@ impl SimTarget {
         let end = self.0.world().now + millis(request.time_limit);
         let name = name_of(&request.release);
         let suspects = self.suspects(&name, &[], 0);
+        self.turn()?;
         let operation = Operation::Rollback {
             to: request.revision,
             labels: request.labels.clone(),
