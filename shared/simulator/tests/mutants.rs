@@ -8,9 +8,11 @@ const SEEDS: u64 = 4000;
 /// Where the search begins, near a seed that finds the bug, because most seeds know nothing of rare ones.
 fn first(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::MarkFirstInstallFailed => 1,
-        Mutant::HelmOutlivesParent => 120,
-        Mutant::NeverGiveUp => 1,
+        Mutant::MarkFirstInstallFailed => 3270,
+        Mutant::HelmOutlivesParent => 210,
+        Mutant::HookAgain => 195,
+        Mutant::NeverGiveUp => 915,
+        Mutant::SleepersAreForgotten => 160,
         _ => 1,
     }
 }

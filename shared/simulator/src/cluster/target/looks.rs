@@ -143,8 +143,8 @@ impl SimTarget {
                 .map(|(wait, _)| wait.clone());
             if waiting.is_empty() || failed.is_some() || now >= end {
                 let said = waiting.iter().map(|(wait, _)| &wait.message);
-                let said = said.filter(|said| !said.is_empty());
-                let diagnosis = said.cloned().next().map(Diagnosis::of).unwrap_or_default();
+                let mut said = said.filter(|said| !said.is_empty());
+                let diagnosis = said.next().cloned().map(Diagnosis::of).unwrap_or_default();
                 return Ok(Observation {
                     ready: waiting.is_empty(),
                     waiting: waiting.into_iter().map(|(wait, _)| wait).collect(),
