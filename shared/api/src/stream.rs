@@ -22,13 +22,19 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Entries that are read at once.
 const BATCH: usize = 200;
 
+/// Most entries of a stream that ends by itself, because its answer is given as a whole: whoever asks again from the
+/// last one on gets the rest.
+const LONGEST_ANSWER: usize = 1000;
+
 struct Follower {
     api: Api,
     caller: Caller,
+    /// Its id: the name of a deleted one is free for others.
     deployment: String,
     after: Option<String>,
     ready: VecDeque<HistoryEntry>,
     pace: Interval,
+    given: usize,
 }
 
 /// The history after an entry, as a stream that goes on with what is new.
@@ -38,17 +44,19 @@ pub(crate) async fn history(
     deployment: String,
     after: Option<String>,
 ) -> Result<Response, Failed> {
+    let found = api.app.deployment(&caller, &deployment).await?;
     let mut pace = interval(LOOK);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut follower = Follower {
         api,
         caller,
-        deployment,
+        deployment: found.deployment.id.to_string(),
         after,
         ready: VecDeque::new(),
         pace,
+        given: 0,
     };
-    // The first look answers with a problem where there is no such deployment; later ones end the stream.
+    // The first look answers with a problem where there is one; later ones end the stream.
     follower.look().await?;
     let events = stream::unfold(follower, |mut follower| async move {
         let entry = follower.next().await?;
@@ -67,7 +75,12 @@ impl Follower {
     /// The next entry; none when the stream is over.
     async fn next(&mut self) -> Option<HistoryEntry> {
         loop {
+            let is_whole = matches!(self.api.streams, Streams::EndWithTheLastEvent);
+            if is_whole && self.given == LONGEST_ANSWER {
+                return None;
+            }
             if let Some(entry) = self.ready.pop_front() {
+                self.given += 1;
                 return Some(entry);
             }
             if let Err(Failed(problem)) = self.look().await {

@@ -31,7 +31,7 @@ pub struct IdempotentRequest<'a> {
     pub body: &'a [u8],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Record {
     /// Digest of key, operation and body. The key salts it: it stands nowhere in the clear.
     request: String,
@@ -47,7 +47,7 @@ struct Record {
     answer: Option<Answer>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Inline(Value),
@@ -93,8 +93,11 @@ impl App {
         };
         match create(claim.record.id).await {
             Ok(created) => {
-                self.keep_answer(&caller.tenant, claim, &created).await?;
-                Ok(created)
+                let kept = self.keep_answer(&caller.tenant, &claim, &created).await;
+                if kept.is_err() {
+                    self.free(claim, false).await;
+                }
+                kept.map(|()| created)
             }
             Err(error) => {
                 self.free(claim, matches!(error, AppError::Problem(_))).await;
@@ -179,14 +182,10 @@ impl App {
     async fn keep_answer<T: Serialize>(
         &self,
         tenant: &TenantId,
-        claim: Claim,
+        claim: &Claim,
         created: &T,
     ) -> Result<(), AppError> {
-        let Claim {
-            key,
-            version,
-            mut record,
-        } = claim;
+        let mut record = claim.record.clone();
         let text = Item::of(created).body;
         record.answer = Some(if text.len() > INLINE {
             let blob = format!("{tenant}/idempotency/{}", record.request);
@@ -199,9 +198,9 @@ impl App {
         // Whoever took an expired claim over has the newer right; the answer of the first is not kept then.
         session
             .put(
-                &key,
+                &claim.key,
                 Item::of(&record).expiring_at(record.expires_at),
-                Guard::Version(version),
+                Guard::Version(claim.version),
             )
             .await?;
         Ok(session.settle().await?)

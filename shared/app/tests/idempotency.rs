@@ -9,12 +9,15 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use slipway_app::{App, AppError, Caller, IdempotentRequest, Role, Services, Settings};
 use slipway_model::{Catalog, TenantId};
+use slipway_ports::{BlobError, Blobs};
 use slipway_testkit::{
     ManualClock, NoCharts, NoClusters, NoOutside, START, SequentialIds,
     memory::{SimpleBlobs, SimpleSecrets, SimpleStore},
 };
+use uuid::Uuid;
 
 struct Bench {
     clock: Arc<ManualClock>,
@@ -35,11 +38,15 @@ impl Bench {
     }
 
     fn app(&self, epoch: &str) -> App {
+        self.app_with(epoch, self.blobs.clone())
+    }
+
+    fn app_with(&self, epoch: &str, blobs: Arc<dyn Blobs>) -> App {
         App::new(Services {
             store: self.store.clone(),
             receiver: self.store.clone(),
             secrets: Arc::new(SimpleSecrets::default()),
-            blobs: self.blobs.clone(),
+            blobs,
             charts: Arc::new(NoCharts),
             connector: Arc::new(NoClusters),
             outside: Arc::new(NoOutside),
@@ -53,6 +60,28 @@ impl Bench {
     /// Creates what is the number of the run.
     async fn create(&self) -> Result<u32, AppError> {
         Ok(self.runs.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Blobs that cannot be written.
+struct Full;
+
+#[async_trait]
+impl Blobs for Full {
+    async fn put(&self, key: &str, _: Vec<u8>) -> Result<(), BlobError> {
+        Err(BlobError {
+            key: key.to_owned(),
+            operation: "written",
+            source: "no space left".into(),
+        })
+    }
+
+    async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, BlobError> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), BlobError> {
+        Ok(())
     }
 }
 
@@ -104,6 +133,27 @@ async fn a_repeat_while_the_first_is_at_work_is_a_conflict_until_its_claim_expir
             .unwrap(),
         1
     );
+}
+
+#[tokio::test]
+async fn a_creation_whose_answer_cannot_be_kept_may_be_repeated_at_once() {
+    let bench = Bench::new();
+    let large = |id: Uuid| async move { Ok((id, "x".repeat(300 * 1024))) };
+    let full = bench.app_with("1", Arc::new(Full));
+    let mut made = None;
+    let failed = full
+        .create_once(&caller(), request(b"x"), |id| {
+            made = Some(id);
+            large(id)
+        })
+        .await;
+    assert_eq!(failed.unwrap_err().to_problem().status, 503);
+    let (id, _) = bench
+        .app("1")
+        .create_once(&caller(), request(b"x"), large)
+        .await
+        .unwrap();
+    assert_eq!(Some(id), made, "what was made is made again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     process,
     sync::atomic::{AtomicU64, Ordering},
@@ -31,6 +31,25 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => File::open(above)?.sync_all(),
     }
+}
+
+/// Makes a database's files readable by their owner only, whatever the folder lets others do; makes the database when it
+/// is not there. SQLite gives the mode of the database to the files that it puts beside it.
+pub(crate) fn keep_to_owner(database: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(database)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = database.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::set_permissions(&file, fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that are free on the disk of a folder or file; nothing if that cannot be asked for.

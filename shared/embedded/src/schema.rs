@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use slipway_model::Timestamp;
 
-use crate::OpenError;
+use crate::{OpenError, folder::keep_to_owner};
 
 /// The version of the tables that this program writes.
 pub(crate) const SCHEMA_VERSION: i64 = 1;
@@ -70,6 +70,11 @@ INSERT INTO counters (name, value) VALUES ('epoch', 0);
 pub(crate) fn open_writer(path: &Path) -> Result<(Connection, u64), OpenError> {
     let refuse = |source| OpenError::of_database(path, source);
     refuse_lost_file(path)?;
+    keep_to_owner(path).map_err(|source| OpenError::Folder {
+        path: path.to_owned(),
+        operation: "written",
+        source,
+    })?;
     let mut connection = Connection::open(path).map_err(refuse)?;
     set_up(&connection).map_err(refuse)?;
     connection

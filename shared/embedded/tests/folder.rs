@@ -32,6 +32,31 @@ async fn a_folder_in_use_names_who_uses_it() {
     open(folder.path());
 }
 
+#[tokio::test]
+async fn what_is_stored_is_its_owners_also_in_a_folder_that_others_may_look_into() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let open_to_others = || {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.metadata().unwrap().permissions().mode() & 0o077 != 0 {
+                found.push(entry.file_name());
+            }
+        }
+        found
+    };
+    let embedded = open(folder.path());
+    assert!(folder.path().join("slipway.db-wal").exists());
+    assert_eq!(open_to_others(), [""; 0]);
+    drop(embedded);
+    // As an earlier version, or whoever restored it, left it.
+    let database = folder.path().join("slipway.db");
+    fs::set_permissions(database, fs::Permissions::from_mode(0o644)).unwrap();
+    let _embedded = open(folder.path());
+    assert_eq!(open_to_others(), [""; 0]);
+}
+
 #[test]
 fn a_newer_folder_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();

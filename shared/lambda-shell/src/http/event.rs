@@ -3,7 +3,7 @@
 //! The conversion is our own because that of the runtime's HTTP crate panics on paths that are no URI and on bodies
 //! that are no base64, and because here the stage is no part of the path.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io};
 
 use aws_lambda_events::{
     apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
@@ -18,8 +18,8 @@ use slipway_model::{Problem, ProblemType};
 
 use super::callers::Checked;
 
-/// Most bytes of an answer's body. Lambda passes 6 MB with everything around it; what is not text grows by a third.
-const LARGEST_ANSWER: usize = 5 * 1024 * 1024;
+/// Most bytes that Lambda takes as a function's response: the whole JSON document, with the body as text in it.
+const LARGEST_RESPONSE: usize = 6_291_556;
 
 /// The request of an event.
 pub(super) fn request(event: ApiGatewayV2httpRequest) -> Result<Request<Body>, Problem> {
@@ -91,15 +91,36 @@ fn encoded(text: &str) -> String {
 /// The gateway's form of a response.
 pub(super) async fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
-    match to_bytes(body, LARGEST_ANSWER).await {
-        Ok(bytes) => of_parts(parts.status.as_u16(), &parts.headers, &bytes),
-        Err(_) => problem(&Problem::new(
-            ProblemType::Internal,
-            format!(
-                "the answer is larger than the {LARGEST_ANSWER} bytes that a function can give: ask for less"
-            ),
-        )),
+    if let Ok(bytes) = to_bytes(body, LARGEST_RESPONSE).await {
+        let response = of_parts(parts.status.as_u16(), &parts.headers, &bytes);
+        if encoded_size(&response) <= LARGEST_RESPONSE {
+            return response;
+        }
     }
+    problem(&Problem::new(
+        ProblemType::Internal,
+        format!(
+            "the answer is larger than the {LARGEST_RESPONSE} bytes that a function can give: ask for a part of it, \
+             such as a page with a smaller limit"
+        ),
+    ))
+}
+
+/// Bytes of a response as it is handed to Lambda: quotes in a body are escaped there, and what is no text is base64.
+fn encoded_size(response: &ApiGatewayV2httpResponse) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, response).expect("a response is text and numbers");
+    count.0
 }
 
 /// A problem document.

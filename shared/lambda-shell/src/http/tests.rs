@@ -230,6 +230,25 @@ async fn a_body_over_the_limit_is_413() {
 }
 
 #[tokio::test]
+async fn an_answer_that_lambda_would_not_take_says_what_to_ask_for() {
+    const MIB: usize = 1 << 20;
+    for (body, status) in [
+        (vec![b'x'; 5 * MIB], 200),
+        // Binary, and so longer by a third.
+        (vec![0xff; 5 * MIB], 500),
+        // Escaped, and so twice as long.
+        (vec![b'"'; 4 * MIB], 500),
+        (vec![b'x'; 7 * MIB], 500),
+    ] {
+        let given = event::response(axum::response::Response::new(body.into())).await;
+        assert_eq!(given.status_code, status);
+        let text = serde_json::to_string(&given).unwrap();
+        assert!(text.len() <= 6_291_556, "{} bytes", text.len());
+        assert_eq!(text.contains("smaller limit"), status == 500);
+    }
+}
+
+#[tokio::test]
 async fn the_stage_is_no_part_of_the_path() {
     for (stage, path, status) in [
         ("dev", "/dev/api/v1/templates", 200),
