@@ -89,9 +89,18 @@ impl DeadLetters {
 
     pub(crate) async fn list(&self, queue: &Queue, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let url = self.url(queue)?;
-        let seen = self.look(queue, url, |_| false).await?;
-        self.hide(queue, url, &seen, Duration::ZERO).await?;
-        let mut letters: Vec<DeadLetter> = seen.into_iter().map(|seen| seen.letter).collect();
+        let mut letters = BTreeMap::new();
+        for look in 1..=LOOKS {
+            let seen = self.look(queue, url, look > 1, |_| false).await?;
+            self.hide(queue, url, &seen, Duration::ZERO).await?;
+            letters.extend(seen.into_iter().map(|seen| (seen.letter.id.clone(), seen.letter)));
+            // Somebody else who looks hides letters, and shows them again in a moment.
+            let (visible, hidden) = self.count(queue, url).await?;
+            if hidden == 0 || letters.len() >= LARGEST_LOOK.min(visible + hidden) {
+                break;
+            }
+        }
+        let mut letters: Vec<DeadLetter> = letters.into_values().collect();
         letters.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         letters.truncate(limit);
         Ok(letters)
@@ -104,7 +113,7 @@ impl DeadLetters {
             .url(queue)
             .ok_or_else(|| failed(queue, NotConfigured))?;
         for look in 1..=LOOKS {
-            let mut seen = self.look(queue, url, |letter| letter.id == id).await?;
+            let mut seen = self.look(queue, url, look > 1, |letter| letter.id == id).await?;
             let found = seen.iter().position(|seen| seen.letter.id == id);
             let found = found.map(|index| seen.swap_remove(index));
             self.hide(queue, url, &seen, Duration::ZERO).await?;
@@ -118,16 +127,16 @@ impl DeadLetters {
             if hidden == 0 {
                 return Ok(false);
             }
-            crate::backoff::pause(look + 3).await;
         }
         Ok(false)
     }
 
-    /// Receives letters until one is as wanted, or none is left.
+    /// Receives letters until one is as wanted, or none is left. Waits for the first, where some are hidden.
     async fn look(
         &self,
         queue: &Queue,
         url: &str,
+        are_hidden: bool,
         wanted: impl Fn(&DeadLetter) -> bool,
     ) -> Result<Vec<Seen>, QueueError> {
         let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
@@ -135,7 +144,7 @@ impl DeadLetters {
         while seen.len() < LARGEST_LOOK {
             // A short poll asks some of SQS's servers only, so that finding nothing means nothing while there should
             // be something.
-            let wait = if expected.is_some() { 1 } else { 0 };
+            let wait = if are_hidden || expected.is_some() { 1 } else { 0 };
             let messages = self.receive(queue, url, wait).await?;
             let nothing = messages.is_empty();
             let mut done = false;

@@ -252,6 +252,31 @@ async fn all_of_many_letters_are_listed_and_any_is_put_back() {
     assert_eq!(receiver.dead_letters(&news(), 100).await.unwrap().len(), 34);
 }
 
+#[tokio::test]
+async fn letters_that_somebody_else_looks_at_are_listed_and_put_back_all_the_same() {
+    let clients = common::clients().await;
+    let (queues, dead) = common::queues(&clients, &["news"]).await;
+    let receiver = SqsReceiver::new(&clients, queues.clone(), dead.clone(), 3);
+    for n in 0..2 {
+        receiver
+            .dead_letter(&news(), &format!("{n}"), "why")
+            .await
+            .unwrap();
+    }
+    let hide_all = async || {
+        let looked = clients.sqs().receive_message();
+        let looked = looked.queue_url(dead.url(&news()).unwrap());
+        let looked = looked.max_number_of_messages(10).visibility_timeout(1);
+        assert_eq!(looked.send().await.unwrap().messages().len(), 2);
+    };
+    hide_all().await;
+    let letters = receiver.dead_letters(&news(), 100).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    hide_all().await;
+    assert!(receiver.redrive(&news(), &letters[0].id).await.unwrap());
+    assert_eq!(waiting(&clients, &queues).await, 1);
+}
+
 /// Clients whose queues are moto's, too, which can bring there what is published.
 async fn with_topics() -> Clients {
     let moto = xtask::aws_parts::moto().unwrap();
