@@ -54,6 +54,10 @@ kind: Job
 metadata: {name: seed, annotations: {helm.sh/hook: "post-install,post-upgrade,post-rollback", helm.sh/hook-delete-policy: hook-failed}}
 {{- template "job" dict "pod" "run" }}
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: noted, annotations: {helm.sh/hook: "post-upgrade,post-rollback"}}
+---
 apiVersion: batch/v1
 kind: Job
 metadata: {name: back, annotations: {helm.sh/hook: pre-rollback}}
@@ -245,7 +249,7 @@ fn hooks_of_every_kind_run_as_helm_runs_them() {
             helm: &["upgrade", "app", "CHART", "--plain-http", "--set", "round=2"],
             job: json!({"values": {"round": 2}}),
             // The job that is left of the install has ended: it is applied once more, and nothing comes of it.
-            hooks: &["ServiceAccount/account", "Job/migrate"],
+            hooks: &["ServiceAccount/account", "Job/migrate", "ConfigMap/noted"],
             fails: false,
         },
         Round {
@@ -257,7 +261,7 @@ fn hooks_of_every_kind_run_as_helm_runs_them() {
         Round {
             helm: &["rollback", "app", "1"],
             job: json!({"operation": "rollback", "revision": 1}),
-            hooks: &["Job/back"],
+            hooks: &["Job/back", "ConfigMap/noted"],
             fails: false,
         },
         Round {

@@ -22,6 +22,9 @@ const KEY: &str = "deployment/intent-key";
 /// The hash in a job's metadata.
 const INTENT: &str = "intent";
 
+/// Where a job that kept a release says which one made it: that is the one that the release itself names.
+pub(super) const MADE_BY: &str = "made_by";
+
 /// What a kept release's job takes over from the one that made the revision.
 const TAKEN_OVER: [&str; 2] = ["manifest_digest", "revision"];
 
@@ -138,6 +141,7 @@ impl Run<'_> {
         self.job
             .metadata_
             .insert("first_install".to_owned(), json!(false));
+        self.job.metadata_.insert(MADE_BY.to_owned(), json!(maker.id));
         self.job.kept = true;
         self.job.phase = JobPhase::Collect;
         self.work.first_install = Some(false);

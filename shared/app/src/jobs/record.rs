@@ -12,7 +12,7 @@ use slipway_model::{
 use slipway_policy::{ChartRef, ConfigCheck, validate_helm_config};
 use slipway_ports::{Guard, Item, Listing, Put, Session};
 
-use super::work::JobWork;
+use super::{kept::MADE_BY, work::JobWork};
 use crate::{
     App, AppError, keys,
     steps::{RenderContext, at_values},
@@ -101,30 +101,36 @@ impl App {
         })
     }
 
-    /// Puts off the end of a job whose release still runs, from the second half of the time that it is kept for: what
-    /// was applied is told by it, for plans, for drift and for whoever need not apply it again.
+    /// Puts off the end of a job whose release still runs, and of the one that made what it kept: what was applied is
+    /// told by them, for plans, for drift and for whoever need not apply it again.
     pub(crate) async fn keep_job(&self, tenant: &TenantId, id: JobId) -> Result<(), AppError> {
         let Some(retention) = self.settings.retention else {
             return Ok(());
         };
-        let mut session = self.store.session();
-        let key = keys::job(tenant, id);
-        let Some(stored) = session.get(&key).await? else {
-            return Ok(());
-        };
-        let job: Job = stored.read()?;
-        let now = self.clock.now();
-        if job
-            .completed_at
-            .is_none_or(|ended| now < ended.plus(retention / 2))
-        {
-            return Ok(());
+        let mut next = Some(id);
+        while let Some(id) = next.take() {
+            let mut session = self.store.session();
+            let key = keys::job(tenant, id);
+            let Some(stored) = session.get(&key).await? else {
+                return Ok(());
+            };
+            let job: Job = stored.read()?;
+            let made_by = job.metadata_.get(MADE_BY).and_then(Value::as_str);
+            next = made_by.and_then(|id| id.parse().ok());
+            let now = self.clock.now();
+            // Only in the second half of its time, so that not every look writes.
+            if job
+                .completed_at
+                .is_some_and(|ended| now >= ended.plus(retention / 2))
+            {
+                let mut item = self.job_item(&job, Duration::ZERO);
+                item.expires_at = self.kept_until(Some(now));
+                // Whoever wrote it meanwhile does this in an hour.
+                session.put(&key, item, Guard::Version(stored.version)).await?;
+                session.settle().await?;
+            }
         }
-        let mut item = self.job_item(&job, Duration::ZERO);
-        item.expires_at = self.kept_until(Some(now));
-        // Whoever wrote it meanwhile does this in an hour.
-        session.put(&key, item, Guard::Version(stored.version)).await?;
-        Ok(session.settle().await?)
+        Ok(())
     }
 
     /// Has a job gone on with.

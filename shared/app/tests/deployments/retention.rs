@@ -143,4 +143,18 @@ async fn the_job_of_a_release_that_runs_is_kept_as_long_as_it_runs() {
     days(30).await;
     assert!(world.app.job(&admin(), &first).await.is_err());
     assert!(world.app.job(&admin(), &second).await.is_ok());
+
+    // What an upgrade does not change is kept by its job, and was made by the one before.
+    for _ in 0..2 {
+        let nothing = serde_json::from_value(json!({})).unwrap();
+        world
+            .app
+            .upgrade_deployment(&admin(), &id, nothing)
+            .await
+            .unwrap();
+        world.settle().await;
+        assert!(world.component(&id, "llm").await.kept, "it is applied again");
+        days(30).await;
+    }
+    assert!(world.app.job(&admin(), &second).await.is_ok());
 }
