@@ -195,9 +195,10 @@ fn what_is_wanted_again_while_it_is_going_comes_when_it_is_gone() {
     let maps = kubernetes.objects("configmaps", &namespace);
     let held = maps.iter().find(|map| map["metadata"]["name"] == "held").unwrap();
     assert!(held["metadata"]["deletionTimestamp"].is_null(), "{held:#}");
+    // Helm calls what came before a new revision superseded, the uninstalled one, too.
     assert_eq!(
         kubernetes.revisions(&namespace, "app"),
-        ["uninstalled", "deployed"]
+        ["superseded", "deployed"]
     );
     let_go(&kubernetes, &namespace);
     server.stop();

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::aws_local::FUNCTIONS;
 use crate::run::{say, shown, workspace};
@@ -67,7 +69,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Vec<Archive>> {
     }
     let mut archives = functions
         .iter()
-        .map(|function| archive(function, folder().join(function).join("bootstrap.zip")))
+        .map(|function| archive(function, packed(&folder().join(function))?))
         .collect::<Result<Vec<_>>>()?;
     if options.function.is_none() {
         let folder = folder().join("layers");
@@ -112,7 +114,7 @@ fn build(architecture: &str, functions: &[&str]) -> Result<()> {
             "--profile",
             "function",
             "--output-format",
-            "zip",
+            "binary",
             architecture,
         ])
         // Cargo's own folder may be elsewhere, and the templates name this one.
@@ -138,6 +140,26 @@ fn path_with(program: &Path) -> Result<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(own).chain(std::env::split_paths(&path));
     std::env::join_paths(folders).context("a folder on PATH has a colon in its name")
+}
+
+/// A function's program as Lambda takes it, as small as deflate makes it, and the same bytes for the same program.
+fn packed(folder: &Path) -> Result<PathBuf> {
+    let (program, target) = (folder.join("bootstrap"), folder.join("bootstrap.zip"));
+    let program = fs::read(&program).with_context(|| format!("{} was not made", program.display()))?;
+    let pack = || -> Result<()> {
+        let mut archive = ZipWriter::new(fs::File::create(&target)?);
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .compression_level(Some(9))
+            .last_modified_time(DateTime::default())
+            .unix_permissions(0o755);
+        archive.start_file("bootstrap", options)?;
+        archive.write_all(&program)?;
+        archive.finish()?;
+        Ok(())
+    };
+    pack().with_context(|| format!("cannot write {}", target.display()))?;
+    Ok(target)
 }
 
 fn archive(name: &str, file: PathBuf) -> Result<Archive> {
