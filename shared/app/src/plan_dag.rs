@@ -134,9 +134,11 @@ impl App {
         if self.load_execution(tenant, execution).await?.is_none() {
             let mut session = self.store.session();
             let wanted = planned(deployment, &template, &dag, self.clock.now());
-            self.prepare_components(session.as_mut(), deployment, execution, wanted, &kept)
+            let made = self
+                .prepare_components(session.as_mut(), deployment, execution, wanted, &kept)
                 .await?;
             session.settle().await?;
+            self.take_back_components(deployment, execution, &made).await?;
         }
         add_uninstalls(&mut dag, deployment, &self.components_of(deployment).await?);
         Ok(Ok((dag, kept)))

@@ -233,7 +233,8 @@ impl App {
     /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
     /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`. Those
     /// whose condition is false are as they are before anything has started, and what they had is left behind.
-    /// A repeat changes nothing, nor does one that stalled until a newer generation was planned.
+    /// A repeat changes nothing, nor does one that stalled until a newer generation was planned. Returns the names of those
+    /// that it made.
     pub(crate) async fn prepare_components(
         &self,
         session: &mut dyn Session,
@@ -241,15 +242,20 @@ impl App {
         execution: ExecutionId,
         mut planned: Vec<ComponentDeployment>,
         kept: &BTreeMap<String, JsonMap>,
-    ) -> Result<(), AppError> {
+    ) -> Result<Vec<String>, AppError> {
+        let mut made = Vec::new();
         for component in &mut planned {
             component.execution_id = Some(execution);
             let wanted = &*component;
             let name = &wanted.component_name;
             let key = keys::component(&deployment.tenant, deployment.id, name);
-            if let Put::Lost(Some(stored)) = session.put(&key, Item::of(wanted), Guard::Absent).await? {
-                self.leave_release(session, deployment, &stored.read()?, wanted)
-                    .await?;
+            match session.put(&key, Item::of(wanted), Guard::Absent).await? {
+                Put::Won(_) => made.push(name.clone()),
+                Put::Lost(Some(stored)) => {
+                    self.leave_release(session, deployment, &stored.read()?, wanted)
+                        .await?;
+                }
+                Put::Lost(None) => {}
             }
             self.update_component(session, deployment, name, |found| {
                 if found.generation > deployment.generation {
@@ -315,7 +321,37 @@ impl App {
                 .await?;
             }
         }
-        Ok(())
+        Ok(made)
+    }
+
+    /// Takes back the records that a planner made for a generation that is not wanted any more: it stalled, and what
+    /// came after it has planned, and may have ended, without them.
+    pub(crate) async fn take_back_components(
+        &self,
+        deployment: &Deployment,
+        execution: ExecutionId,
+        made: &[String],
+    ) -> Result<(), AppError> {
+        if made.is_empty() {
+            return Ok(());
+        }
+        let now = self.load_deployment(&deployment.tenant, deployment.id).await?;
+        if now.is_some_and(|now| now.generation == deployment.generation) {
+            return Ok(());
+        }
+        let mut session = self.store.session();
+        for name in made {
+            let key = keys::component(&deployment.tenant, deployment.id, name);
+            let Some(stored) = session.get(&key).await? else {
+                continue;
+            };
+            let found: ComponentDeployment = stored.read()?;
+            // Whoever plans later and wants it has made it their own.
+            if found.generation == deployment.generation && found.execution_id == Some(execution) {
+                session.delete(&key, Guard::Version(stored.version)).await?;
+            }
+        }
+        Ok(session.settle().await?)
     }
 
     /// A component whose release gets another name, or whose condition has become false, leaves the release that it had

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use slipway_app::RollbackRequest;
-use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus};
+use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus, Message, Queue};
 
 use crate::{
     upgrading::{upgrade, without_vector_db},
@@ -79,4 +79,57 @@ async fn what_was_removed_and_is_wanted_again_is_deleted_although_that_was_never
             ["runtime", "llm", "vector-db"].map(|name| format!("uninstall my-agent-{name}"))
         );
     }
+}
+
+#[tokio::test]
+async fn a_planner_that_stalls_adds_no_component_to_a_later_generation() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let mut without = without_vector_db();
+    without["deployment_order"] = json!(["llm", "runtime"]);
+    world.app.publish_template(&admin(), without).await.unwrap();
+    world
+        .app
+        .publish_template(&admin(), mixed("3.0.0"))
+        .await
+        .unwrap();
+    let to = |version: &str| upgrade(json!({"template_version": version}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, to("2.0.0"))
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, to("3.0.0"))
+        .await
+        .unwrap();
+    let (app, asked, back) = (world.app.clone(), id.clone(), to("2.0.0"));
+    world.flaky.before_put("component/vector_db", async move {
+        app.stop_deployment(&admin(), &asked).await.unwrap();
+        let first = app.deployment(&admin(), &asked).await.unwrap().deployment;
+        let plan = |generation| Message::Plan {
+            tenant: first.tenant.clone(),
+            deployment: first.id,
+            generation,
+            request: None,
+        };
+        app.handle(&Queue::PlanDag, plan(first.generation)).await.unwrap();
+        app.upgrade_deployment(&admin(), &asked, back).await.unwrap();
+        app.handle(&Queue::PlanDag, plan(first.generation + 1))
+            .await
+            .unwrap();
+    });
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    let names: Vec<String> = world
+        .view(&id)
+        .await
+        .components
+        .into_iter()
+        .map(|component| component.component_name)
+        .collect();
+    assert_eq!(names, ["llm", "runtime"]);
 }
