@@ -8,7 +8,9 @@ use slipway_model::{
 use super::helm_deploy::OUTPUTS;
 use crate::{
     Action, Answer, Context,
-    definitions::{CLUSTER, DEPLOYMENT, HEALTH_CHECKS, IMMUTABLE, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter},
+    definitions::{
+        CLUSTER, DEPLOYMENT, HEALTH_CHECKS, IMMUTABLE, NAMESPACE, RELEASE_NAME, TIMEOUT, WAIT, parameter,
+    },
     helm::{JOB_SECONDS, config_of, draft},
 };
 
