@@ -18,6 +18,8 @@ pub(crate) struct Looks {
     pub(crate) rounds: u32,
     /// Whether the schedule comes although nothing else is due.
     pub(crate) must_sweep: bool,
+    /// Whether something is left that only a look can tell of.
+    pub(crate) must_look: bool,
     /// Whether it was asked what was seen.
     pub(crate) was_asked: bool,
     /// Releases that somebody changed.

@@ -184,6 +184,9 @@ pub(crate) struct Checks {
     writing: BTreeMap<String, TaskId>,
     /// Releases on which a request landed after its sender was gone, until Helm starts on them again.
     pub(crate) tainted: BTreeSet<String>,
+    /// Namespaces that were made by a request that landed after its sender was gone: whoever deleted their deployment
+    /// may have found none. The looks must tell of them.
+    pub(crate) made_late: BTreeSet<String>,
     /// Execution → the last percentage that was seen.
     percent: BTreeMap<String, f64>,
 }

@@ -238,7 +238,12 @@ impl World {
                 .tainted
                 .iter()
                 .any(|release| release.starts_with(&format!("{name}/")));
-            if is_gone && !is_used && !is_tainted {
+            // Nobody was left to see it. The schedule sees it, and tells of it.
+            let is_made_late = self.checks.made_late.contains(name);
+            if is_gone && is_made_late {
+                self.looks.must_look = true;
+            }
+            if is_gone && !is_used && !is_tainted && !is_made_late {
                 self.violated(
                     Invariant::TheClusterIsAccountedFor,
                     format_args!("namespace {name} of deployment {id} is left, and the deployment is gone"),

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::{Run, apps::apps};
 use crate::{
+    cluster::Request,
     coverage::Fault,
     tasks::TaskId,
     world::{Happening, Shape, World},
@@ -114,6 +115,9 @@ impl World {
         self.say(format_args!("a late request lands"));
         if let Some(release) = request.release() {
             self.checks.tainted.insert(release.to_owned());
+        }
+        if let Request::MakeNamespace { name, .. } = &request {
+            self.checks.made_late.insert(name.clone());
         }
         self.cloud.lands_late = true;
         self.cloud.late_fence = fence;

@@ -49,7 +49,9 @@ impl Run {
                 .deployments()
                 .iter()
                 .any(|deployment| deployment.status == DeploymentStatus::Running);
-        if world.looks.rounds >= ROUNDS || !is_seen || world.choices.below(3) == 0 {
+        let must_look = world.looks.rounds == 0 && world.looks.must_look;
+        let is_enough = world.choices.below(3) == 0 && !must_look;
+        if world.looks.rounds >= ROUNDS || !is_seen || is_enough {
             return false;
         }
         if world.looks.rounds == 0 {
