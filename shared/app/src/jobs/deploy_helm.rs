@@ -255,7 +255,9 @@ impl Run<'_> {
         error.0.message = self.masked_error(&error.0.message).await?;
         let patience = self.work.patience(&self.job, &self.config);
         let is_over = patience.is_some_and(|until| self.app.clock.now() >= until);
-        if error.class() == FailureClass::Queued && !is_over {
+        // A place for Helm comes free by itself, and what is to be taken away does not stay because others were busy.
+        let may_queue = !is_over || self.job.phase == JobPhase::CleanUp;
+        if error.class() == FailureClass::Queued && may_queue {
             // Nothing was tried. What is left of the job's time is looked at when it comes back.
             self.job.waiting_for = vec![JobWait {
                 object: "helm".to_owned(),

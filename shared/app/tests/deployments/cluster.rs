@@ -344,6 +344,9 @@ impl Target for FakeCluster {
         self.on_the_way("uninstall").await;
         let mut cloud = self.cloud();
         let name = &request.release.name;
+        if cloud.crowded {
+            return Err(TargetError::queued("all 8 places for Helm are taken"));
+        }
         let part = if request.keep_record { "objects of " } else { "" };
         cloud.log.push(format!("uninstall {part}{name}"));
         if let Some(why) = cloud.broken.get(&format!("uninstall {name}")) {

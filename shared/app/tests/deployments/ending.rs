@@ -123,6 +123,42 @@ async fn a_job_that_waits_for_its_turn_with_helm_says_so_and_loses_no_tries() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_taken_away_waits_for_its_turn_as_long_as_that_takes() {
+    let world = World::new().await;
+    world
+        .cluster
+        .cloud()
+        .broken
+        .insert("collect x".to_owned(), "it is not there".to_owned());
+    let crowd = world.cluster.clone();
+    world
+        .cluster
+        .meanwhile("uninstall", async move { crowd.cloud().crowded = true });
+    let id = run(&world, json!({"name": "x", "steps": [deploy("x", 1)]})).await;
+    // Ten minutes, which is more than taking away has once Helm can be asked.
+    for _ in 0..600 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let waits = step(&world, id, "x").await;
+    assert_eq!(waits.status, StepStatus::AwaitingEvent, "{waits:?}");
+    assert!(
+        waits
+            .waiting_for
+            .unwrap()
+            .contains("all 8 places for Helm are taken")
+    );
+    world.cluster.cloud().crowded = false;
+    world.settle().await;
+    let failed = step(&world, id, "x").await;
+    assert_eq!(failed.status, StepStatus::Failed);
+    assert_eq!(failed.error_message.unwrap(), "it is not there");
+    assert!(world.cluster.cloud().installed.is_empty());
+}
+
+#[tokio::test]
 async fn a_job_whose_turn_never_comes_ends_at_its_deadline_and_a_cancelled_one_at_once() {
     let world = World::new().await;
     world.cluster.cloud().crowded = true;
