@@ -282,6 +282,8 @@ impl Run<'_> {
 
     /// Reads services, endpoint and outputs.
     pub(super) async fn collect(&mut self) -> Phase {
+        let now = self.app.clock.now();
+        self.work.collect_began.get_or_insert(now);
         let ingress = self.cluster.ingress_url.as_deref();
         let collected = self
             .target

@@ -11,6 +11,9 @@ use crate::steps::RenderContext;
 /// Most objects that an error names.
 const MOST_NAMED: usize = 50;
 
+/// How long what a ready release has to tell is waited for at least.
+const COLLECT: Duration = Duration::from_secs(60);
+
 /// A job's working record. Written before the job itself moves to the next phase.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct JobWork {
@@ -56,6 +59,9 @@ pub(super) struct JobWork {
     /// When the apply was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) applied_at: Option<Timestamp>,
+    /// When what a ready release has to tell was first asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) collect_began: Option<Timestamp>,
     /// What was recovered from dead writers, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) recovered: Vec<String>,
@@ -90,10 +96,18 @@ impl JobWork {
     /// outlives a minute without its API server. Nothing before that, where an early answer is worth more.
     pub(super) fn patience(&self, job: &Job, config: &HelmJobConfig) -> Option<Timestamp> {
         match job.phase {
-            JobPhase::Watch | JobPhase::Collect => {
+            JobPhase::Watch => {
                 let ready = self.applied_at?.plus(Duration::from_secs(config.timeout));
                 let limit = Duration::from_secs(job.timeout_seconds);
                 Some(ready.min(job.started_at?.plus(limit)))
+            }
+            // Readiness and hooks may have taken all the time there was, and what works is not taken away for that.
+            JobPhase::Collect => {
+                let began = self.collect_began?;
+                let told = began.plus(Duration::from_secs(config.timeout));
+                let limit = Duration::from_secs(job.timeout_seconds);
+                let end = told.min(job.started_at?.plus(limit));
+                Some(end.max(began.plus(COLLECT)))
             }
             JobPhase::PreHooks | JobPhase::PostHooks => {
                 self.hooks.as_ref()?;

@@ -110,6 +110,38 @@ async fn post_hooks_wait_until_everything_is_ready() {
 }
 
 #[tokio::test]
+async fn what_a_ready_release_has_to_tell_is_waited_for_however_long_its_hooks_took() {
+    // The second is as long as the job may take, almost.
+    for taken in [700, 3_590] {
+        let world = World::new().await;
+        hooks(&world, &[("post-install", &["seed"])]);
+        world.cluster.cloud().hanging.insert("seed".to_owned());
+        let made_later = ("app".to_owned(), "there is no ConfigMap/made (v1)".to_owned());
+        world.cluster.cloud().awaited.extend([made_later]);
+        let job = job(&world, json!({})).await;
+        world.deliver(&Queue::DeployHelm).await;
+        let begun = look(&world, &job).await.started_at.unwrap();
+        world.clock.set(begun.plus(Duration::from_secs(taken)));
+        world.cluster.cloud().hanging.clear();
+        for _ in 0..8 {
+            world.deliver(&Queue::DeployHelm).await;
+            world.clock.advance(Duration::from_secs(5));
+        }
+        let waits = look(&world, &job).await;
+        assert_eq!(
+            (waits.phase, waits.status),
+            (JobPhase::Collect, JobStatus::Running),
+            "{waits:#?}"
+        );
+        world.cluster.cloud().awaited.clear();
+        world.settle().await;
+        let ended = look(&world, &job).await;
+        assert_eq!(ended.status, JobStatus::Succeeded, "{ended:#?}");
+        assert!(world.cluster.cloud().installed.contains_key("app"));
+    }
+}
+
+#[tokio::test]
 async fn a_hook_that_fails_fails_the_job_with_its_exit_code_and_log() {
     let world = World::new().await;
     hooks(&world, &[("pre-install", &["good"]), ("post-install", &["seed"])]);
