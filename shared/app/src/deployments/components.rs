@@ -229,6 +229,55 @@ pub(crate) fn hear(
     changed
 }
 
+/// Makes a component's record fit what the generation's execution does with it: it brings it up, leaves it out, or keeps it
+/// with these outputs. Whether that changes it.
+fn make_fit(
+    found: &mut ComponentDeployment,
+    wanted: &ComponentDeployment,
+    (execution, generation): (ExecutionId, u64),
+    kept: Option<&JsonMap>,
+) -> bool {
+    let anew = ComponentDeployment {
+        updated_at: found.updated_at,
+        ..wanted.clone()
+    };
+    // What is known of another release says nothing of this one.
+    let is_another = found.release_name != wanted.release_name;
+    let mut after = match is_another {
+        true => anew.clone(),
+        false => ComponentDeployment {
+            status: found.status,
+            execution_id: found.execution_id,
+            job_id: found.job_id,
+            endpoint_url: found.endpoint_url.clone(),
+            kept: found.kept,
+            error_message: found.error_message.clone(),
+            ..anew.clone()
+        },
+    };
+    if found.execution_id != Some(execution) {
+        if wanted.disabled {
+            after = anew;
+        } else if let Some(outputs) = kept {
+            hear(
+                &mut after,
+                (execution, generation),
+                &StepNews::completed("COMPLETED", outputs, true),
+                false,
+                true,
+            );
+        } else if after.status != ComponentStatus::Running {
+            after.status = ComponentStatus::Pending;
+            after.kept = false;
+            after.execution_id = Some(execution);
+            after.error_message = None;
+        }
+    }
+    let differs = after != *found;
+    *found = after;
+    differs
+}
+
 impl App {
     /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
     /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`. Those
@@ -249,59 +298,26 @@ impl App {
             let wanted = &*component;
             let name = &wanted.component_name;
             let key = keys::component(&deployment.tenant, deployment.id, name);
-            match session.put(&key, Item::of(wanted), Guard::Absent).await? {
-                Put::Won(_) => made.push(name.clone()),
-                Put::Lost(Some(stored)) => {
-                    self.leave_release(session, deployment, &stored.read()?, wanted)
-                        .await?;
-                }
-                Put::Lost(None) => {}
-            }
-            self.update_component(session, deployment, name, |found| {
-                if found.generation > deployment.generation {
-                    return false;
-                }
-                let anew = ComponentDeployment {
-                    updated_at: found.updated_at,
-                    ..wanted.clone()
-                };
-                // What is known of another release says nothing of this one.
-                let is_another = found.release_name != wanted.release_name;
-                let mut after = match is_another {
-                    true => anew.clone(),
-                    false => ComponentDeployment {
-                        status: found.status,
-                        execution_id: found.execution_id,
-                        job_id: found.job_id,
-                        endpoint_url: found.endpoint_url.clone(),
-                        kept: found.kept,
-                        error_message: found.error_message.clone(),
-                        ..anew.clone()
-                    },
-                };
-                if found.execution_id != Some(execution) {
-                    if wanted.disabled {
-                        after = anew;
-                    } else if let Some(outputs) = kept.get(name) {
-                        hear(
-                            &mut after,
-                            (execution, deployment.generation),
-                            &StepNews::completed("COMPLETED", outputs, true),
-                            false,
-                            true,
-                        );
-                    } else if after.status != ComponentStatus::Running {
-                        after.status = ComponentStatus::Pending;
-                        after.kept = false;
-                        after.execution_id = Some(execution);
-                        after.error_message = None;
+            loop {
+                match session.put(&key, Item::of(wanted), Guard::Absent).await? {
+                    Put::Won(_) => made.push(name.clone()),
+                    Put::Lost(Some(stored)) => {
+                        self.leave_release(session, deployment, &stored.read()?, wanted)
+                            .await?;
                     }
+                    Put::Lost(None) => {}
                 }
-                let differs = after != *found;
-                *found = after;
-                differs
-            })
-            .await?;
+                let is_there = self
+                    .update_component(session, deployment, name, |found| {
+                        found.generation <= deployment.generation
+                            && make_fit(found, wanted, (execution, deployment.generation), kept.get(name))
+                    })
+                    .await?;
+                // A planner that had stalled may have taken its own record back between the two.
+                if is_there {
+                    break;
+                }
+            }
         }
         let names: BTreeSet<&str> = planned
             .iter()

@@ -145,13 +145,19 @@ impl App {
         );
     }
 
-    /// Writes a job if it is not there and has it begun.
+    /// Writes a job if it is not there and has it begun. One that has begun goes on by messages of its own.
     pub(crate) async fn write_job(&self, session: &mut dyn Session, job: &Job) -> Result<(), AppError> {
         let item = self.job_item(job, Duration::from_secs(60));
-        session
+        let put = session
             .put(&keys::job(&job.tenant, job.id), item, Guard::Absent)
             .await?;
-        self.send_job(session, &job.tenant, job.id, Duration::ZERO);
+        let has_begun = match put {
+            Put::Lost(Some(stored)) => stored.read::<Job>()?.status != JobStatus::Pending,
+            Put::Lost(None) | Put::Won(_) => false,
+        };
+        if !has_begun {
+            self.send_job(session, &job.tenant, job.id, Duration::ZERO);
+        }
         Ok(())
     }
 

@@ -146,6 +146,11 @@ impl FlakyStore {
         self.before_put(&format!("get {sort}"), then);
     }
 
+    /// Has that done once, right before an item with that sort key is read in a session.
+    pub(crate) fn before_session_get(&self, sort: &str, then: impl Future<Output = ()> + Send + 'static) {
+        self.before_put(&format!("session get {sort}"), then);
+    }
+
     fn read(&self) -> Result<(), StoreError> {
         call(&self.chance, &self.per_mille)?;
         count(&self.plan, |calls| calls.reads += 1)
@@ -261,6 +266,7 @@ impl FlakySession {
 impl Session for FlakySession {
     async fn get(&mut self, key: &Key) -> Result<Option<Stored>, StoreError> {
         self.read()?;
+        meet(&self.meanwhile, &format!("session get {}", key.sort)).await;
         self.inner.get(key).await
     }
 

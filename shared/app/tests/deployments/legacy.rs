@@ -213,6 +213,19 @@ async fn a_stop_cancels_the_jobs_and_is_over_when_they_are() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_waited_for_gets_no_more_messages_with_each_sweep() {
+    let world = legacy().await;
+    stuck(&world).await;
+    world.flaky.calls();
+    for _ in 0..5 {
+        sweep(&world).await;
+    }
+    // Those of jobs whose own message is late by now: one each.
+    let sends = world.flaky.calls().sends;
+    assert!(sends <= 2, "{sends} messages");
+}
+
+#[tokio::test]
 async fn a_stop_that_got_no_further_than_the_request_is_carried_out_by_the_sweep() {
     let world = legacy().await;
     let id = stuck(&world).await;

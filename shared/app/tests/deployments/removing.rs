@@ -3,6 +3,7 @@
 use serde_json::json;
 use slipway_app::RollbackRequest;
 use slipway_model::{ComponentDeployment, ComponentStatus, DeploymentStatus, Message, Queue};
+use slipway_ports::{Guard, Key, Store as _};
 
 use crate::{
     upgrading::{upgrade, without_vector_db},
@@ -132,4 +133,25 @@ async fn a_planner_that_stalls_adds_no_component_to_a_later_generation() {
         .map(|component| component.component_name)
         .collect();
     assert_eq!(names, ["llm", "runtime"]);
+}
+
+#[tokio::test]
+async fn a_component_whose_record_is_taken_back_while_it_is_planned_has_one_all_the_same() {
+    let world = World::new().await;
+    let deployment = world.created("models").await.deployment;
+    let id = deployment.id.to_string();
+    let (store, partition) = (world.store.clone(), format!("local/d/{id}"));
+    world.flaky.before_session_get("component/llm", async move {
+        let mut session = store.session();
+        let key = Key::new(partition, "component/llm");
+        assert!(session.get(&key).await.unwrap().is_some());
+        session.delete(&key, Guard::Any).await.unwrap();
+        session.settle().await.unwrap();
+    });
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Running);
+    world.app.delete_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    assert!(world.cluster.cloud().installed.is_empty());
 }
