@@ -212,6 +212,10 @@ impl Run<'_> {
             finish(&mut self.job, status, message, self.app.clock.now());
             return Ok(Ok(Next::Ended));
         }
+        if self.work.ending.is_some() {
+            // Whoever decided on it may have died before the job's own record said so.
+            self.job.phase = JobPhase::CleanUp;
+        }
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
                 let goes_on = self.end_hooks(true).await?;
