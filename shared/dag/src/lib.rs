@@ -23,4 +23,4 @@ mod topology;
 pub use catalog::bundled_catalog;
 pub use compile::{Plan, compile};
 pub use parse::{MAX_DAG_BYTES, MAX_DEPTH, MAX_TEMPLATE_BYTES, ParseError, parse};
-pub use planning::{DeploymentInput, merge_values, plan_deployment, release_name};
+pub use planning::{DeploymentInput, literal_value, merge_values, plan_deployment, release_name};

@@ -83,6 +83,12 @@ pub fn execution_event(header: &Execution) -> Option<Event> {
         (Some(failure), _) => Some(format!("step '{}' failed: {}", failure.step_id, failure.message)),
         (None, _) => None,
     };
+    let error_message = match (error_message, &header.not_undone) {
+        (Some(message), Some(why)) => Some(format!(
+            "{message}; what it had changed could not be undone: {why}"
+        )),
+        (message, _) => message,
+    };
     Some(event(
         header,
         event_type,

@@ -127,6 +127,9 @@ pub struct Execution {
     /// The execution that compensates this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensated_by: Option<ExecutionId>,
+    /// Why nothing of what it changed is undone, although that was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_undone: Option<String>,
     /// When it was written.
     pub created_at: Timestamp,
     /// When it ended.

@@ -282,6 +282,7 @@ fn new_header(new: NewExecution, plan: &slipway_dag::Plan, now: Timestamp) -> Ex
         generation: new.generation,
         compensates: new.compensates,
         compensated_by: None,
+        not_undone: None,
         created_at: now,
         ended_at: None,
         deadline,

@@ -197,7 +197,8 @@ fn undo(step: &str, job: &Job) -> Option<DagStep> {
     }
     for name in same {
         if let Some(value) = job.config.get(name) {
-            params.insert(name.to_owned(), value.clone());
+            // The step renders what its parameters say, and this was rendered before.
+            params.insert(name.to_owned(), slipway_dag::literal_value(value));
         }
     }
     Some(DagStep {

@@ -17,6 +17,9 @@ use crate::{
 /// Largest outputs of an execution, as JSON: they stand in its header, beside its parameters.
 const LARGEST_OUTPUTS: usize = 128 * 1024;
 
+/// Most bytes that are told of why nothing can be undone.
+const LONGEST_REASON: usize = 1024;
+
 impl Drive<'_> {
     /// Ends the execution: every node before the end has ended. The first guarded write wins.
     pub(super) async fn finish(&mut self) -> Result<(), AppError> {
@@ -53,7 +56,14 @@ impl Drive<'_> {
                 if failed {
                     // What this invocation completed itself is to be undone, too, and is read as everything else is.
                     self.settle().await?;
-                    undoing = self.compensate().await?;
+                    match self.compensate().await {
+                        Ok(written) => undoing = written,
+                        // It would be refused whenever it is tried, and the execution must end.
+                        Err(AppError::Problem(refused)) => {
+                            self.header.not_undone = Some(shortened(refused.detail));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 } else if self.header.status == ExecutionStatus::Cancelled {
                     // It was to be undone already when it was cancelled.
                     undoing = self.compensation().await?;
@@ -133,4 +143,12 @@ impl Drive<'_> {
             },
         )
     }
+}
+
+fn shortened(mut reason: String) -> String {
+    if reason.len() > LONGEST_REASON {
+        reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+        reason.push('…');
+    }
+    reason
 }

@@ -223,7 +223,7 @@ async fn what_does_not_depend_on_each_other_is_undone_side_by_side() {
 async fn what_takes_an_hour_to_come_up_has_an_hour_to_come_back() {
     let world = World::new().await;
     let checks =
-        json!([{"api_version": "example.dev/v1", "kind": "Model", "current": "status.phase == 'Up'"}]);
+        json!([{"api_version": "example.dev/v1", "kind": "Model", "current": "status.url != '{{host}}'"}]);
     let mut template = mixed("2.0.0");
     template["settings"] = json!({"on_failure": "rollback", "timeout_seconds": 20_000});
     template["components"][0]["timeout_seconds"] = json!(3600);
@@ -255,6 +255,27 @@ async fn what_takes_an_hour_to_come_up_has_an_hour_to_come_back() {
         .await
         .unwrap();
     assert_eq!(execution.settings.timeout_seconds, 20_000);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_to_undo_an_execution_does_not_keep_it_from_ending() {
+    let world = World::new().await;
+    let late = json!({"id": "late", "action": "approval", "depends_on": ["a"], "timeout_seconds": 5});
+    // Nothing more goes into the header of an execution of that name.
+    let mut length = 150 * 1024;
+    let execution = loop {
+        let dag = json!({"name": "x".repeat(length), "settings": {"on_failure": "rollback"},
+                         "steps": [deploy("a", &json!([])), late]});
+        if let Ok(execution) = world.app.create_execution(&admin(), dag).await {
+            break execution.id.to_string();
+        }
+        length -= 32;
+    };
+    world.settle().await;
+    let ended = world.app.execution(&admin(), &execution).await.unwrap();
+    assert_eq!(ended.status, ExecutionStatus::Failed);
+    assert_eq!(ended.failure.unwrap().step_id, "late");
+    assert!(ended.not_undone.unwrap().contains("larger than 150 KiB"));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use slipway_model::{
 use slipway_policy::{ReleaseName, check_values};
 
 pub use merge::merge_values;
+pub use steps::literal_value;
 
 use crate::{
     faults::{Faults, below},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use slipway_model::{
-    CatalogEntry, ClusterId, Component, ComponentType, DagStep, HealthCheck, JsonMap, Resources, RunCondition,
+    CatalogEntry, ClusterId, Component, ComponentType, DagStep, JsonMap, Resources, RunCondition,
 };
 
 use super::{DeploymentInput, is_filled, reduction::reduce, release_name};
@@ -276,7 +276,7 @@ fn options(component: &Component, entry: Option<&CatalogEntry>) -> Vec<(&'static
         ),
         (
             "health_checks",
-            (!component.health_checks.is_empty()).then(|| literal_checks(&component.health_checks)),
+            (!component.health_checks.is_empty()).then(|| literal_value(&json!(component.health_checks))),
         ),
     ]
     .into_iter()
@@ -284,21 +284,17 @@ fn options(component: &Component, entry: Option<&CatalogEntry>) -> Vec<(&'static
     .collect()
 }
 
-/// The checks as a step's parameter: what looks like an expression of ours in them is text.
-fn literal_checks(checks: &[HealthCheck]) -> Value {
-    let literal = |text: &String| literal(text);
-    checks
-        .iter()
-        .map(|check| {
-            json!(HealthCheck {
-                api_version: literal(&check.api_version),
-                kind: literal(&check.kind),
-                current: literal(&check.current),
-                in_progress: check.in_progress.as_ref().map(literal),
-                failed: check.failed.as_ref().map(literal),
-            })
-        })
-        .collect()
+/// `value` as a step's parameter that renders as `value`: what looks like an expression in its strings is text.
+pub fn literal_value(value: &Value) -> Value {
+    match value {
+        Value::String(text) => literal(text).into(),
+        Value::Array(items) => items.iter().map(literal_value).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, member)| (key.clone(), literal_value(member)))
+            .collect(),
+        other => other.clone(),
+    }
 }
 
 fn step(id: &str, action: &str, params: Value) -> DagStep {

@@ -42,6 +42,7 @@ fn header() -> Execution {
         generation: 0,
         compensates: None,
         compensated_by: None,
+        not_undone: None,
         created_at: NOW,
         ended_at: None,
         deadline: NOW.plus(Duration::from_secs(7200)),
