@@ -152,6 +152,21 @@ data: {service: {{ .Values.service }}}
 apiVersion: v1
 kind: Secret
 metadata: {name: other, labels: {of: {{ .Values.label | default "db" | quote }}}}
+{{- range $job := list "load" "index" "check" }}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: {{ $job }}}
+spec:
+  suspend: true
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: main
+          image: "registry.example/db:{{ $.Values.service }}"
+          env: [{{ range $number := until 100 }}{name: V{{ $number }}, value: "of one \" && {{ repeat 50 "x" }}"},{{ end }}]
+{{- end }}
 "#;
     let chart = Chart::new("db").file("templates/set.yaml", set);
     let applied = target
@@ -166,7 +181,7 @@ metadata: {name: other, labels: {of: {{ .Values.label | default "db" | quote }}}
         error.to_string().ends_with("set immutable: recreate to allow it"),
         "{error}"
     );
-    for object in ["StatefulSet/db", "ConfigMap/fixed"] {
+    for object in ["StatefulSet/db", "ConfigMap/fixed", "Job/load", "Job/check"] {
         assert!(error.to_string().contains(object), "{error}");
     }
     let record = target.record(&release(8)).await.unwrap().unwrap();
@@ -183,7 +198,10 @@ metadata: {name: other, labels: {of: {{ .Values.label | default "db" | quote }}}
     assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "one");
     second.immutable = ImmutablePolicy::Recreate;
     let applied = target.apply(&second).await.unwrap();
-    assert_eq!(applied.revision, 5, "both make way at once");
+    assert_eq!(applied.revision, 5, "all make way at once");
+    let images = "jsonpath={.items[*].spec.template.spec.containers[0].image}";
+    let jobs = kubectl(&["-n", &release(8).namespace, "get", "jobs", "-o", images]);
+    assert_eq!(jobs, ["registry.example/db:two"; 3].join(" "));
     assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "two");
     assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "two");
     until_ready(&*target, &release(8), &applied.objects).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use slipway_model::JsonMap;
 use slipway_ports::{Failure, FailureClass, Hidden, TargetError};
 
-use super::Finished;
+use super::{Finished, quoted::without_long_values};
 
 /// Longest message that is passed on, in bytes.
 const LONGEST: usize = 16 << 10;
@@ -241,7 +241,7 @@ pub(crate) fn sentence(stderr: &str) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("level=") && !line.starts_with("time="))
         .collect();
-    shorten(&lines.join(" "))
+    shorten(&without_long_values(&lines.join(" ")))
 }
 
 fn shorten(text: &str) -> String {

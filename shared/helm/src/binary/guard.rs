@@ -19,8 +19,9 @@ use super::{Helm, Workspace};
 /// Most output that is kept; a chart of 1 MiB stands in `-o json` about twice.
 const STDOUT_LIMIT: usize = 32 << 20;
 
-/// How much of the end of what Helm complains is kept.
-const STDERR_LIMIT: usize = 64 << 10;
+/// How much of the end of what Helm complains is kept. Of several objects that the API server refuses it may repeat every
+/// one, on one line.
+const STDERR_LIMIT: usize = 1 << 20;
 
 /// Helm survives the `kill -9` of its parent, hence this shell between the two. Its standard input is a pipe whose
 /// other end only we hold: when that closes, Helm is killed, the private directory removed and the whole group ended.
@@ -207,6 +208,9 @@ async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     if is_cut || more > 0 {
         let line = tail.iter().position(|byte| *byte == b'\n');
         tail.drain(..line.map_or(tail.len(), |end| end + 1));
+        if tail.is_empty() {
+            tail = format!("a line of more than {} KiB\n", STDERR_LIMIT >> 10).into_bytes();
+        }
     }
     tail
 }
@@ -348,9 +352,12 @@ mod tests {
 
     #[tokio::test]
     async fn complaints_are_kept_from_their_end() {
-        let (finished, _) = finish("yes complaint | head -c 1000000 >&2; echo last >&2; exit 1", LONG).await;
+        let (finished, _) = finish("yes complaint | head -c 3000000 >&2; echo last >&2; exit 1", LONG).await;
         assert!(finished.stderr.len() <= STDERR_LIMIT && finished.stderr.ends_with("last\n"));
         assert!(finished.stderr.starts_with("complaint\n"), "whole lines");
+        let one_line = "yes long | head -c 3000000 | tr '\\n' ' ' >&2; exit 1";
+        let (finished, _) = finish(one_line, LONG).await;
+        assert_eq!(finished.stderr, "a line of more than 1024 KiB\n");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod failure;
 mod guard;
 mod locate;
+mod quoted;
 mod workspace;
 
 pub(crate) use failure::{NOT_DELETED, Redactor, is_passing, to_error};

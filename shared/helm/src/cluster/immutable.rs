@@ -187,6 +187,7 @@ impl ClusterTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binary::{Finished, Redactor, to_error};
 
     fn found(message: &str) -> Option<String> {
         let release = Release {
@@ -228,6 +229,33 @@ mod tests {
             found("server-side apply failed for object ns/db apps/v1, Kind=StatefulSet: denied"),
             None
         );
+    }
+
+    /// In JSON, as API servers say it, and in Go's syntax, as older ones do.
+    #[test]
+    fn objects_are_found_however_much_of_them_is_quoted() {
+        let variable = r#"{"Name":"A","Value":"is \"{\" \u0026\u0026 [ Invalid value: {"},"#.repeat(200);
+        let new = format!(r#"{{"Volumes":null,"Containers":[{{"Env":[{variable}]}}]}}"#);
+        let variable = r#"core.EnvVar{Name:"A", Value:"is \"{\" && [ Invalid value: {", ValueFrom:(*core.EnvVarSource)(nil)}, "#.repeat(100);
+        let old = format!(r#"core.PodTemplateSpec{{Spec:core.PodSpec{{Env:[]core.EnvVar{{{variable}}}}}}}"#);
+        let failed = [("a", &new), ("b", &old), ("c", &new)].map(|(name, quoted)| {
+            assert!(quoted.len() > 8_000);
+            format!("server-side apply failed for object ns/{name} batch/v1, Kind=Job: Job.batch \"{name}\" is invalid: spec.template: Invalid value: {quoted}: field is immutable")
+        });
+        let finished = Finished {
+            code: Some(1),
+            stdout: Vec::new(),
+            overflowed: false,
+            stderr: format!("Error: UPGRADE FAILED: {}\n", failed.join(" && ")),
+            timed_out: false,
+        };
+        let error = to_error(&finished, "helm upgrade of ns/r", &Redactor::default()).to_string();
+        assert_eq!(
+            found(&error).as_deref(),
+            Some("batch/v1 Job ns/a, batch/v1 Job ns/b, batch/v1 Job ns/c"),
+            "{error}"
+        );
+        assert!(error.len() < 1_000, "{error}");
     }
 
     #[test]
