@@ -97,7 +97,7 @@ fn extract(
 ) -> Result<Option<Value>, Missing> {
     match source {
         OutputSource::Service { name, port, .. } => {
-            let service = pick(&found.services, name.as_deref(), "Service")?;
+            let service = pick(found, &found.services, name.as_deref(), "Service")?;
             let address = service_address(service, &release.namespace, port.as_deref());
             address.map(|address| Some(address.into())).ok_or_else(|| {
                 Missing::Always(format!(
@@ -109,7 +109,7 @@ fn extract(
             })
         }
         OutputSource::Ingress { name, .. } => {
-            let ingress = pick(&found.ingresses, name.as_deref(), "Ingress")?;
+            let ingress = pick(found, &found.ingresses, name.as_deref(), "Ingress")?;
             match ingress_address(ingress, ingress_url) {
                 Some(address) => Ok(Some(address.into())),
                 None if !found.has_status => Ok(None),
@@ -154,17 +154,23 @@ fn step<'a>(value: &'a Value, part: &str) -> Option<&'a Value> {
     }
 }
 
-fn pick<'a>(objects: &'a [Value], wanted: Option<&str>, kind: &str) -> Result<&'a Value, Missing> {
-    let found = match wanted {
+fn pick<'a>(
+    found: &Found,
+    objects: &'a [Value],
+    wanted: Option<&str>,
+    kind: &str,
+) -> Result<&'a Value, Missing> {
+    let object = match wanted {
         None => objects.first(),
         Some(wanted) => objects.iter().find(|object| name(object) == wanted),
     };
-    found.ok_or_else(|| {
+    object.ok_or_else(|| {
         let names: Vec<_> = objects.iter().map(name).collect();
-        Missing::Always(match wanted {
+        let reason = match wanted {
             None => format!("the release has no {kind}"),
             Some(wanted) => format!("the release has no {kind} '{wanted}'; it has: {}", listed(&names)),
-        })
+        };
+        Missing::made_later(found, reason)
     })
 }
 

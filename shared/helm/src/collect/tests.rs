@@ -169,7 +169,6 @@ fn outputs_are_read_and_typed() {
         "{port}"
     );
     assert_eq!(error(status("phase", "string")).class(), FailureClass::Transient);
-    assert_eq!(error(json!({"from": "ingress"})).class(), FailureClass::Permanent);
 
     all.has_status = false;
     assert_eq!(read(&all, status("phase", "integer")).unwrap(), 0);
@@ -192,6 +191,12 @@ fn what_an_operator_makes_may_come_and_what_is_only_rendered_will_not() {
         all.others.insert(reference.clone(), json!({"data": {}}));
         assert_eq!(read(&all, of("x")).unwrap_err().class(), class, "its key");
         assert_eq!(read(&all, of("y")).unwrap_err().class(), class, "itself");
+        for kind in ["service", "ingress"] {
+            for source in [json!({"from": kind}), json!({"from": kind, "name": "x"})] {
+                let error = read(&all, source).unwrap_err();
+                assert_eq!(error.class(), class, "{error}");
+            }
+        }
     }
     let error = read(&found(vec![], vec![]), database).unwrap_err();
     assert_eq!(error.class(), FailureClass::Transient);
