@@ -15,8 +15,11 @@ use crate::{
     topology::{Topology, print_cycle},
 };
 
-/// Actions whose jobs wait for a release.
-const MAKES_JOBS: [&str; 4] = [
+/// The action whose job runs the tests of a release.
+const TEST: &str = "helm_test";
+
+/// Actions whose jobs wait until a release is ready, or gone.
+const WAITS_FOR_RELEASE: [&str; 4] = [
     "helm_deploy",
     "deployment_create",
     "helm_rollback",
@@ -335,20 +338,23 @@ fn step_node(step: &DagStep) -> Node {
         params: step.params.clone(),
         run: step.run,
         when: step.when.clone(),
-        timeout_seconds: step.timeout_seconds.or_else(|| long_timeout(step)),
+        timeout_seconds: step.timeout_seconds.or_else(|| limit_by_timeout(step)),
         retry: step.retry.clone().unwrap_or_default(),
         outputs: step.outputs.clone(),
         ..virtual_node(NodeKind::Step, step.id.clone())
     }
 }
 
-/// The time limit of a step that names none and gives its release longer to become ready than a job has otherwise.
-fn long_timeout(step: &DagStep) -> Option<u64> {
-    if !MAKES_JOBS.contains(&step.action.as_str()) {
-        return None;
-    }
+/// The time limit that a step's `timeout` means, where it names no other. A test may take just so long. Another job is
+/// given what it has otherwise beside the time that its release may take to become ready, because it also waits for
+/// its turn and for hooks, unless the hour that it has anyway is more than that time.
+fn limit_by_timeout(step: &DagStep) -> Option<u64> {
+    let action = step.action.as_str();
     let timeout = parse_timeout(step.params.get("timeout")?).ok()?;
-    (timeout > JOB_SECONDS).then_some(timeout)
+    if action == TEST {
+        return Some(timeout);
+    }
+    (WAITS_FOR_RELEASE.contains(&action) && timeout >= JOB_SECONDS).then_some(timeout + JOB_SECONDS)
 }
 
 fn virtual_node(kind: NodeKind, id: String) -> Node {

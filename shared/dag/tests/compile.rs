@@ -309,3 +309,32 @@ fn no_shape_makes_a_chunk_too_large_for_an_item() {
         assert!(largest.unwrap() < 300 * 1024, "{largest:?} bytes");
     }
 }
+
+#[test]
+fn a_limit_is_taken_from_a_timeout_where_a_step_names_none() {
+    let limit = |action: &str, timeout: Value, seconds: Value| {
+        let step =
+            json!({"id": "a", "action": action, "timeout_seconds": seconds, "params": {"timeout": timeout}});
+        compile(&dag(json!([step]))).unwrap().nodes[0].timeout_seconds
+    };
+    for (timeout, test, deploy) in [
+        (json!("5m"), Some(300), None),
+        (json!("1h"), Some(3600), Some(7200)),
+        (json!("2h"), Some(7200), Some(10_800)),
+        (json!("{{ parameters.timeout }}"), None, None),
+        (json!(null), None, None),
+    ] {
+        assert_eq!(
+            limit("helm_test", timeout.clone(), json!(null)),
+            test,
+            "{timeout}"
+        );
+        assert_eq!(
+            limit("helm_deploy", timeout.clone(), json!(null)),
+            deploy,
+            "{timeout}"
+        );
+        assert_eq!(limit("helm_test", timeout, json!(60)), Some(60));
+    }
+    assert_eq!(limit("pass", json!("2h"), json!(null)), None);
+}

@@ -71,20 +71,23 @@ const ACTIONS: [ActionMetadata; 6] = [
         ],
         &[output("healthy")],
     ),
-    action(
-        "helm_deploy",
-        &[
-            parameter("cluster_id", "cluster_ref", true),
-            parameter("chart_ref", "string", true),
-            parameter("chart_version", "string", false),
-            parameter("release_name", "string", false),
-            parameter("namespace", "string", false),
-            parameter("values", "json", false),
-            parameter("timeout", "duration", false),
-            parameter("wait", "boolean", false),
-        ],
-        DEPLOYED,
-    ),
+    ActionMetadata {
+        required_services: &["jobs"],
+        ..action(
+            "helm_deploy",
+            &[
+                parameter("cluster_id", "cluster_ref", true),
+                parameter("chart_ref", "string", true),
+                parameter("chart_version", "string", false),
+                parameter("release_name", "string", false),
+                parameter("namespace", "string", false),
+                parameter("values", "json", false),
+                parameter("timeout", "duration", false),
+                parameter("wait", "boolean", false),
+            ],
+            DEPLOYED,
+        )
+    },
     action(
         "deployment_create",
         &[
@@ -272,6 +275,20 @@ fn parameters_of_actions_are_typed_as_far_as_they_are_literal() {
         "steps[0].params.values.pods[0].hostPID",
         "Blocked security key",
     );
+}
+
+#[test]
+fn a_step_whose_limit_is_its_releases_timeout_has_at_most_a_day() {
+    let deploy = |seconds: u64, timeout: Value| {
+        check_steps(
+            json!([{"id": "a", "action": "helm_deploy", "timeout_seconds": seconds, "params": {
+            "cluster_id": "c", "chart_ref": "charts/x", "timeout": timeout}}]),
+        )
+    };
+    only(&deploy(86_401, json!(null)), "steps[0].timeout_seconds", "86400");
+    assert!(deploy(86_400, json!(null)).is_empty());
+    // Its release is given no longer than that, whatever comes before and after.
+    assert!(deploy(172_800, json!("10m")).is_empty());
 }
 
 #[test]

@@ -224,6 +224,7 @@ impl Run<'_> {
         let deadline = applied_at
             .plus(Duration::from_secs(self.config.timeout))
             .min(self.deadline().unwrap_or(now));
+        let limit = deadline.since(applied_at);
         let hold = self.app.settings.watch_hold.min(deadline.since(now));
         let seen = match self
             .target
@@ -234,7 +235,7 @@ impl Run<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let seen = self.mask_observation(seen).await?;
-        Ok(Ok(self.judge(seen, deadline)))
+        Ok(Ok(self.judge(seen, deadline, limit)))
     }
 
     /// The newer job that wants the release, if there is one.
@@ -249,7 +250,8 @@ impl Run<'_> {
         Ok(newer)
     }
 
-    fn judge(&mut self, seen: Seen, deadline: slipway_model::Timestamp) -> Next {
+    /// What comes of a look at what has until `deadline` to become ready, which is `limit` after it was applied.
+    fn judge(&mut self, seen: Seen, deadline: slipway_model::Timestamp, limit: Duration) -> Next {
         self.work.diagnosis = seen.diagnosis;
         if seen.ready {
             self.job.waiting_for.clear();
@@ -262,8 +264,13 @@ impl Run<'_> {
             return self.stop(JobStatus::Failed, message, self.config.delete_on_failure);
         }
         if self.app.clock.now() >= deadline {
-            let limit = self.config.timeout.min(self.job.timeout_seconds);
-            let message = self.with_diagnosis(format!("not ready after {limit} seconds"));
+            let mut message = format!("not ready after {} seconds", limit.as_secs());
+            if limit < Duration::from_secs(self.config.timeout) {
+                // Its turn and its hooks took the rest.
+                let all = self.job.timeout_seconds;
+                message = format!("{message}, when the job passed its deadline of {all} seconds");
+            }
+            let message = self.with_diagnosis(message);
             return self.stop(JobStatus::TimedOut, message, self.config.delete_on_failure);
         }
         Next::Later(Duration::ZERO)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use slipway_app::NewJob;
 use slipway_model::{Job, JobPhase, JobStatus, JsonMap, Message, Queue};
-use slipway_ports::Receiver;
+use slipway_ports::{Clock, Receiver};
 
 use crate::world::{World, admin};
 
@@ -269,6 +269,26 @@ async fn a_hook_may_outlast_any_number_of_invocations_and_is_named_when_time_is_
     assert!(taken < Duration::from_secs(3_700), "{taken:?}");
     let once = log(&world);
     assert_eq!(once, ["hook long", "uninstall app"], "it was created once");
+}
+
+#[tokio::test]
+async fn what_hooks_took_of_a_jobs_time_is_not_said_to_have_been_watched() {
+    let world = World::new().await;
+    hooks(&world, &[("pre-install", &["long"])]);
+    world.cluster.cloud().hanging.insert("long".to_owned());
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let job = job(&world, json!({"timeout": 3500})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    world.clock.advance(Duration::from_secs(1000));
+    world.cluster.cloud().hanging.clear();
+    let begun = look(&world, &job).await.started_at.unwrap();
+    let watched = 3600 - world.clock.now().since(begun).as_secs();
+    world.settle().await;
+    let late = look(&world, &job).await;
+    assert_eq!(late.status, JobStatus::TimedOut);
+    let message = late.error_message.unwrap();
+    let told = format!("not ready after {watched} seconds, when the job passed its deadline of 3600 seconds");
+    assert!(watched < 2600 && message.starts_with(&told), "{message}");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ mod losing;
 mod masking;
 mod planning;
 mod previews;
+mod releases;
 mod removing;
 mod retention;
 mod running;

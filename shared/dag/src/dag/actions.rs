@@ -83,11 +83,17 @@ pub(super) fn check(dag: &Dag, actions: &(impl ActionCatalog + ?Sized), faults: 
         let makes_jobs = actions
             .action(&step.action)
             .is_some_and(|action| action.required_services.contains(&"jobs"));
-        if makes_jobs && step.timeout_seconds.is_some_and(|seconds| seconds > LONGEST_JOB) {
+        // Without a timeout of its own, the release is given as long as the step.
+        let is_timeout = makes_jobs && step.params.get("timeout").is_none_or(Value::is_null);
+        if is_timeout
+            && step
+                .timeout_seconds
+                .is_some_and(|seconds| seconds > LONGEST_TIMEOUT)
+        {
             faults.add(
                 format!("steps[{index}].timeout_seconds"),
                 format!(
-                    "must be at most {LONGEST_JOB} for {}, which makes a job",
+                    "must be at most {LONGEST_TIMEOUT} for {} without a timeout, because a release may take no longer",
                     step.action
                 ),
             );
@@ -154,8 +160,8 @@ fn mismatch(value: &Value, parameter_type: &str) -> Option<&'static str> {
     (!right && !is_later).then_some(expected)
 }
 
-/// The longest that a job may take, in seconds.
-const LONGEST_JOB: u64 = 86_400;
+/// The longest that a release may take to become ready, in seconds.
+const LONGEST_TIMEOUT: u64 = 86_400;
 
 /// The parameters that a `helm_deploy` step hands to its job's configuration.
 const CONFIG: [&str; 12] = [
