@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use slipway_model::{ClusterId, FailureKind, HelmJobConfig, HelmOperation, JobType, JsonMap, Outcome};
+use slipway_policy::ReleaseName;
 use slipway_ports::FailureClass;
 
 use crate::{Answer, Context, JobDraft};
@@ -22,7 +23,7 @@ pub(crate) fn refused(message: impl Into<String>) -> Answer {
 pub(crate) fn release_and_namespace(context: &Context<'_>) -> (String, String) {
     let short = context.header.id.short();
     let derived = || match context.text("component_name") {
-        Some(component) => format!("uc-{short}-{}", component.replace('_', "-")),
+        Some(component) => ReleaseName::of(&format!("uc-{short}"), component).to_string(),
         None => format!("uc-{short}"),
     };
     let release = context.text("release_name").map_or_else(derived, str::to_owned);

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dag", &["cel", "expr", "policy", "model"]),
     ("engine", &["expr", "model"]),
     ("policy", &["expr", "model"]),
-    ("actions", &["expr", "ports", "model"]),
+    ("actions", &["expr", "policy", "ports", "model"]),
     (
         "app",
         &["engine", "dag", "policy", "actions", "expr", "ports", "model"],
