@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, io, time::Duration};
 
+use slipway_model::JsonMap;
 use slipway_ports::{Release, ReleaseRequest, TargetError};
 
 use tokio::time::Instant;
@@ -108,11 +109,16 @@ impl<'a> Invocation<'a> {
     }
 
     /// Adds name, namespace, chart and values of a request.
-    pub(crate) fn with_request(mut self, request: &ReleaseRequest) -> Result<Self, TargetError> {
-        self.redactor = Redactor::of_values(&request.values);
+    pub(crate) fn with_request(self, request: &ReleaseRequest) -> Result<Self, TargetError> {
+        self.with_chart(&request.chart, &request.values)
+    }
+
+    /// Adds name, namespace, a packaged chart and values.
+    pub(crate) fn with_chart(mut self, chart: &[u8], values: &JsonMap) -> Result<Self, TargetError> {
+        self.redactor = Redactor::of_values(values);
         let write = || -> io::Result<_> {
-            let chart = self.workspace.write("chart.tgz", &request.chart)?;
-            Ok((chart, self.workspace.write_values(&request.values)?))
+            let chart = self.workspace.write("chart.tgz", chart)?;
+            Ok((chart, self.workspace.write_values(values)?))
         };
         let (chart, values) = write().map_err(|error| unusable(self.operation, &error))?;
         let release = self.release;

@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod collect;
 mod connector;
+mod definitions;
 mod difference;
 mod gate;
 mod invocation;

@@ -237,10 +237,22 @@ async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
         "apiVersion: test.slipway.dev/v1\nkind: {}\nmetadata: {{name: one}}\nspec: {{known: {{{{ .Capabilities.APIVersions.Has \"test.slipway.dev/v1\" }}}}}}\n",
         plural.replacen('t', "T", 1)
     );
+    // Of a subchart that the values leave out.
+    let unwanted = format!("un{plural}.test.slipway.dev");
+    let of_subchart = definition("unwanted")
+        .replace(&plural, &format!("un{plural}"))
+        .replace("kind: T", "kind: Unt");
     let chart = |description: &str| {
         Chart::new("things")
+            .file(
+                "Chart.yaml",
+                "apiVersion: v2\nname: things\nversion: 1.0.0\nkubeVersion: '>=1.30.0-0'\ndependencies: [{name: sub, version: 1.0.0, condition: sub.enabled}]\n",
+            )
             .file("crds/things.yaml", &definition(description))
             .file("templates/thing.yaml", &thing)
+            .file("values.yaml", "sub: {enabled: false}\n")
+            .file("charts/sub/Chart.yaml", "apiVersion: v2\nname: sub\nversion: 1.0.0\n")
+            .file("charts/sub/crds/unthings.yaml", &of_subchart)
     };
     let described = || {
         let found = kubectl(&["get", "crd", &format!("{plural}.test.slipway.dev"), "-o", "json"]);
@@ -256,8 +268,10 @@ async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
     assert!(
         checked.manifest.contains("known: true") && checked.manifest.contains("CustomResourceDefinition")
     );
+    assert!(!checked.manifest.contains(&unwanted), "{}", checked.manifest);
     let applied = target.apply(&first).await.unwrap();
     assert_eq!(applied.objects, checked.objects);
+    assert_eq!(kubectl(&["get", "crd", &unwanted, "--ignore-not-found"]), "");
     until_ready(&*target, &first.release, &applied.objects).await;
     let mut second = request(9, &chart("second"), json!({}));
     target.apply(&second).await.unwrap();

@@ -21,6 +21,8 @@ pub struct CheckedArchive {
     pub digest: String,
     /// The contents of its `crds/` folders, subcharts' included, in the order of their names.
     pub crds: Vec<String>,
+    /// Whether some of them are subcharts', which Helm may leave out.
+    pub has_subchart_crds: bool,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +63,7 @@ pub fn check_archive(archive: &[u8]) -> Result<CheckedArchive, ArchiveError> {
         name: chart.name,
         version: chart.version,
         digest: manifest::digest(archive),
+        has_subchart_crds: crds.iter().any(|(path, _)| is_of_subchart(path)),
         crds: crds.into_iter().map(|(_, text)| text).collect(),
     })
 }
@@ -171,7 +174,7 @@ fn too_large() -> ArchiveError {
 }
 
 /// Whether Helm takes it for a custom resource definition: under `crds/` of the chart or of an unpacked subchart.
-fn is_crd(inner: &str) -> bool {
+pub(super) fn is_crd(inner: &str) -> bool {
     let mut rest = inner;
     while let Some(subchart) = rest.strip_prefix("charts/") {
         match subchart.split_once('/') {
@@ -186,7 +189,13 @@ fn is_crd(inner: &str) -> bool {
             .is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
 }
 
-fn is_packed_subchart(inner: &str) -> bool {
+/// Whether a definition stands in another chart than the archive's own.
+fn is_of_subchart(path: &str) -> bool {
+    path.split_once('/')
+        .is_some_and(|(_, inner)| !inner.starts_with("crds/"))
+}
+
+pub(super) fn is_packed_subchart(inner: &str) -> bool {
     inner.contains("charts/") && (inner.ends_with(".tgz") || inner.ends_with(".tar.gz"))
 }
 
@@ -242,6 +251,9 @@ mod tests {
             ("demo", "1.2.3")
         );
         assert_eq!(checked.crds, ["open", "sub"]);
+        assert!(checked.has_subchart_crds);
+        let own = [("demo/Chart.yaml", CHART), ("demo/crds/a.yaml", b"own")];
+        assert!(!check_archive(&pack(&own, &[])).unwrap().has_subchart_crds);
         assert_eq!(checked.digest.len(), 71);
     }
 

@@ -4,10 +4,12 @@ mod check;
 mod entry;
 mod package;
 mod schema;
+mod skeleton;
 
 pub(crate) use check::chart_version;
 pub use check::{CheckedArchive, check_archive};
 pub use package::package_directory;
+pub(crate) use skeleton::without_templates;
 
 use std::io;
 

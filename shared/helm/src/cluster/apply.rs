@@ -41,7 +41,7 @@ impl ClusterTarget {
         require_helm(self.helm.as_ref(), release, "upgrade")?;
         let chart = checked_chart(request)?;
         let namespace_created = self.ensure_namespace(request).await?;
-        self.apply_definitions(release, &chart.crds, request.crds).await?;
+        self.apply_definitions(request, &chart).await?;
         // Read now, because Helm may forget the oldest of them.
         let revisions = self.kubernetes.revisions(release).await?;
         let suspects = self.objects_left_of(release, &revisions).await?;

@@ -39,22 +39,17 @@ impl ClusterTarget {
     /// What would be applied, hooks and the chart's definitions included.
     pub(super) async fn rendered(&self, request: &ReleaseRequest) -> Result<Rendered, TargetError> {
         let chart = checked_chart(request)?;
+        let definitions = self.definitions(request, &chart).await?;
         let mut documents;
         match self.dry_run(request).await {
             Ok(payload) => {
                 documents = payload.documents()?;
                 documents.extend(payload.hooks()?);
             }
-            Err(error)
-                if request.crds != CrdPolicy::Skip && !chart.crds.is_empty() && lacks_definitions(&error) =>
-            {
-                documents = self.render_before_definitions(request, &chart.crds).await?;
+            Err(error) if !definitions.is_empty() && lacks_definitions(&error) => {
+                documents = self.render_before_definitions(request, &definitions).await?;
             }
             Err(error) => return Err(error),
-        }
-        let mut definitions = Vec::new();
-        if request.crds != CrdPolicy::Skip {
-            definitions = super::definitions::parse(&chart.crds)?;
         }
         Ok(Rendered {
             documents,
@@ -119,15 +114,14 @@ impl ClusterTarget {
     async fn render_before_definitions(
         &self,
         request: &ReleaseRequest,
-        crds: &[String],
+        definitions: &[Document],
     ) -> Result<Vec<Document>, TargetError> {
-        let version = self.kubernetes.get("/version").await?.unwrap_or_default();
         let mut arguments = vec![
             "--skip-crds".to_owned(),
             "--kube-version".to_owned(),
-            text_at(&version, "/gitVersion").to_owned(),
+            self.kubernetes_version().await?,
         ];
-        for known in self.api_versions(crds).await? {
+        for known in self.api_versions(definitions).await? {
             arguments.extend(["--api-versions".to_owned(), known]);
         }
         let newest = self.kubernetes.record(&request.release).await?;
@@ -144,7 +138,7 @@ impl ClusterTarget {
             .map_err(|error| TargetError::permanent(crate::chain(&error)))
     }
 
-    async fn api_versions(&self, crds: &[String]) -> Result<Vec<String>, TargetError> {
+    async fn api_versions(&self, definitions: &[Document]) -> Result<Vec<String>, TargetError> {
         let mut known = vec!["v1".to_owned()];
         let groups = self.kubernetes.get("/apis").await?.unwrap_or_default();
         for group in groups
@@ -162,7 +156,7 @@ impl ClusterTarget {
                 known.push(text_at(version, "/groupVersion").to_owned());
             }
         }
-        for definition in super::definitions::parse(crds)? {
+        for definition in definitions {
             let object = &definition.object;
             let versions = object.pointer("/spec/versions").and_then(|list| list.as_array());
             for version in versions.into_iter().flatten() {

@@ -4,13 +4,15 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 use slipway_model::CrdPolicy;
-use slipway_ports::{ObjectReference, Release, TargetError};
+use slipway_ports::{ObjectReference, ReleaseRequest, TargetError};
 use tokio::time::{Duration, timeout};
 
 use super::{CONCURRENCY, ClusterTarget};
 use crate::{
+    archive::CheckedArchive,
     client::PatchKind,
-    manifest::{self, Document},
+    definitions::definitions,
+    manifest::{Document, text_at},
     readiness::{Snapshot, judge},
 };
 
@@ -19,30 +21,37 @@ const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How long new definitions may take until the API server serves them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads the files of `crds/` folders.
-pub(super) fn parse(files: &[String]) -> Result<Vec<Document>, TargetError> {
-    let mut documents = Vec::new();
-    for file in files {
-        let parsed = manifest::parse(file).map_err(|error| {
-            TargetError::permanent(format!("crds/ of the chart: {}", crate::chain(&error)))
-        })?;
-        documents.extend(parsed);
-    }
-    Ok(documents)
-}
-
 impl ClusterTarget {
+    /// The chart's definitions, as far as Helm would take them.
+    pub(super) async fn definitions(
+        &self,
+        request: &ReleaseRequest,
+        chart: &CheckedArchive,
+    ) -> Result<Vec<Document>, TargetError> {
+        let mut version = None;
+        if chart.has_subchart_crds {
+            version = Some(self.kubernetes_version().await?);
+        }
+        definitions(self.helm.as_ref(), request, chart, version.as_deref()).await
+    }
+
+    /// The version of the API server, as in `v1.36.3`.
+    pub(super) async fn kubernetes_version(&self) -> Result<String, TargetError> {
+        let version = self.kubernetes.get("/version").await?.unwrap_or_default();
+        Ok(text_at(&version, "/gitVersion").to_owned())
+    }
+
     /// Creates or updates the chart's definitions as the policy says and waits until they are established.
     pub(super) async fn apply_definitions(
         &self,
-        release: &Release,
-        files: &[String],
-        policy: CrdPolicy,
+        request: &ReleaseRequest,
+        chart: &CheckedArchive,
     ) -> Result<(), TargetError> {
-        if policy == CrdPolicy::Skip || files.is_empty() {
+        let release = &request.release;
+        let documents = self.definitions(request, chart).await?;
+        if documents.is_empty() {
             return Ok(());
         }
-        let documents = parse(files)?;
         for document in &documents {
             if document.kind() != "CustomResourceDefinition" || document.name().is_empty() {
                 return Err(TargetError::permanent(format!(
@@ -56,7 +65,7 @@ impl ClusterTarget {
             gate.judge_documents(release, &documents, "definitions")?;
         }
         stream::iter(documents.clone())
-            .map(|document| self.apply_definition(document, policy))
+            .map(|document| self.apply_definition(document, request.crds))
             .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<()>>()
             .await?;

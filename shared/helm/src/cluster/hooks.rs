@@ -52,7 +52,7 @@ impl ClusterTarget {
                 // Helm makes both before its first hook, which may be of a kind that the chart defines.
                 let chart = checked_chart(request)?;
                 self.ensure_namespace(request).await?;
-                self.apply_definitions(release, &chart.crds, request.crds).await?;
+                self.apply_definitions(request, &chart).await?;
                 self.dry_run(request).await?
             }
         };

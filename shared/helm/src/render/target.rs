@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use slipway_model::{ClusterHealth, ClusterId, CrdPolicy, HealthCheck, OutputSource};
+use slipway_model::{ClusterHealth, ClusterId, HealthCheck, OutputSource};
 use slipway_ports::{
     AppliedRelease, AppliedState, CheckedRelease, CollectedRelease, CompletionRequest, Diagnosis,
     ExposeSecret as _, FoundDrift, Hook, HookEvent, HookRun, HookSet, HookSource, HookState, MadeHook,
@@ -23,6 +23,7 @@ use crate::{
     archive::CheckedArchive,
     binary::Helm,
     collect::{Found, collect, wanted},
+    definitions::definitions,
     difference::Hidden,
     gate::ReleaseGate,
     invocation::{Invocation, checked_chart, labels_argument, require_helm},
@@ -78,19 +79,13 @@ impl RenderTarget {
             .with(arguments)
             .run(request.time_limit, self.gate.as_ref())
             .await?;
-        let read =
-            |text: &str| manifest::parse(text).map_err(|error| TargetError::permanent(crate::chain(&error)));
-        let mut documents = read(&String::from_utf8_lossy(&finished.stdout))?;
-        if request.crds != CrdPolicy::Skip {
-            let mut definitions = Vec::new();
-            for file in &chart.crds {
-                definitions.extend(read(file)?);
-            }
-            if let Some(gate) = &self.gate {
-                gate.judge_documents(&request.release, &definitions, "definitions")?;
-            }
-            documents.extend(definitions);
+        let mut documents = manifest::parse(&String::from_utf8_lossy(&finished.stdout))
+            .map_err(|error| TargetError::permanent(crate::chain(&error)))?;
+        let definitions = definitions(self.helm.as_ref(), request, chart, None).await?;
+        if let Some(gate) = &self.gate {
+            gate.judge_documents(&request.release, &definitions, "definitions")?;
         }
+        documents.extend(definitions);
         Ok(documents)
     }
 
