@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -196,9 +198,22 @@ spec:
     assert!(error.to_string().contains("a valid label must be"), "{error}");
     assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "one");
     assert_eq!(read(&release(8), "configmap/fixed")["data"]["service"], "one");
+    // Nor does anything go if one of them may not.
     second.immutable = ImmutablePolicy::Recreate;
+    let policy = keep_sets_from_deletion(folder.path(), &release(8).namespace);
+    let error = target.apply(&second).await.unwrap_err();
+    assert!(
+        error.to_string().contains("statefulsets/db") && error.to_string().contains("it is kept"),
+        "{error}"
+    );
+    for object in ["configmap/fixed", "job/load"] {
+        let found = read(&release(8), object);
+        assert_eq!(found["metadata"]["deletionTimestamp"], Value::Null, "{object}");
+    }
+    kubectl(&["delete", "-f", policy.to_str().unwrap()]);
+    until_deletion(&release(8).namespace, true);
     let applied = target.apply(&second).await.unwrap();
-    assert_eq!(applied.revision, 5, "all make way at once");
+    assert_eq!(applied.revision, 6, "all make way at once");
     let images = "jsonpath={.items[*].spec.template.spec.containers[0].image}";
     let jobs = kubectl(&["-n", &release(8).namespace, "get", "jobs", "-o", images]);
     assert_eq!(jobs, ["registry.example/db:two"; 3].join(" "));
@@ -220,6 +235,44 @@ spec:
     assert_eq!(read(&release(8), "statefulset/db")["spec"]["serviceName"], "one");
     until_ready(&*target, &release(8), &applied.objects).await;
     remove(&*target, 8).await;
+}
+
+/// Has the API server refuse to delete StatefulSets of a namespace; the file that says so.
+fn keep_sets_from_deletion(folder: &Path, namespace: &str) -> PathBuf {
+    let policy = format!(
+        r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {namespace}}}
+spec:
+  matchConstraints: {{resourceRules: [{{apiGroups: [apps], apiVersions: [v1], operations: [DELETE], resources: [statefulsets]}}]}}
+  validations: [{{expression: 'false', message: it is kept}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {namespace}}}
+spec:
+  policyName: {namespace}
+  validationActions: [Deny]
+  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}
+"#
+    );
+    let file = folder.join("policy.yaml");
+    fs::write(&file, policy).unwrap();
+    kubectl(&["create", "-f", file.to_str().unwrap()]);
+    until_deletion(namespace, false);
+    file
+}
+
+/// Asks until StatefulSets may be deleted, or may not: the API server takes a moment until it keeps to a policy.
+fn until_deletion(namespace: &str, may_be: bool) {
+    let asked = || {
+        let mut command = Command::new(xtask::tools::kubectl().unwrap());
+        command.arg("--kubeconfig").arg(kubeconfig());
+        command.args(["-n", namespace, "delete", "statefulset/db", "--dry-run=server"]);
+        command.output().unwrap().status.success()
+    };
+    assert!((0..200).any(|_| asked() == may_be), "the policy has no effect");
 }
 
 #[tokio::test]

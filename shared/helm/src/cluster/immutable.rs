@@ -1,6 +1,6 @@
 //! Immutable fields: finding in Helm's words which object refused a change.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_model::ImmutablePolicy;
 use slipway_ports::{ObjectReference, Release, TargetError};
 
@@ -159,8 +159,18 @@ impl ClusterTarget {
         if is_repeat || recreated.len() + objects.len() > MOST_RECREATED {
             return Err(error);
         }
+        // All that may refuse is asked first, so that either all of them go or none.
+        let mut deletions = Vec::new();
         for object in &objects {
-            self.delete_to_recreate(object).await?;
+            if let Some(deletion) = self.tried_deletion(object).await? {
+                deletions.push((object, deletion));
+            }
+        }
+        for (object, (path, _)) in &deletions {
+            self.keep_claims_of(object, path).await?;
+        }
+        for (_, (path, options)) in &deletions {
+            self.kubernetes.delete(path, options).await?;
         }
         for object in objects {
             self.wait_until_gone(&object).await?;
@@ -169,18 +179,21 @@ impl ClusterTarget {
         Ok(())
     }
 
-    async fn delete_to_recreate(&self, object: &ObjectReference) -> Result<(), TargetError> {
+    /// How an object is deleted, which the API server would take now; `None` if it is absent.
+    async fn tried_deletion(&self, object: &ObjectReference) -> Result<Option<(String, Value)>, TargetError> {
         let Some(path) = self.kubernetes.path_of(object).await? else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(live) = self.kubernetes.get(&path).await? else {
-            return Ok(());
+            return Ok(None);
         };
-        self.keep_claims_of(object, &path).await?;
         // In the foreground, so that its pods are gone before those of its successor come.
         let uid = text_at(&live, "/metadata/uid");
         let options = json!({"propagationPolicy": "Foreground", "preconditions": {"uid": uid}});
-        self.kubernetes.delete(&path, &options).await
+        let mut tried = options.clone();
+        tried["dryRun"] = json!(["All"]);
+        self.kubernetes.delete(&path, &tried).await?;
+        Ok(Some((path, options)))
     }
 }
 
