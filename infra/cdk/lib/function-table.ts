@@ -198,7 +198,7 @@ export function table(parameters: Parameters): FunctionRow[] {
       name: 'deploy-helm',
       id: 'DeployHelm',
       description: 'Goes on with one job on a cluster, phase after phase.',
-      memory: 3072,
+      memory: 3008, // The most that an account has unless AWS has raised it.
       timeout: 300,
       concurrency: parameters.deployHelmConcurrency.valueAsNumber,
       permissions: {
@@ -264,7 +264,8 @@ export function table(parameters: Parameters): FunctionRow[] {
         deadLetters: ['sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'],
         // Of a cluster whose registration was cut short.
         secrets: { actions: ['secretsmanager:DeleteSecret'], names: ['*/cluster/*'] },
-        blobs: { actions: ['s3:GetObject', 's3:PutObject'], paths: ['*/executions/*'] },
+        // A plan is written where its message died.
+        blobs: { actions: ['s3:GetObject', 's3:PutObject'], paths: ['*/deployments/*', '*/executions/*'] },
         forgets: true,
         publishes: true,
       },

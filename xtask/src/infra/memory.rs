@@ -14,6 +14,8 @@ const LIMITS: &str = "shared/lambda-shell/src/helm.rs";
 const UNUSED: u64 = 768;
 /// MiB for the function's own process, and for what the system takes.
 const REST: u64 = 512;
+/// MiB that AWS lets a function have in any account: more is refused where it has not raised that, and the stack with it.
+const LARGEST: u64 = 3008;
 
 pub(super) fn violations() -> Result<Vec<String>> {
     let text =
@@ -53,6 +55,11 @@ fn in_template(template: &Template, limits: &Limits) -> Result<Vec<String>> {
             "{FUNCTION} has {has} MiB, but its Helms and itself may take {needs}"
         ));
     }
+    if has > LARGEST {
+        found.push(format!(
+            "{FUNCTION} has {has} MiB, but AWS may refuse a function more than {LARGEST}"
+        ));
+    }
     let events = properties["Events"].as_object().into_iter().flatten();
     for (_, event) in events {
         let batch = number(&event["Properties"]["BatchSize"]);
@@ -77,8 +84,22 @@ mod tests {
         let found = |limits| in_template(&template, &limits).unwrap();
         assert_eq!(violations().unwrap(), [""; 0]);
         assert_eq!(found(limits(2, 4096)).len(), 1);
-        assert_eq!(found(limits(4, 2048)).len(), 2);
-        assert_eq!(found(limits(1, 2048)).len(), 1);
+        assert_eq!(found(limits(2, 2048)).len(), 1);
+        assert_eq!(found(limits(4, 2016)).len(), 2);
+        assert_eq!(found(limits(1, 2016)).len(), 1);
+    }
+
+    #[test]
+    fn more_memory_than_every_account_has_is_found() {
+        let text = fs::read_to_string(Template::path()).unwrap();
+        let larger = text.replace("MemorySize: 3008", "MemorySize: 3072");
+        let limits = Limits {
+            processes: 2,
+            memory: 2016,
+        };
+        let found = in_template(&Template::parse(&larger).unwrap(), &limits).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("3072"), "{found:?}");
     }
 
     #[test]

@@ -148,4 +148,17 @@ mod tests {
         }
         assert_eq!(in_template(&template()).unwrap(), Vec::<String>::new());
     }
+
+    #[test]
+    fn the_schedule_may_end_a_plan_whose_message_died() {
+        let calls = ["GetObject", "PutObject", "DeleteObject"].map(|action| {
+            format!(
+                r#"{{"function":"sync-deployments","service":"s3","action":"{action}",
+                     "resource":"arn:aws:s3:::local-bucket/tenant/deployments/x/plans/y.json"}}"#
+            )
+            .replace('\n', "")
+        });
+        let judgement = judge(&calls.join("\n"), "local", BTreeMap::new()).unwrap();
+        assert_eq!(judgement.refused, Vec::<String>::new());
+    }
 }

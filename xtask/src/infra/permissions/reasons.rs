@@ -117,7 +117,7 @@ pub(super) const UNRECORDED: &[(&str, &str, &str, &str)] = &[
         "sync-deployments",
         "Blobs",
         "*",
-        "only for plans and outputs that are too large for an item",
+        "only for plans and outputs that are too large for an item, and plans whose message died",
     ),
     (
         "plan-dag",
