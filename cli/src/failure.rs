@@ -33,6 +33,8 @@ pub(crate) struct Failure {
     pub(crate) may_pass: bool,
     /// Whether a change that was asked for may have been made, in whole or in part.
     pub(crate) may_be_done: bool,
+    /// Whether the control plane says that what was asked for is not there.
+    pub(crate) is_absent: bool,
     message: String,
     places: Vec<FieldError>,
     next: Option<String>,
@@ -45,6 +47,7 @@ impl Failure {
             exit: Exit::Misuse,
             may_pass: false,
             may_be_done: false,
+            is_absent: false,
             message: message.into(),
             places: Vec::new(),
             next: None,
@@ -85,6 +88,7 @@ impl Failure {
             exit,
             may_pass: matches!(problem.status, 429 | 500..),
             may_be_done: false,
+            is_absent: problem.status == 404,
             message,
             places: problem.errors,
             next,

@@ -229,6 +229,47 @@ fn watching_goes_on_when_the_control_plane_was_away_for_a_while() {
     assert_eq!(remarks.count(), 0, "one remark is enough");
 }
 
+/// Answers requests in order, or closes the connection where there is no answer. Returns what each asked for, and its
+/// idempotency key.
+fn answering(
+    listener: TcpListener,
+    answers: Vec<Option<Value>>,
+) -> thread::JoinHandle<Vec<(String, Option<String>)>> {
+    thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(connection.try_clone().unwrap());
+            let mut first = String::new();
+            request.read_line(&mut first).unwrap();
+            let (mut length, mut key) = (0, None);
+            loop {
+                let mut line = String::new();
+                request.read_line(&mut line).unwrap();
+                let Some((name, value)) = line.trim().split_once(": ") else {
+                    break;
+                };
+                match name.to_lowercase().as_str() {
+                    "idempotency-key" => key = Some(value.to_owned()),
+                    "content-length" => length = value.parse().unwrap(),
+                    _ => {}
+                }
+            }
+            request.read_exact(&mut vec![0; length]).unwrap();
+            asked.push((first.trim().trim_end_matches(" HTTP/1.1").to_owned(), key));
+            if let Some(answer) = answer {
+                let body = answer.to_string();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                connection.write_all((head + &body).as_bytes()).unwrap();
+            }
+        }
+        asked
+    })
+}
+
 #[test]
 fn a_creation_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
@@ -238,44 +279,59 @@ fn a_creation_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
         "id": "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b", "name": "local", "target": {"type": "render"},
         "created_at": "2026-01-01T00:00:00Z",
     });
-    let server = thread::spawn(move || {
-        let mut keys = Vec::new();
-        for is_answered in [false, true] {
-            let (mut connection, _) = listener.accept().unwrap();
-            let mut request = BufReader::new(connection.try_clone().unwrap());
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                request.read_line(&mut line).unwrap();
-                let Some((name, value)) = line.trim().split_once(": ") else {
-                    if line.trim().is_empty() {
-                        break;
-                    }
-                    continue;
-                };
-                match name.to_lowercase().as_str() {
-                    "idempotency-key" => keys.push(value.to_owned()),
-                    "content-length" => length = value.parse().unwrap(),
-                    _ => {}
-                }
-            }
-            request.read_exact(&mut vec![0; length]).unwrap();
-            if is_answered {
-                let body = cluster.to_string();
-                let head = format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\n\r\n", body.len());
-                connection.write_all((head + &body).as_bytes()).unwrap();
-            }
-        }
-        keys
-    });
+    let server = answering(listener, vec![None, Some(cluster)]);
     let added = run(
         folder.path(),
         &["cluster", "add", "local", "--render", "--url", &url],
     );
     assert!(added.status.success(), "{}", text(&added.stderr));
-    let keys = server.join().unwrap();
-    assert_eq!(keys.len(), 2);
+    let asked = server.join().unwrap();
+    let keys: Vec<&String> = asked.iter().map(|(_, key)| key.as_ref().unwrap()).collect();
     assert_eq!(keys[0], keys[1]);
+}
+
+#[test]
+fn a_deployment_that_was_started_although_the_answer_was_lost_is_said_to_come_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b";
+    let view = |status: &str| {
+        json!({
+            "id": id, "name": "agent", "template": {"name": "rag", "version": "1.0.0"}, "cluster_id": id,
+            "namespace": "uc-8f14e45f", "status": status, "callback_topics": [], "user_id": "u", "generation": 1,
+            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "components": [],
+        })
+    };
+    for (status, code, said) in [
+        (
+            "DEPLOYING",
+            0,
+            "agent (8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b) is DEPLOYING",
+        ),
+        ("PENDING", 1, "whether it was started is not known"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = answering(listener, vec![Some(view("PENDING")), None, Some(view(status))]);
+        let deployed = run(
+            folder.path(),
+            &["deploy", "rag", "--cluster", "local", "--url", &url],
+        );
+        let told = text(&deployed.stdout) + &text(&deployed.stderr);
+        assert!(
+            deployed.status.code() == Some(code) && told.contains(said),
+            "{told}"
+        );
+        let asked: Vec<String> = server.join().unwrap().into_iter().map(|(line, _)| line).collect();
+        let place = format!("/api/v1/deployments/{id}");
+        assert_eq!(
+            asked,
+            [
+                "POST /api/v1/deployments".to_owned(),
+                format!("POST {place}/start"),
+                format!("GET {place}"),
+            ]
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::{
 use serde_json::{Value, json};
 use slipway_app::{DeploymentView, Started, check_deployment_name};
 use slipway_dag::{DeploymentInput, plan_deployment};
-use slipway_model::{Catalog, Cluster, ClusterId, Dag, DeploymentId, FieldError, JsonMap, Template};
+use slipway_model::{
+    Catalog, Cluster, ClusterId, Dag, DeploymentId, DeploymentStatus, FieldError, JsonMap, Template,
+};
 
 use super::{Session, templates::split};
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     document,
     failure::{Exit, Failure},
     output::{self, Format, Table},
-    watch::{self, Aim},
+    watch::{self, Aim, patience},
 };
 
 pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit, Failure> {
@@ -45,10 +47,15 @@ pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit
     let created = session.client.create("/deployments", &body)?;
     let view: DeploymentView = read(&created)?;
     let deployment = view.deployment;
-    let started = session
-        .client
-        .post(&format!("/deployments/{}/start", deployment.id), &json!({}))
-        .map_err(|failure| created_only(&deployment.name, deployment.id, failure))?;
+    let place = format!("/deployments/{}", deployment.id);
+    let started = session.client.post(&format!("{place}/start"), &json!({}));
+    let started = started.or_else(|failure| {
+        let after_all = failure
+            .may_be_done
+            .then(|| was_started(session, &place))
+            .flatten();
+        after_all.ok_or_else(|| created_only(&deployment.name, deployment.id, failure))
+    })?;
     if arguments.watch {
         if session.format == Format::Text {
             output::say(&format!("deployment {} ({})", deployment.name, deployment.id));
@@ -68,8 +75,24 @@ pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit
     Ok(Exit::Done)
 }
 
+/// That a deployment was started, as the answer that was lost would have said it; nothing if it was not, not yet, or
+/// nobody says.
+fn was_started(session: &Session, place: &str) -> Option<Value> {
+    let view = patience::get(session, place, "").ok()?;
+    let view: DeploymentView = read(&view).ok()?;
+    let is_started = view.deployment.status != DeploymentStatus::Pending;
+    is_started.then(|| json!(Started::from(&view.deployment)))
+}
+
 /// What was created stays, so that asking for the same again would create another one.
 fn created_only(name: &str, id: DeploymentId, failure: Failure) -> Failure {
+    if failure.may_be_done {
+        return failure
+            .about(&format!(
+                "deployment {name} ({id}) was created, and whether it was started is not known"
+            ))
+            .next(format!("look how it stands with `slipway status {name}`"));
+    }
     failure
         .about(&format!("deployment {name} ({id}) was created, and not started"))
         .next(format!(
@@ -242,6 +265,15 @@ mod tests {
             told.contains("was created")
                 && told.contains("no answer")
                 && told.contains("`slipway start agent`"),
+            "{told}"
+        );
+        // Nobody may start it again, or delete it, because of an answer that did not come.
+        let lost = Failure::failed("no answer").undecided();
+        let told = created_only("agent", NO_DEPLOYMENT, lost).to_string();
+        assert!(
+            told.contains("was created")
+                && !told.contains("not started")
+                && told.contains("`slipway status agent`"),
             "{told}"
         );
     }

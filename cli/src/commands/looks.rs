@@ -12,18 +12,16 @@ use super::{
 use crate::{
     client::{encode, read},
     failure::{Exit, Failure},
-    watch::{self, patience},
+    watch::{LONGEST_WAIT, Wait, patience},
 };
-
-/// Times that it is asked whether a look has ended before the control plane counts as lost, at three a second.
-const LOOKS: u32 = 600;
 
 /// Has a deployment compared with its clusters, and waits for what is found.
 pub(super) fn drift(session: &Session, deployment: &str) -> Result<Exit, Failure> {
     let path = path(deployment);
     let requested: LookRequested = read(&session.client.post(&format!("{path}/drift"), &json!({}))?)?;
     let go_on = format!("it may go on: `slipway status {deployment}` says what was found");
-    for _ in 0..LOOKS {
+    let wait = Wait::begin();
+    loop {
         let view: DeploymentView = read(&patience::get(session, &path, &go_on)?)?;
         if let Some(drift) = &view.drift
             && drift.checked_at >= requested.requested_at
@@ -41,9 +39,10 @@ pub(super) fn drift(session: &Session, deployment: &str) -> Result<Exit, Failure
             ))
             .next("ask again when it is RUNNING"));
         }
-        watch::pause();
+        if !wait.goes_on() {
+            return Err(lost());
+        }
     }
-    Err(lost())
 }
 
 /// Has a cluster looked at for what nobody owns, and waits for what is found.
@@ -51,7 +50,8 @@ pub(super) fn orphans(session: &Session, cluster: &str) -> Result<Exit, Failure>
     let path = format!("/clusters/{}/orphans", encode(cluster));
     let requested: LookRequested = read(&session.client.post(&path, &json!({}))?)?;
     let go_on = format!("ask again with `slipway cluster orphans {cluster}`");
-    for _ in 0..LOOKS {
+    let wait = Wait::begin();
+    loop {
         // Not there before the first look has ended.
         if let Some((answer, found)) = present(patience::get(session, &path, &go_on))?
             && found.checked_at >= requested.requested_at
@@ -60,9 +60,10 @@ pub(super) fn orphans(session: &Session, cluster: &str) -> Result<Exit, Failure>
             let is_clean = found.items.is_empty() && found.error.is_none();
             return Ok(if is_clean { Exit::Done } else { Exit::Failed });
         }
-        watch::pause();
+        if !wait.goes_on() {
+            return Err(lost());
+        }
     }
-    Err(lost())
 }
 
 fn present(answer: Result<Value, Failure>) -> Result<Option<(Value, Orphans)>, Failure> {
@@ -71,13 +72,37 @@ fn present(answer: Result<Value, Failure>) -> Result<Option<(Value, Orphans)>, F
             let found = read(&answer)?;
             Ok(Some((answer, found)))
         }
-        Err(failure) if failure.exit == Exit::Misuse => Ok(None),
+        Err(failure) if failure.is_absent => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
 fn lost() -> Failure {
-    Failure::failed("a look was asked for and has not ended").next(
+    Failure::failed(format!(
+        "a look was asked for and has not ended after {} minutes",
+        LONGEST_WAIT.as_secs() / 60
+    ))
+    .next(
         "look at the log of the control plane, and whether the cluster answers with `slipway cluster health`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_model::{Problem, ProblemType};
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_absent_is_waited_for() {
+        let answer = |kind| present(Err(Failure::of_problem(Problem::new(kind, "no"))));
+        assert!(answer(ProblemType::NotFound).unwrap().is_none());
+        for kind in [
+            ProblemType::Unauthenticated,
+            ProblemType::Forbidden,
+            ProblemType::Conflict,
+        ] {
+            assert!(answer(kind).is_err(), "{kind:?}");
+        }
+    }
 }

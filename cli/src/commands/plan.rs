@@ -12,11 +12,8 @@ use crate::{
     client::read,
     failure::{Exit, Failure},
     output::{time, word},
-    watch::{self, patience},
+    watch::{LONGEST_WAIT, Wait, patience},
 };
-
-/// Looks at the control plane before it counts as lost, at three a second.
-const LOOKS: u32 = 600;
 
 /// Asks for a plan and waits for it; it is made where Helm is.
 pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, Failure> {
@@ -24,7 +21,8 @@ pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, 
     let body = upgrade_body(arguments.to.as_deref(), &arguments.change)?;
     let asked: PlanRequested = read(&session.client.post(&path, &body)?)?;
     let go_on = format!("ask again with `slipway plan {}`", arguments.deployment);
-    for _ in 0..LOOKS {
+    let wait = Wait::begin();
+    loop {
         match patience::get(session, &path, &go_on) {
             Ok(answer) => {
                 let plan: DeploymentPlan = read(&answer)?;
@@ -39,12 +37,20 @@ pub(super) fn run(session: &Session, arguments: &PlanArguments) -> Result<Exit, 
                 return Ok(if is_refused { Exit::Failed } else { Exit::Done });
             }
             // Not there yet. A plan that is asked for replaces the one before, also where somebody else asks.
-            Err(failure) if failure.exit == Exit::Misuse => watch::pause(),
+            Err(failure) if failure.is_absent => {}
             Err(failure) => return Err(failure),
         }
+        if !wait.goes_on() {
+            return Err(Failure::failed(format!(
+                "the plan was asked for and has not come after {} minutes",
+                LONGEST_WAIT.as_secs() / 60
+            ))
+            .next(format!(
+                "`GET /api/v1{path}` has it if it comes later; asking again would begin anew. If it does not come, \
+                 look at the log of the control plane"
+            )));
+        }
     }
-    Err(Failure::failed("the plan was asked for and has not come")
-        .next("look at the log of the control plane, and at `slipway events`"))
 }
 
 fn text(plan: &DeploymentPlan) -> String {

@@ -4,7 +4,7 @@ mod bars;
 mod lines;
 pub(crate) mod patience;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use slipway_app::{DeploymentProgress, DeploymentView};
@@ -25,6 +25,30 @@ const PACE: Duration = Duration::from_millis(300);
 /// Waits a moment before the control plane is asked again.
 pub(crate) fn pause() {
     std::thread::park_timeout(PACE);
+}
+
+/// How long is waited for what the control plane makes in an invocation of its own, such as a plan: as long as such an
+/// invocation may take, and as long again for those before it.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// A wait for what the control plane makes in an invocation of its own.
+pub(crate) struct Wait {
+    began: Instant,
+}
+
+impl Wait {
+    /// One that begins now.
+    pub(crate) fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+        }
+    }
+
+    /// Waits a moment; false if it has been long enough.
+    pub(crate) fn goes_on(&self) -> bool {
+        pause();
+        self.began.elapsed() < LONGEST_WAIT
+    }
 }
 
 /// What a deployment is meant to become.
@@ -200,6 +224,20 @@ fn share(percent: f64, eta: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_waited_for_longer_than_it_may_take_wherever_it_is_made() {
+        let template = include_str!("../../../infra/template.yaml");
+        let (_, function) = template.split_once("${AWS::StackName}-deploy-helm\"}\n").unwrap();
+        let (_, limit) = function.split_once("      Timeout: ").unwrap();
+        let on_aws: u64 = limit.lines().next().unwrap().parse().unwrap();
+        for invocation in [
+            slipway_app::Settings::new("").invocation,
+            Duration::from_secs(on_aws),
+        ] {
+            assert!(LONGEST_WAIT >= 2 * invocation, "{invocation:?}");
+        }
+    }
 
     #[test]
     fn the_exit_status_says_whether_the_aim_was_reached() {
