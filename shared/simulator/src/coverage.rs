@@ -65,7 +65,7 @@ impl Fault {
 }
 
 /// What has to come of something in enough runs.
-const ENDS: [&str; 20] = [
+const ENDS: [&str; 21] = [
     "component excluded",
     "deployment Deleted",
     "deployment Failed",
@@ -76,6 +76,7 @@ const ENDS: [&str; 20] = [
     "execution Completed",
     "execution Failed",
     "execution TimedOut",
+    "failed install",
     "job Cancelled",
     "job Failed",
     "job Pending",

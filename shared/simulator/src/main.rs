@@ -50,6 +50,17 @@ struct Arguments {
     /// Goes on after seeds that break something, and counts them.
     #[arg(long)]
     keep_going: bool,
+    /// Goes on after seeds that break anything but this, which may be said several times.
+    #[arg(long, value_name = "INVARIANT", conflicts_with = "keep_going")]
+    until: Vec<String>,
+}
+
+impl Arguments {
+    /// Whether nothing more is to be played after a seed that broke something.
+    fn is_over(&self, violation: &Violation) -> bool {
+        let broken = format!("{:?}", violation.invariant);
+        !self.keep_going && (self.until.is_empty() || self.until.contains(&broken))
+    }
 }
 
 /// So many runs go through everything that can go wrong and every end that things can come to.
@@ -119,11 +130,11 @@ fn many(arguments: &Arguments) -> ExitCode {
                     let outcome = play_seed(seed, &Options::default());
                     mine.add(&outcome.coverage);
                     if let Some(violation) = outcome.violation {
+                        if arguments.is_over(&violation) {
+                            stop.store(true, Ordering::Relaxed);
+                        }
                         if let Ok(mut broken) = broken.lock() {
                             broken.push((seed, violation));
-                        }
-                        if !arguments.keep_going {
-                            stop.store(true, Ordering::Relaxed);
                         }
                     }
                 }

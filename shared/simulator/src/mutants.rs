@@ -43,11 +43,13 @@ pub enum Mutant {
     SleepersAreForgotten,
     /// A look at a release writes to it.
     LooksTouch,
+    /// A source of charts panics where it should refuse.
+    ChartsPanic,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::IgnoreGuards,
         Self::ForgetSends,
         Self::PublishBeforeCommit,
@@ -66,6 +68,7 @@ impl Mutant {
         Self::NeverGiveUp,
         Self::SleepersAreForgotten,
         Self::LooksTouch,
+        Self::ChartsPanic,
     ];
 
     /// What breaks by it.
@@ -88,6 +91,7 @@ impl Mutant {
             Self::ShortLease => &[I::LiveClaimsAreRespected],
             Self::SleepersAreForgotten => &[I::AFencedOutWriterChangesNothing, I::OneWriterPerRelease],
             Self::LooksTouch => &[I::LooksChangeNothing],
+            Self::ChartsPanic => &[I::NothingPanics],
         }
     }
 

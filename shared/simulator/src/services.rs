@@ -8,7 +8,7 @@ use slipway_ports::{
     BlobError, Blobs, ChartError, ChartSource, ExposeSecret, PulledChart, SecretError, SecretString, Secrets,
 };
 
-use crate::{store::broken, tasks::Fate, world::Sim};
+use crate::{mutants::Mutant, store::broken, tasks::Fate, world::Sim};
 
 /// What every secret of a run holds, and nothing else may.
 pub(crate) const SECRET: &str = "S3CR3T-of-the-run";
@@ -148,6 +148,8 @@ impl ChartSource for SimCharts {
             });
         }
         if reference.ends_with("nowhere") {
+            let panics = self.0.world().has(Mutant::ChartsPanic);
+            assert!(!panics, "{reference} is nowhere");
             return Err(ChartError::Refused {
                 reference: reference.to_owned(),
                 reason: "there is no such chart".to_owned(),

@@ -39,21 +39,24 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn a_failing_run_is_made_small_and_fails_the_same_way_when_it_is_played_again() {
-    let options = Options {
-        mutant: Some(Mutant::DeleteClaims),
-        ..Options::default()
-    };
-    let (choices, violation) = (1..SEEDS)
-        .map(|seed| play_seed(seed, &options))
-        .find_map(|outcome| Some((outcome.choices, outcome.violation?)))
-        .unwrap();
-    let small = shrink(&choices, violation.invariant, &options, 300);
-    assert!(
-        small.len() * 2 < choices.len(),
-        "{} of {} decisions are left",
-        small.len(),
-        choices.len()
-    );
-    let again = play_choices(&small, &options).violation.unwrap();
-    assert_eq!(again.invariant, violation.invariant);
+    for mutant in [Mutant::DeleteClaims, Mutant::ChartsPanic] {
+        let options = Options {
+            mutant: Some(mutant),
+            ..Options::default()
+        };
+        let (choices, violation) = (1..SEEDS)
+            .map(|seed| play_seed(seed, &options))
+            .find_map(|outcome| Some((outcome.choices, outcome.violation?)))
+            .unwrap();
+        let small = shrink(&choices, violation.invariant, &options, 300);
+        assert!(
+            small.len() * 2 < choices.len(),
+            "{mutant:?}: {} of {} decisions are left",
+            small.len(),
+            choices.len()
+        );
+        let again = play_choices(&small, &options).violation.unwrap();
+        assert_eq!(again.invariant, violation.invariant);
+        assert!(mutant.breaks().contains(&again.invariant), "{again}");
+    }
 }

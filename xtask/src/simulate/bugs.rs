@@ -5,6 +5,8 @@ pub(super) struct Bug {
     pub(super) name: &'static str,
     /// What is wrong with it.
     pub(super) what: &'static str,
+    /// The invariants of the simulator of which it must break one.
+    pub(super) breaks: &'static [&'static str],
     pub(super) file: &'static str,
     /// Text that stands there once, and what takes its place.
     pub(super) edits: &'static [(&'static str, &'static str)],
@@ -14,6 +16,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "ended-steps-tell-nothing",
         what: "A repeated message for a step that has ended does not repeat what follows from it.",
+        breaks: &["EveryEndIsTold", "EverythingEnds"],
         file: "shared/engine/src/decide.rs",
         edits: &[(
             "        return Ok(Decision::Repeat);",
@@ -23,12 +26,14 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "live-claims-are-taken",
         what: "A claim that holds counts as expired.",
+        breaks: &["LiveClaimsAreRespected"],
         file: "shared/engine/src/decide.rs",
         edits: &[("        if held {", "        if held && !PLANTED {")],
     },
     Bug {
         name: "once-is-repeated",
         what: "An action that must not be repeated is, when its claim expires.",
+        breaks: &["OnceMeansOnce"],
         file: "shared/engine/src/decide.rs",
         edits: &[
             (
@@ -44,6 +49,11 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the-fence-stays",
         what: "A new claim has the fence of the one before.",
+        breaks: &[
+            "NoEffectWithoutCommittedIntention",
+            "EffectsHappenUnderALiveFence",
+            "LiveClaimsAreRespected",
+        ],
         file: "shared/engine/src/next.rs",
         edits: &[(
             "        next.fence += 1;",
@@ -53,6 +63,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "blocked-is-failed",
         what: "A step fails because of a cluster that is away for a moment.",
+        breaks: &["BlockedIsNotFailed"],
         file: "shared/engine/src/decide.rs",
         edits: &[(
             "            Outcome::Blocked(why) => self.block(record, why),",
@@ -62,6 +73,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "failures-stop-nothing",
         what: "A step runs although one that it depends on failed.",
+        breaks: &["StepsWaitForTheirDependencies"],
         file: "shared/engine/src/decide.rs",
         edits: &[(
             "            (RunCondition::Success, false) => {",
@@ -71,6 +83,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "failures-do-not-count",
         what: "An execution with a failed step ends as completed.",
+        breaks: &["AnExecutionEndsAsItsStepsDid"],
         file: "shared/engine/src/finish.rs",
         edits: &[(
             "    } else if header.failure.is_some() {\n        ExecutionStatus::Failed",
@@ -80,6 +93,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a-join-starts-early",
         what: "A step starts when one of those that it waits for is still missing.",
+        breaks: &["StepsWaitForTheirDependencies"],
         file: "shared/app/src/steps/follow.rs",
         edits: &[(
             "if arrivals.count() < u32::from(successor.of) {",
@@ -89,6 +103,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a-join-forgets-failures",
         what: "Where several ways meet, those that failed count as well.",
+        breaks: &["StepsWaitForTheirDependencies"],
         file: "shared/app/src/steps/follow.rs",
         edits: &[(
             "                arrivals.bad == 0\n",
@@ -98,6 +113,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "an-effect-before-its-claim",
         what: "An action runs before its claim is durable.",
+        breaks: &["NoEffectWithoutCommittedIntention"],
         file: "shared/app/src/steps/perform.rs",
         edits: &[(
             "        if let Err(error) = self.settle().await {\n            if let Err(also)",
@@ -107,6 +123,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "nothing-is-undone",
         what: "A failed execution that is to be undone is not.",
+        breaks: &["AnExecutionEndsAsItsStepsDid"],
         file: "shared/app/src/steps/finish.rs",
         edits: &[(
             "                if failed {",
@@ -116,6 +133,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "leases-are-ignored",
         what: "A job takes the lease of a release although another one holds it.",
+        breaks: &["LiveClaimsAreRespected"],
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
             "                if self.is_live(&owner, &key) && !idle_and_mine {",
@@ -125,6 +143,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a-superseded-job-lets-go",
         what: "A message that came twice ends a job as superseded while another invocation works for it.",
+        breaks: &["AFencedOutWriterChangesNothing", "OneWriterPerRelease"],
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
             "            return Ok(match owner.filter(|owner| self.is_at_work(owner, &key, job.id)) {",
@@ -134,6 +153,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "applied-twice",
         what: "A job whose revision is deployed already applies it again.",
+        breaks: &["OneDeployedRevisionPerIntent"],
         file: "shared/app/src/jobs/applying.rs",
         edits: &[(
             "        self.is_mine(record) && record.status == ReleaseStatus::Deployed",
@@ -143,6 +163,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "gone-is-not-waited-for",
         what: "An uninstall ends while objects of the release are still there.",
+        breaks: &["AJobTellsTheTruth"],
         file: "shared/app/src/jobs/removal.rs",
         edits: &[(
             "        if !gone.remaining.is_empty() {\n            return Ok(self.wait_for_the_end(gone.remaining));",
@@ -152,6 +173,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "the-sweep-forgets-jobs",
         what: "A job whose message was lost is not found again.",
+        breaks: &["EverythingEnds"],
         file: "shared/app/src/sync_deployments.rs",
         edits: &[(
             "            DueThing::Job(job) => session.send(",
@@ -161,6 +183,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a-page-forgets-the-one-before",
         what: "What nobody owns is told of the last page only.",
+        breaks: &["DriftIsToldAsItIs"],
         file: "shared/app/src/drift/orphans.rs",
         edits: &[(
             "            if after.is_none() {\n",
@@ -170,6 +193,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "drift-is-told-once",
         what: "What was known of before is not told any more.",
+        breaks: &["DriftIsToldAsItIs"],
         file: "shared/app/src/drift/components.rs",
         edits: &[(
             "                    let mut objects = seen.objects.clone();\n",
@@ -179,6 +203,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "failed-jobs-run",
         what: "Without executions, a component whose job failed counts as running.",
+        breaks: &["RunningMeansDeployed"],
         file: "shared/app/src/legacy/mod.rs",
         edits: &[(
             "        JobStatus::Failed | JobStatus::TimedOut => ComponentStatus::Failed,",
@@ -188,6 +213,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "keys-are-forgotten",
         what: "A creation under a key that was answered is made again.",
+        breaks: &["OnceMeansOnce"],
         file: "shared/app/src/idempotency.rs",
         edits: &[(
             "                    if record.expires_at > now {",
@@ -197,6 +223,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "what-is-taken-over-goes",
         what: "A release that another component upgrades is uninstalled with the one that had it.",
+        breaks: &["RunningMeansDeployed"],
         file: "shared/app/src/deployments/delete.rs",
         edits: &[(
             "component.removed && !component.disabled && !is_taken_over(component, components)",
@@ -206,6 +233,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "what-is-excluded-stays",
         what: "A component whose condition has become false keeps its release.",
+        breaks: &["RunningMeansDeployed"],
         file: "shared/app/src/deployments/components.rs",
         edits: &[(
             "found.release_name == wanted.release_name && !wanted.disabled;",
@@ -215,6 +243,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "pages-overlap",
         what: "A page begins with what the one before ended with.",
+        breaks: &["ListsNameOnce"],
         file: "shared/app/src/paging.rs",
         edits: &[(
             "            next_cursor: page.next.as_deref().map(to_cursor),",
@@ -224,6 +253,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "roles-are-not-asked",
         what: "Everybody may do everything.",
+        breaks: &["RolesAreKept"],
         file: "shared/app/src/caller.rs",
         edits: &[(
             "        if self.role >= role {",
@@ -233,6 +263,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "any-cursor-is-taken",
         what: "A cursor that no list gave out begins the list again.",
+        breaks: &["NonsenseIsRefused"],
         file: "shared/app/src/paging.rs",
         edits: &[(
             "        match from_cursor(cursor) {",

@@ -59,16 +59,16 @@ pub(super) fn run(names: &[String]) -> Result<bool> {
             .arg(&target),
     )?;
     let program = target.join("simulate").join(PROGRAM);
-    if let Some(found) = look(&program, "")? {
+    if let Seen::Broken(found) = look(&program, "", &[])? {
         bail!("without any bug planted the simulator finds {found}");
     }
     let mut missed = Vec::new();
     let wanted = |bug: &&Bug| names.is_empty() || names.iter().any(|name| name == bug.name);
     for bug in BUGS.iter().filter(wanted) {
-        match look(&program, bug.name)? {
-            Some(found) => say(&format!("{}: {found}", bug.name)),
-            None => {
-                say(&format!("{}: NOT FOUND. {}", bug.name, bug.what));
+        match look(&program, bug.name, bug.breaks)? {
+            Seen::Broken(found) => say(&format!("{}: {found}", bug.name)),
+            Seen::Nothing(instead) => {
+                say(&format!("{}: NOT FOUND. {} {instead}", bug.name, bug.what));
                 missed.push(bug.name);
             }
         }
@@ -79,23 +79,52 @@ pub(super) fn run(names: &[String]) -> Result<bool> {
     Ok(missed.is_empty())
 }
 
-/// What breaks first with a bug planted. Without one, fewer seeds are enough to see that nothing does.
-fn look(program: &Path, name: &str) -> Result<Option<String>> {
+/// What became of the runs with a bug planted.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// What the bug is meant to break is broken: the line that says so.
+    Broken(String),
+    /// Everything held, or something else was broken, or the program ended early: its last words.
+    Nothing(String),
+}
+
+/// What breaks first, of what the bug is meant to break. Without one, fewer seeds are enough to see that nothing does.
+fn look(program: &Path, name: &str, breaks: &[&str]) -> Result<Seen> {
     let seeds = if name.is_empty() { SEEDS / 20 } else { SEEDS };
     let mut command = Command::new(program);
     command
         .args(["--seeds", &seeds.to_string(), "--as-it-is"])
         .env(VARIABLE, name);
+    for invariant in breaks {
+        command.args(["--until", invariant]);
+    }
     let ran = command.output().context("cannot start the simulator")?;
     if ran.status.success() {
-        return Ok(None);
+        return Ok(Seen::Nothing(String::new()));
     }
-    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let line = text.lines().find(|line| line.starts_with("seed "));
-    match line {
-        Some(line) => Ok(Some(line.to_owned())),
-        None => bail!("the simulator ended with {}: {text}", ran.status),
-    }
+    let text = String::from_utf8_lossy(&ran.stdout);
+    Ok(match broken(&text, breaks) {
+        Some(line) => Seen::Broken(line.to_owned()),
+        None if name.is_empty() => Seen::Broken(format!("that it ends with {}: {text}", ran.status)),
+        None => {
+            let last = text
+                .lines()
+                .rfind(|line| line.starts_with("seed "))
+                .unwrap_or_default();
+            Seen::Nothing(format!("The simulator ended with {}. {last}", ran.status))
+        }
+    })
+}
+
+/// The line of what the simulator says that tells of one of these; of anything that is broken, if they are none.
+fn broken<'a>(text: &'a str, breaks: &[&str]) -> Option<&'a str> {
+    text.lines().find(|line| {
+        let told = line.strip_prefix("seed ").and_then(|rest| rest.split_once(": "));
+        told.is_some_and(|(_, told)| {
+            let is_of = |invariant: &&str| told.starts_with(&format!("{invariant} is broken"));
+            breaks.is_empty() || breaks.iter().any(is_of)
+        })
+    })
 }
 
 fn read(root: &Path, file: &str) -> Result<String> {
@@ -190,6 +219,43 @@ mod tests {
     }
 
     #[test]
+    fn every_bug_says_which_invariants_it_must_break() {
+        let invariants = read(workspace(), "shared/simulator/src/check/mod.rs").unwrap();
+        for bug in BUGS {
+            assert!(!bug.breaks.is_empty(), "{}", bug.name);
+            for broken in bug.breaks {
+                let is_one = invariants.contains(&format!("\n    {broken},\n"));
+                assert!(is_one, "{}: {broken} is no invariant", bug.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bug_is_found_by_what_it_must_break_only() {
+        let text =
+            "3 seeds\nseed 7: ListsNameOnce is broken: a list\nseed 9: OnceMeansOnce is broken: what\n";
+        assert_eq!(
+            broken(text, &["OnceMeansOnce"]),
+            Some("seed 9: OnceMeansOnce is broken: what")
+        );
+        assert_eq!(broken(text, &["RolesAreKept"]), None);
+        assert_eq!(broken("thread 'main' panicked", &[]), None, "it says of no seed");
+    }
+
+    /// Programs that end as a simulator may, in the place of one.
+    #[test]
+    fn a_bug_that_nothing_tells_of_is_not_found_and_no_error() {
+        let seen = look(Path::new("false"), "planted", &["OnceMeansOnce"]).unwrap();
+        assert!(matches!(seen, Seen::Nothing(_)), "{seen:?}");
+        let seen = look(Path::new("true"), "planted", &["OnceMeansOnce"]).unwrap();
+        assert_eq!(seen, Seen::Nothing(String::new()));
+        assert!(matches!(
+            look(Path::new("false"), "", &[]).unwrap(),
+            Seen::Broken(_)
+        ));
+    }
+
+    #[test]
     fn a_copy_has_what_there_is_and_nothing_of_an_earlier_one() {
         let folder = tempfile::tempdir().unwrap();
         let (root, tree) = (folder.path().join("root"), folder.path().join("tree"));
@@ -210,6 +276,7 @@ mod tests {
         let gone = Bug {
             name: "gone",
             what: "",
+            breaks: &[],
             file: "shared/engine/src/finish.rs",
             edits: &[("no such text", "PLANTED")],
         };

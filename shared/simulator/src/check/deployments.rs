@@ -46,9 +46,6 @@ impl World {
             }
             let name = component["release_name"].as_str().unwrap_or_default();
             let release = format!("{}/{name}", deployment.namespace);
-            if self.checks.tainted.contains(&release) {
-                continue;
-            }
             // The conditions of all templates of a run ask for a greater size.
             let is_small = deployment.parameters.get("size").and_then(Value::as_u64) <= Some(2);
             if is_small && self.is_conditional(deployment, &component["component_name"]) {
@@ -69,11 +66,17 @@ impl World {
                 }
                 continue;
             }
+            if component["status"] != "RUNNING" {
+                self.violated(
+                    Invariant::RunningMeansDeployed,
+                    format_args!("deployment {key} is RUNNING, and its component is {component}"),
+                );
+            }
             let newest = self.cloud.newest(&release);
             let owner = newest.and_then(|newest| newest.labels.get("slipway-deployment"));
             let is_deployed = newest.is_some_and(|newest| newest.status == ReleaseStatus::Deployed)
                 && owner == Some(&deployment.id.to_string());
-            if !is_deployed {
+            if !is_deployed && !self.has_late_record(&release) {
                 let status = newest.map(|newest| newest.status);
                 self.violated(
                     Invariant::RunningMeansDeployed,
@@ -137,7 +140,7 @@ impl World {
             .keys()
             .cloned()
             .chain(self.cloud.objects.values().map(|object| object.release.clone()))
-            .filter(|release| release.starts_with(&prefix) && !self.checks.tainted.contains(release))
+            .filter(|release| release.starts_with(&prefix))
             .collect();
         for release in releases {
             if let Some(left) = self.what_is_left(&release) {

@@ -93,7 +93,8 @@ impl World {
         }
         self.checks.writing.insert(release.to_owned(), process);
         // What landed before, Helm and whoever runs it can see.
-        self.checks.tainted.remove(release);
+        self.note_record_seen(release);
+        self.note_objects_seen(release);
         self.check_release_lease(
             release,
             Invariant::NoEffectWithoutCommittedIntention,

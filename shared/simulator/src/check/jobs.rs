@@ -6,6 +6,7 @@ use slipway_ports::{HookEvent, Key, ReleaseStatus};
 
 use super::{
     Invariant,
+    left::{operation_of, release_of},
     records::{read, status},
 };
 use crate::{
@@ -121,17 +122,12 @@ impl World {
 
     /// A job is about to be recorded as succeeded.
     fn check_success(&mut self, key: &Key, job: &Job) {
-        let text = |name: &str| job.config[name].as_str().unwrap_or_default().to_owned();
-        let release = format!("{}/{}", text("namespace"), text("release_name"));
-        if self.checks.tainted.contains(&release) {
-            return;
-        }
-        let operation: HelmOperation =
-            serde_json::from_value(job.config["operation"].clone()).unwrap_or_default();
+        let (release, operation) = (release_of(job), operation_of(job));
         let wait = job.config["wait"] != false;
         let now = self.now;
         let lie = match operation {
             HelmOperation::Deploy | HelmOperation::Rollback => match self.cloud.newest(&release) {
+                _ if self.has_late_record(&release) => None,
                 None => Some("there is no such release".to_owned()),
                 Some(newest) if newest.status != ReleaseStatus::Deployed => {
                     Some(format!("the release is {:?}", newest.status))
@@ -145,6 +141,7 @@ impl World {
                 Some(newest) if wait => newest
                     .objects
                     .iter()
+                    .filter(|object| !self.is_late(&release, object))
                     .find_map(|object| self.cloud.wait(object, now))
                     .map(|(wait, _)| format!("{wait}")),
                 Some(_) => None,
@@ -185,9 +182,41 @@ impl World {
         (is_hooked && !is_right).then(|| "not all of its hooks ran".to_owned())
     }
 
+    /// Helm begins a revision: not one that a deployment has just so already. Where nothing goes wrong, that can be told.
+    pub(crate) fn check_revision(&mut self, release: &str, revision: &Revision) {
+        let deployment = revision.labels.get("slipway-deployment").map(String::as_str);
+        let Some(newest) = self.cloud.newest(release) else {
+            return;
+        };
+        let is_same = newest.status == ReleaseStatus::Deployed
+            && revision.status == ReleaseStatus::PendingUpgrade
+            && newest.manifest == revision.manifest
+            && newest.labels.get("slipway-deployment").map(String::as_str) == deployment;
+        if !self.is_fine || !is_same || deployment.is_none_or(|id| id == "none") {
+            return;
+        }
+        let maker: Option<Job> = self.newest(&Key::new(format!("local/j/{}", newest.job()), "j"));
+        let is_there = newest
+            .objects
+            .iter()
+            .all(|object| self.cloud.wait(object, self.now).is_none());
+        // What was made before the tenant had a key to compare with is made once more.
+        let is_comparable = maker.is_some_and(|maker| {
+            maker.status == JobStatus::Succeeded && maker.metadata_.contains_key("intent")
+        });
+        if is_there && is_comparable {
+            let (was, new) = (newest.job().to_owned(), revision.job().to_owned());
+            self.violated(
+                Invariant::WhatIsTheSameStays,
+                format_args!("job {new} applies to release {release} what job {was} made of it"),
+            );
+        }
+    }
+
     /// What is left of a release that should be gone.
     pub(super) fn what_is_left(&self, release: &str) -> Option<String> {
-        if let Some(newest) = self.cloud.newest(release) {
+        let newest = self.cloud.newest(release);
+        if let Some(newest) = newest.filter(|_| !self.has_late_record(release)) {
             return Some(format!("release {release} is {:?}", newest.status));
         }
         let left = self

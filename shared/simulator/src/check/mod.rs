@@ -4,9 +4,12 @@ mod deployments;
 mod effects;
 mod events;
 mod jobs;
+mod late;
+mod left;
 mod looks;
 mod records;
 mod rest;
+mod starts;
 
 pub(crate) use looks::Looks;
 
@@ -25,6 +28,8 @@ use crate::{services::SECRET, tasks::TaskId, world::World};
 pub enum Invariant {
     /// A step starts only when everything before it has ended, and as it has to have ended.
     StepsWaitForTheirDependencies,
+    /// A step begins, is tried again and is skipped only when, and as often as, it is to be.
+    StepsStartAndStopAsTheyAreTo,
     /// Nothing is done outside before a durable record says that it is about to be done.
     NoEffectWithoutCommittedIntention,
     /// Every attempt's effect happens while its claim or lease holds.
@@ -41,8 +46,12 @@ pub enum Invariant {
     AnExecutionEndsAsItsStepsDid,
     /// A job that succeeded left the cluster as it says.
     AJobTellsTheTruth,
+    /// A first install that did not succeed leaves nothing that was to go, unless its job says so.
+    AFailedInstallLeavesNothing,
     /// A running deployment has all its releases deployed.
     RunningMeansDeployed,
+    /// A retry keeps what completed, and an upgrade leaves alone what comes out as it is.
+    WhatIsTheSameStays,
     /// Nothing is left of a deleted deployment.
     DeletedMeansGone,
     /// A step that asks for a cluster's health waits while the cluster is away, and for as long as it has; what waiting
@@ -84,6 +93,8 @@ pub enum Invariant {
     NonsenseIsRefused,
     /// Callers and handlers get answers, never a failure of the control plane's own making.
     NoHandlerFailsByItself,
+    /// Neither a handler nor the simulator panics.
+    NothingPanics,
 }
 
 impl Invariant {
@@ -93,6 +104,10 @@ impl Invariant {
             Self::StepsWaitForTheirDependencies => {
                 "a step starts only when everything before it has ended, and as it has to have ended"
             }
+            Self::StepsStartAndStopAsTheyAreTo => {
+                "a step begins, is tried again and is skipped only when, and as often as, it is to be"
+            }
+            Self::WhatIsTheSameStays => "what completed, or comes out as it is, is not done again",
             Self::NoEffectWithoutCommittedIntention => {
                 "nothing is done outside before a durable record says that it is about to be done"
             }
@@ -109,6 +124,9 @@ impl Invariant {
                 "an execution ends only when all its steps have, and as they did"
             }
             Self::AJobTellsTheTruth => "a job that succeeded left the cluster as it says",
+            Self::AFailedInstallLeavesNothing => {
+                "a first install that did not succeed leaves nothing that was to go, unless its job says so"
+            }
             Self::RunningMeansDeployed => "a running deployment has all its releases deployed",
             Self::DeletedMeansGone => "nothing is left of a deleted deployment",
             Self::BlockedIsNotFailed => "what is blocked waits for as long as it has, and nothing else does",
@@ -134,6 +152,7 @@ impl Invariant {
             Self::NoHandlerFailsByItself => {
                 "callers and handlers get answers, never a failure of the control plane's own making"
             }
+            Self::NothingPanics => "nothing panics",
         }
     }
 }
@@ -182,11 +201,13 @@ pub(crate) struct Checks {
     told: BTreeSet<(String, String, String)>,
     /// Release → the Helm process that works on it.
     writing: BTreeMap<String, TaskId>,
-    /// Releases on which a request landed after its sender was gone, until Helm starts on them again.
-    pub(crate) tainted: BTreeSet<String>,
-    /// Namespaces that were made by a request that landed after its sender was gone: whoever deleted their deployment
-    /// may have found none. The looks must tell of them.
+    /// Release → what requests did to it that landed after their senders were gone.
+    late: BTreeMap<String, late::Late>,
+    /// Namespaces that were made by a request that landed after its sender was gone, until whoever deletes their
+    /// deployment could find them. The looks must tell of them.
     pub(crate) made_late: BTreeSet<String>,
+    /// Execution, as `tenant/x/id` → since when nothing starts in it.
+    closed: BTreeMap<String, starts::Closed>,
     /// Execution → the last percentage that was seen.
     percent: BTreeMap<String, f64>,
 }
@@ -239,6 +260,9 @@ impl World {
     pub(crate) fn check_loss<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
         for key in keys {
             self.checks.claimed.remove(key);
+            if key.sort == "x" {
+                self.checks.closed.remove(&key.partition);
+            }
         }
     }
 }

@@ -3,8 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use slipway_model::{
-    Execution, ExecutionStatus, Job, JobStatus, NodeKind, OnFailure, PlanChunk, RunCondition, StepRecord,
-    StepStatus,
+    Execution, ExecutionStatus, Job, JobStatus, NodeKind, OnFailure, PlanChunk, StepRecord, StepStatus,
 };
 use slipway_ports::Key;
 
@@ -113,6 +112,13 @@ impl World {
         if old.is_none() {
             self.coverage.executions += 1;
         }
+        let header = row.and_then(read::<Execution>);
+        if let Some(header) = &header {
+            self.note_closing(key, header);
+            if old.is_none() {
+                self.check_repeat(key, header);
+            }
+        }
         if let Some(old) = old
             && old.is_terminal()
             && old != new
@@ -125,7 +131,7 @@ impl World {
         if !new.is_terminal() || old.is_some_and(|old| old.is_terminal()) {
             return;
         }
-        let Some(header) = row.and_then(read::<Execution>) else {
+        let Some(header) = header else {
             return;
         };
         let followed = plan_in(&header);
@@ -137,11 +143,15 @@ impl World {
             .flat_map(|plan| plan.names.iter().map(|(name, ordinal)| (*ordinal, name.clone())))
             .collect();
         let mut failed = None;
+        let mut unsatisfied = None;
         let mut changed = None;
         for (ordinal, name) in steps {
             let record: Option<StepRecord> = self.newest(&step_key(&followed, ordinal));
             match record {
                 Some(record) if record.status.is_terminal() => {
+                    if !record.satisfied {
+                        unsatisfied = Some(name.clone());
+                    }
                     if matches!(record.status, StepStatus::Failed | StepStatus::TimedOut) {
                         failed = Some(name);
                     } else if record.status == StepStatus::Completed
@@ -160,10 +170,22 @@ impl World {
                 }
             }
         }
-        if let (ExecutionStatus::Completed, Some(name)) = (new, failed) {
+        if let (ExecutionStatus::Completed, Some(name)) = (new, &unsatisfied) {
             self.violated(
                 Invariant::AnExecutionEndsAsItsStepsDid,
-                format_args!("{key} is COMPLETED although step '{name}' failed"),
+                format_args!("{key} is COMPLETED although step '{name}' did not complete"),
+            );
+        }
+        let has_reason = match new {
+            ExecutionStatus::Failed => failed.is_some(),
+            ExecutionStatus::Cancelled => header.cancel.is_some(),
+            ExecutionStatus::TimedOut => header.timed_out_at.is_some(),
+            _ => true,
+        };
+        if !has_reason {
+            self.violated(
+                Invariant::AnExecutionEndsAsItsStepsDid,
+                format_args!("{key} is {new:?} for no reason"),
             );
         }
         if let (ExecutionStatus::Failed | ExecutionStatus::TimedOut, Some(name)) = (new, changed)
@@ -209,7 +231,10 @@ impl World {
         };
         let is_planned = header.is_some_and(|header| plan_in(&header) == plan);
         if before.is_none() && is_planned {
-            self.check_dependencies(key, plan, ordinal, &after);
+            self.check_beginning(key, plan, ordinal, &after);
+        }
+        if before.is_some() || is_planned {
+            self.check_attempt(key, plan, ordinal, before.as_ref(), &after);
         }
         if after.status == StepStatus::Completed
             && is_planned
@@ -297,62 +322,6 @@ impl World {
             self.checks.claimed.insert(key.clone(), (after.fence, actor));
             if let Some(task) = actor.and_then(|actor| self.tasks.get_mut(&actor)) {
                 task.claims.push((key.clone(), after.fence));
-            }
-        }
-    }
-
-    /// Everything before a step, through joins and forks.
-    fn steps_before(&self, plan: &str, ordinal: u32) -> Vec<u32> {
-        let Some(plan) = self.checks.plans.get(plan) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        let mut open = plan
-            .nodes
-            .get(&ordinal)
-            .map(|node| node.dependencies.clone())
-            .unwrap_or_default();
-        while let Some(next) = open.pop() {
-            match plan.nodes.get(&next) {
-                Some(node) if node.kind == NodeKind::Step => found.push(next),
-                Some(node) => open.extend(&node.dependencies),
-                None => {}
-            }
-        }
-        found
-    }
-
-    fn check_dependencies(&mut self, key: &Key, plan: &str, ordinal: u32, record: &StepRecord) {
-        let run = self
-            .checks
-            .plans
-            .get(plan)
-            .and_then(|plan| plan.nodes.get(&ordinal))
-            .map(|node| node.run)
-            .unwrap_or_default();
-        for before in self.steps_before(plan, ordinal) {
-            let found: Option<StepRecord> = self.newest(&step_key(plan, before));
-            let ended = found.as_ref().is_some_and(|found| found.status.is_terminal());
-            let satisfied = found.as_ref().is_some_and(|found| found.satisfied);
-            let starts = matches!(
-                record.status,
-                StepStatus::Running
-                    | StepStatus::AwaitingEvent
-                    | StepStatus::Retrying
-                    | StepStatus::Completed
-            );
-            // A cancelled execution's steps end without waiting for each other.
-            let unstarted = record.status == StepStatus::Cancelled || record.attempt == 0;
-            if (!ended && !unstarted) || (starts && run == RunCondition::Success && !satisfied) {
-                self.violated(
-                    Invariant::StepsWaitForTheirDependencies,
-                    format_args!(
-                        "step {key} becomes {:?} while step {before}, which is before it, is {:?}",
-                        record.status,
-                        found.map(|found| (found.status, found.satisfied))
-                    ),
-                );
-                return;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Checks once everything is at rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::{
     BUDUSECASES_EVENTS, Deployment, DeploymentStatus, Execution, Job, JobStatus, StepRecord,
@@ -9,6 +9,7 @@ use slipway_ports::{Key, ReleaseStatus};
 
 use super::{
     Invariant, Kind, kind,
+    left::Told,
     records::{plan_in, read, step_key},
 };
 use crate::world::World;
@@ -24,8 +25,7 @@ impl World {
         self.cloud.settle(now);
         let keys: Vec<Key> = self.tables.rows().map(|(key, _)| key.clone()).collect();
         let mut deployments = Vec::new();
-        let mut reported = String::new();
-        let mut unlucky = BTreeSet::new();
+        let mut jobs = Vec::new();
         for key in &keys {
             let Some(row) = self.tables.settled(key).cloned() else {
                 continue;
@@ -39,13 +39,6 @@ impl World {
                 Kind::Job(id) => {
                     if let Some(job) = read::<Job>(&row) {
                         self.coverage.end(format!("job {:?}", job.status));
-                        reported.push_str(job.error_message.as_deref().unwrap_or_default());
-                        reported.push('\n');
-                        if job.error_message.is_some() {
-                            let text = |name: &str| job.config[name].as_str().unwrap_or_default();
-                            let release = format!("{}/{}", text("namespace"), text("release_name"));
-                            unlucky.insert(release);
-                        }
                         let was_begun = job.step.is_some() || job.status == JobStatus::Running;
                         if !job.status.is_terminal() && was_begun {
                             self.violated(
@@ -53,6 +46,7 @@ impl World {
                                 format_args!("job {id} is {:?} at rest", job.status),
                             );
                         }
+                        jobs.push(job);
                     }
                 }
                 Kind::Deployment => {
@@ -65,7 +59,8 @@ impl World {
             }
         }
         self.check_bounds(&keys);
-        self.check_cluster_at_rest(&deployments, &reported, &unlucky);
+        self.check_failed_installs(&jobs);
+        self.check_cluster_at_rest(&deployments, &Told::by(&jobs));
     }
 
     /// What was worked on is in proportion to what there was: plans, jobs, calls and what went wrong.
@@ -162,12 +157,7 @@ impl World {
     }
 
     /// Every release was made by a job that is known and is not left half done; every object belongs to one.
-    fn check_cluster_at_rest(
-        &mut self,
-        deployments: &[Deployment],
-        reported: &str,
-        unlucky: &BTreeSet<String>,
-    ) {
+    fn check_cluster_at_rest(&mut self, deployments: &[Deployment], told: &BTreeMap<String, Told>) {
         let releases: Vec<(String, ReleaseStatus, String)> = self
             .cloud
             .releases
@@ -196,8 +186,13 @@ impl World {
             {
                 whole.insert(release.as_str());
             }
-            // Half done is what a job left that failed, and says so.
-            if status.is_pending() && !unlucky.contains(release) && !self.checks.tainted.contains(release) {
+            // Half done is what a job left that failed, and says so: that which made it, or had the release last.
+            let last = self.last_holder(release);
+            let is_told = told.get(release).is_some_and(|told| {
+                let is_of = |one: &String| one == job || Some(one) == last.as_ref();
+                told.unlucky.iter().any(is_of)
+            });
+            if status.is_pending() && !is_told && !self.has_late_record(release) {
                 self.violated(
                     Invariant::TheClusterIsAccountedFor,
                     format_args!("release {release} is left {status:?}, and no job that failed is about it"),
@@ -218,7 +213,10 @@ impl World {
                         .filter(|one| !is_whole || Some(one.number) == newest)
                         .any(|one| one.objects.contains(object))
                 });
-                !of_release && !reported.contains(&object.to_string())
+                let is_told = told
+                    .get(&found.release)
+                    .is_some_and(|told| told.names(&object.to_string()));
+                !of_release && !is_told
             })
             .map(|(object, found)| format!("{object} of {}", found.release))
             .collect();
@@ -232,18 +230,19 @@ impl World {
             let Some(id) = namespace.created_for else { continue };
             let owner = deployments.iter().find(|deployment| deployment.id == id);
             let is_gone = owner.is_none_or(|owner| owner.status == DeploymentStatus::Deleted);
-            let is_used = self.cloud.objects.keys().any(|object| object.namespace == *name);
-            let is_tainted = self
-                .checks
-                .tainted
-                .iter()
-                .any(|release| release.starts_with(&format!("{name}/")));
+            let prefix = format!("{name}/");
+            let is_used = self.cloud.objects.keys().any(|object| object.namespace == *name)
+                || self
+                    .cloud
+                    .releases
+                    .keys()
+                    .any(|release| release.starts_with(&prefix));
             // Nobody was left to see it. The schedule sees it, and tells of it.
             let is_made_late = self.checks.made_late.contains(name);
             if is_gone && is_made_late {
                 self.looks.must_look = true;
             }
-            if is_gone && !is_used && !is_tainted && !is_made_late {
+            if is_gone && !is_used && !is_made_late {
                 self.violated(
                     Invariant::TheClusterIsAccountedFor,
                     format_args!("namespace {name} of deployment {id} is left, and the deployment is gone"),

@@ -351,6 +351,7 @@ impl World {
                 Ok(())
             }
             Request::Begin { release, revision } => {
+                self.check_revision(release, revision);
                 if !self.cloud.namespaces.contains_key(namespace_of(release)) {
                     return Err(Refusal::NoNamespace);
                 }
@@ -403,6 +404,9 @@ impl World {
                 Ok(())
             }
             Request::DeleteNamespace { name, deployment } => {
+                if !self.cloud.lands_late {
+                    self.checks.made_late.remove(name);
+                }
                 let is_empty = !self.cloud.objects.keys().any(|object| object.namespace == *name)
                     && !self
                         .cloud

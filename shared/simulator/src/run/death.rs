@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 
 use super::{Run, apps::apps};
 use crate::{
-    cluster::Request,
     coverage::Fault,
     tasks::TaskId,
     world::{Happening, Shape, World},
@@ -113,12 +112,7 @@ impl World {
             return;
         };
         self.say(format_args!("a late request lands"));
-        if let Some(release) = request.release() {
-            self.checks.tainted.insert(release.to_owned());
-        }
-        if let Request::MakeNamespace { name, .. } = &request {
-            self.checks.made_late.insert(name.clone());
-        }
+        self.note_late(&request);
         self.cloud.lands_late = true;
         self.cloud.late_fence = fence;
         let _ = self.perform(&request);

@@ -5,6 +5,7 @@ mod arrange;
 mod death;
 mod handle;
 mod looks;
+mod panics;
 mod rest;
 
 use std::{cmp::Reverse, collections::BTreeMap, task::Context};
@@ -12,7 +13,7 @@ use std::{cmp::Reverse, collections::BTreeMap, task::Context};
 use slipway_app::App;
 use slipway_model::Queue;
 
-use self::{apps::apps, handle::handle, rest::describe_rest};
+use self::{apps::apps, handle::handle, panics::caught, rest::describe_rest};
 use crate::{
     callers::{Call, call},
     check::{Invariant, Violation},
@@ -65,8 +66,13 @@ pub fn play_choices(choices: &[u32], options: &Options) -> Outcome {
 
 fn play(choices: Choices, options: &Options) -> Outcome {
     let mut run = Run::new(choices, options);
-    run.go();
+    let panicked = caught(|| run.go());
     let mut world = run.sim.world();
+    if let Some(said) = panicked {
+        let at_work = world.current.and_then(|id| world.tasks.get(&id));
+        let name = at_work.map_or_else(|| "the simulator".to_owned(), |task| task.name.clone());
+        world.violated(Invariant::NothingPanics, format_args!("{name}: {said}"));
+    }
     world.dying = true;
     let outcome = Outcome {
         violation: world.violation.take(),

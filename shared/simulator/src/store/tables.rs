@@ -209,7 +209,10 @@ impl World {
         let gone = new.is_none();
         match self.shape {
             Shape::Aws => match new {
-                Some(row) => drop(self.tables.rows.insert(key.clone(), row)),
+                Some(row) => {
+                    self.tables.rows.insert(key.clone(), row);
+                    self.check_durable(key);
+                }
                 None => drop(self.tables.rows.remove(key)),
             },
             Shape::Embedded => {
@@ -287,7 +290,10 @@ impl World {
         self.tables.durable += 1;
         for (key, row) in batch.rows {
             match row {
-                Some(row) => drop(self.tables.rows.insert(key, row)),
+                Some(row) => {
+                    self.tables.rows.insert(key.clone(), row);
+                    self.check_durable(&key);
+                }
                 None => drop(self.tables.rows.remove(&key)),
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use slipway_model::{DriftedObject, JobWait, ObjectChange, ObjectPlan};
 use slipway_ports::{
-    AppliedState, Diagnosis, Managed, ManagedRelease, ObjectReference, Observation, PreviewRequest,
+    AppliedState, Diagnosis, Managed, ManagedRelease, ObjectReference, Observation, PreviewRequest, Release,
     ReleasePreview, TargetError,
 };
 
@@ -110,6 +110,7 @@ impl SimTarget {
 
     pub(super) async fn watch_objects(
         &self,
+        release: &Release,
         objects: &[ObjectReference],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
@@ -123,7 +124,8 @@ impl SimTarget {
         let end = self.0.world().now + millis(hold);
         loop {
             let (waiting, next) = {
-                let world = self.0.world();
+                let mut world = self.0.world();
+                world.note_objects_seen(&name_of(release));
                 let now = world.now;
                 let waiting: Vec<(JobWait, bool)> = objects
                     .iter()

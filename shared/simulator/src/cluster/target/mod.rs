@@ -219,12 +219,12 @@ impl Target for SimTarget {
 
     async fn observe(
         &self,
-        _release: &Release,
+        release: &Release,
         objects: &[ObjectReference],
         _health_checks: &[HealthCheck],
         hold: Duration,
     ) -> Result<Observation, TargetError> {
-        self.watch_objects(objects, hold).await
+        self.watch_objects(release, objects, hold).await
     }
 
     async fn collect(

@@ -31,8 +31,9 @@ impl SimTarget {
         release: &Release,
     ) -> Result<Option<ReleaseRecord>, TargetError> {
         self.look("record").await?;
-        let world = self.0.world();
+        let mut world = self.0.world();
         let name = name_of(release);
+        world.note_record_seen(&name);
         let ever = world
             .cloud
             .releases
@@ -186,7 +187,8 @@ impl SimTarget {
         let end = self.0.world().now + millis(request.time_limit);
         self.look("uninstall").await?;
         let (known, is_there) = {
-            let world = self.0.world();
+            let mut world = self.0.world();
+            world.note_all_seen(&name);
             let mut known: Vec<ObjectReference> = world
                 .cloud
                 .releases
