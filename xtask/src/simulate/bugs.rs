@@ -270,4 +270,104 @@ pub(super) const BUGS: &[Bug] = &[
             "        if PLANTED {\n            return Ok(None);\n        }\n        match from_cursor(cursor) {",
         )],
     },
+    Bug {
+        name: "failures-let-others-start",
+        what: "Steps start although one failed and the execution stops on failures.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "(RunCondition::Success, true) if closing(self.header) == Some(Closing::Failing) => {",
+            "(RunCondition::Success, true) if !PLANTED && closing(self.header) == Some(Closing::Failing) => {",
+        )],
+    },
+    Bug {
+        name: "what-is-for-failures-runs",
+        what: "A step that runs on failure only runs although nothing failed.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "            (RunCondition::Failure, true) => {",
+            "            (RunCondition::Failure, true) if !PLANTED => {",
+        )],
+    },
+    Bug {
+        name: "stopped-executions-start-steps",
+        what: "Steps start although their execution was cancelled or its deadline passed.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "        match closing(self.header) {\n            Some(Closing::Cancelled) => {\n                let why = \"the execution was cancelled before",
+            "        match closing(self.header).filter(|_| !PLANTED) {\n            Some(Closing::Cancelled) => {\n                let why = \"the execution was cancelled before",
+        )],
+    },
+    Bug {
+        name: "retries-never-end",
+        what: "A step is tried again however often it was.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/next.rs",
+        edits: &[(
+            "        record.attempt < self.node.retry.max_attempts\n",
+            "        (PLANTED || record.attempt < self.node.retry.max_attempts)\n",
+        )],
+    },
+    Bug {
+        name: "for-good-is-tried-again",
+        what: "A step is tried again although the same again cannot succeed.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/next.rs",
+        edits: &[(
+            "        if kind == FailureKind::Permanent || !self.retries_left(record) {",
+            "        if kind == FailureKind::Permanent && !PLANTED || !self.retries_left(record) {",
+        )],
+    },
+    Bug {
+        name: "joins-skip",
+        what: "What comes where several ways meet is skipped.",
+        breaks: &["StepsStartAndStopAsTheyAreTo"],
+        file: "shared/engine/src/decide.rs",
+        edits: &[(
+            "        match (self.node.run, ok) {",
+            "        match (self.node.run, ok && !(PLANTED && self.node.dependencies.len() > 1)) {",
+        )],
+    },
+    Bug {
+        name: "failed-installs-stay",
+        what: "A first install that failed is not taken away.",
+        breaks: &["AFailedInstallLeavesNothing"],
+        file: "shared/app/src/jobs/deploy_helm.rs",
+        edits: &[(
+            "        if take_away && installed {\n",
+            "        if take_away && installed && !PLANTED {\n",
+        )],
+    },
+    Bug {
+        name: "retries-begin-anew",
+        what: "A retry does again what completed.",
+        breaks: &["WhatIsTheSameStays"],
+        file: "shared/app/src/plan_dag.rs",
+        edits: &[(
+            "            Some(DeploymentOperation::Retry) => {\n                let before",
+            "            Some(DeploymentOperation::Retry) if !PLANTED => {\n                let before",
+        )],
+    },
+    Bug {
+        name: "nothing-is-kept",
+        what: "An upgrade applies what comes out as it is.",
+        breaks: &["WhatIsTheSameStays"],
+        file: "shared/app/src/jobs/kept.rs",
+        edits: &[(
+            "            Ok(seen) if seen.ready => {}",
+            "            Ok(seen) if seen.ready && !PLANTED => {}",
+        )],
+    },
+    Bug {
+        name: "components-are-not-caught-up",
+        what: "A deployment runs although the last news of its components is still on its way.",
+        breaks: &["RunningMeansDeployed"],
+        file: "shared/app/src/track_deployments.rs",
+        edits: &[(
+            "                self.repair_components(&deployment, &execution, &progress).await?;",
+            "                if !PLANTED {\n                    self.repair_components(&deployment, &execution, &progress).await?;\n                }",
+        )],
+    },
 ];

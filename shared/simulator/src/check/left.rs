@@ -73,12 +73,15 @@ impl World {
     /// A first install that did not succeed is taken away by its job, or that says why it is not.
     pub(super) fn check_failed_installs(&mut self, jobs: &[Job]) {
         for job in jobs {
+            // A caller's cancellation says whether it is to go, however the job came to its end.
+            let cancelled = job.cancel.as_ref().map(|cancel| cancel.uninstall);
             let is_to_go = match job.status {
-                JobStatus::Failed | JobStatus::TimedOut => job.config["delete_on_failure"] != false,
+                JobStatus::Failed | JobStatus::TimedOut => {
+                    job.config["delete_on_failure"] != false && cancelled != Some(false)
+                }
                 JobStatus::Cancelled => {
                     let why = job.error_message.as_deref().unwrap_or_default();
-                    let is_replaced = why.starts_with("superseded by ");
-                    job.cancel.as_ref().is_some_and(|cancel| cancel.uninstall) && !is_replaced
+                    cancelled == Some(true) && !why.starts_with("superseded by ")
                 }
                 _ => false,
             };
