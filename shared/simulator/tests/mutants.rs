@@ -9,9 +9,9 @@ const SEEDS: u64 = 4000;
 fn first(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::MarkFirstInstallFailed => 3270,
-        Mutant::HelmOutlivesParent => 210,
-        Mutant::HookAgain => 195,
-        Mutant::NeverGiveUp => 915,
+        Mutant::HelmOutlivesParent => 1285,
+        Mutant::HookAgain => 550,
+        Mutant::NeverGiveUp => 1495,
         Mutant::SleepersAreForgotten => 160,
         _ => 1,
     }
