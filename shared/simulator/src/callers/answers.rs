@@ -6,6 +6,7 @@ use slipway_app::{App, AppError, Approval, Caller, IdempotentRequest, ListQuery,
 use slipway_model::ExecutionId;
 
 use super::{
+    KUBECONFIG,
     asks::Ask,
     caller,
     lists::{bad_list, list},
@@ -72,6 +73,11 @@ pub(super) async fn perform(sim: &Sim, app: &App, ask: Ask) -> Result<String, Ap
         Ask::Unregister(name) => {
             app.delete_cluster(&me, &name).await?;
             "unregistered".to_owned()
+        }
+        Ask::Credentials(name) => {
+            let new = read(json!({"kubeconfig": KUBECONFIG}))?;
+            let cluster = app.replace_cluster_credentials(&me, &name, new).await?;
+            format!("{} is reached anew", cluster.name)
         }
         Ask::Redrive { queue, nth, nonsense } => redrive(app, queue, nth, nonsense).await?,
         Ask::Twice { key, dag, other } => twice(sim, app, &key, dag, other).await?,

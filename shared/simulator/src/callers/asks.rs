@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use slipway_app::RollbackRequest;
 
+use super::KUBECONFIG;
 use crate::{services::SECRET, world::World};
 
 /// Words that are no ids, no names, no cursors and no statuses.
@@ -53,6 +54,8 @@ pub(crate) enum Ask {
     /// A cluster that is registered beside the first.
     Register(Value),
     Unregister(String),
+    /// Other credentials for a cluster.
+    Credentials(String),
     /// What operators do with dead letters.
     Redrive {
         queue: u32,
@@ -167,7 +170,12 @@ impl World {
                 },
             },
             17 => Ask::Register(self.registration()),
-            18 => Ask::Unregister(self.choices.one_of(&["second", "second", "dev", "x"]).to_owned()),
+            18 => match self.choices.below(4) {
+                0 => Ask::Unregister("second".to_owned()),
+                1 => Ask::Credentials("dev".to_owned()),
+                2 => Ask::Unregister("dev".to_owned()),
+                _ => Ask::Credentials("second".to_owned()),
+            },
             19..22 => Ask::Redrive {
                 queue: self.choices.below(7),
                 nth: self.choices.below(3),
@@ -278,7 +286,9 @@ impl World {
 
     fn registration(&mut self) -> Value {
         match self.choices.below(7) {
-            0..3 => json!({"name": "second", "type": "render"}),
+            0 | 2 => json!({"name": "second", "type": "render"}),
+            // The cluster that is registered already, under another name.
+            1 => json!({"name": "second", "type": "kubeconfig", "kubeconfig": KUBECONFIG}),
             6 => json!({"name": "third", "type": "eks", "eks_name": "!", "region": "!", "external_id": "!"}),
             3 => json!({"name": "second", "type": "kubeconfig", "kubeconfig": "{}", "region": "x"}),
             4 => json!({"name": "second", "type": "eks", "region": "eu-central-1", "ingress_url": "ftp://x"}),

@@ -17,6 +17,9 @@ use crate::{
     world::{Sim, World},
 };
 
+/// A cluster that nobody connects to.
+pub(crate) const KUBECONFIG: &str = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}], users: [{name: u, user: {token: t}}]}";
+
 /// What callers know of.
 #[derive(Debug, Default)]
 pub(crate) struct Known {

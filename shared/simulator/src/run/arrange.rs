@@ -6,14 +6,11 @@ use serde_json::json;
 
 use super::{Run, apps::apps};
 use crate::{
-    callers::furnish,
+    callers::{KUBECONFIG, furnish},
     services::SECRET,
     tasks::Role,
     world::{Happening, Rates, Shape},
 };
-
-/// A cluster that nobody connects to.
-const KUBECONFIG: &str = "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}], users: [{name: u, user: {token: t}}]}";
 
 impl Run {
     /// A cluster and templates, before anything goes wrong.
