@@ -30,6 +30,16 @@ pub(crate) struct ActArguments {
     pub(crate) watch: bool,
 }
 
+/// What is deleted, and whether to stay.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArguments {
+    #[command(flatten)]
+    pub(crate) act: ActArguments,
+    /// Uninstall nothing, and forget the deployment at once: for a cluster that is gone. Its history names what stays
+    #[arg(long)]
+    pub(crate) keep_releases: bool,
+}
+
 /// What a deployment sets.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArguments {

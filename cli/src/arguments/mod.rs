@@ -11,8 +11,8 @@ use clap_complete::Shell;
 
 pub(crate) use dead_letters::{DeadLetterCommand, RedriveArguments};
 pub(crate) use deployments::{
-    ActArguments, ChangeArguments, DeployArguments, DeploymentArguments, EventsArguments, LogsArguments,
-    PlanArguments, RollbackArguments, StatusArguments, UpgradeArguments,
+    ActArguments, ChangeArguments, DeleteArguments, DeployArguments, DeploymentArguments, EventsArguments,
+    LogsArguments, PlanArguments, RollbackArguments, StatusArguments, UpgradeArguments,
 };
 pub(crate) use others::{
     ApproveArguments, ClusterCommand, DagCommand, GraphFormat, RunArguments, ServeArguments, TemplateCommand,
@@ -113,8 +113,10 @@ pub(crate) enum Command {
     )]
     Rollback(RollbackArguments),
     /// Uninstall a deployment, in reverse order
-    #[command(after_help = "Example:\n  slipway delete my-agent --watch")]
-    Delete(ActArguments),
+    #[command(
+        after_help = "Examples:\n  slipway delete my-agent --watch\n  slipway delete my-agent --keep-releases"
+    )]
+    Delete(DeleteArguments),
     /// Register, look at and forget clusters
     #[command(subcommand)]
     Cluster(ClusterCommand),

@@ -6,7 +6,7 @@ use slipway_model::{Cluster, ClusterTarget, Deployment};
 
 use super::{Session, clusters::RENDER_NOTE};
 use crate::{
-    arguments::{ActArguments, ChangeArguments, RollbackArguments, UpgradeArguments},
+    arguments::{ActArguments, ChangeArguments, DeleteArguments, RollbackArguments, UpgradeArguments},
     client::{encode, read},
     document,
     failure::{Exit, Failure},
@@ -194,8 +194,17 @@ pub(super) fn act(
     )
 }
 
-pub(super) fn delete(session: &Session, arguments: &ActArguments) -> Result<Exit, Failure> {
-    let answer = session.client.delete(&path(&arguments.deployment))?;
+pub(super) fn delete(session: &Session, arguments: &DeleteArguments) -> Result<Exit, Failure> {
+    let DeleteArguments {
+        act: arguments,
+        keep_releases,
+    } = arguments;
+    let extent = match keep_releases {
+        true => "?keep_releases=true",
+        false => "",
+    };
+    let path = path(&arguments.deployment);
+    let answer = session.client.delete(&format!("{path}{extent}"))?;
     // The name is free again when it is deleted, so it is watched by its id.
     let started: Started = read(&answer)?;
     let id = started.deployment_id.to_string();

@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Retry(act) => deployments::act(&session, &act, "retry", Aim::Settled),
         Command::Upgrade(upgrade) => deployments::upgrade(&session, &upgrade),
         Command::Rollback(rollback) => deployments::rollback(&session, &rollback),
-        Command::Delete(act) => deployments::delete(&session, &act),
+        Command::Delete(delete) => deployments::delete(&session, &delete),
         Command::Cluster(command) => clusters::run(&session, command),
         Command::Catalog => lists::catalog(&session),
         Command::Actions => lists::actions(&session),

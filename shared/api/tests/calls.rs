@@ -153,6 +153,29 @@ async fn each_role_may_do_what_its_name_says() {
 }
 
 #[tokio::test]
+async fn a_deployment_is_let_go_only_by_an_admin_who_spells_it_right() {
+    let router = router();
+    let id = deployment(&router, "mine").await;
+    for extent in ["keep_release=true", "keep_releases=yes", "keep_releases="] {
+        let path = format!("/deployments/{id}?{extent}");
+        call_as(&router, "local", "admin", "DELETE", &path, None)
+            .await
+            .expect_problem(400);
+    }
+    let path = format!("/deployments/{id}?keep_releases=true");
+    call_as(&router, "local", "deployer", "DELETE", &path, None)
+        .await
+        .expect_problem(403);
+    let shown = call(&router, "GET", &format!("/deployments/{id}"), None).await;
+    assert_eq!(shown.json()["status"], "PENDING");
+    let gone = call_as(&router, "local", "admin", "DELETE", &path, None).await;
+    assert_eq!(
+        (gone.status.as_u16(), gone.json()["status"].as_str()),
+        (202, Some("DELETED"))
+    );
+}
+
+#[tokio::test]
 async fn another_tenants_things_do_not_exist() {
     let router = router();
     let id = deployment(&router, "mine").await;

@@ -5,8 +5,10 @@ use axum::{
     extract::{Path, Query, State},
     response::IntoResponse,
 };
+use serde::Deserialize;
 use slipway_app::{Caller, DeploymentView, NewDeployment, Page, RollbackRequest, Started, UpgradeRequest};
-use slipway_model::{Deployment, DeploymentStatus};
+use slipway_model::{Deployment, DeploymentStatus, Problem, ProblemType};
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Created, accepted, created, watching};
@@ -191,18 +193,41 @@ async fn rollback(
     ))
 }
 
+/// What of a deployment is deleted. A parameter of another name is refused: what was to be kept would be uninstalled.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Extent {
+    /// `true` uninstalls nothing: the deployment is `DELETED` at once, and its releases stay as they are. For clusters
+    /// that are gone. Takes an `admin`; 409 while something works on the deployment.
+    #[param(value_type = Option<bool>)]
+    keep_releases: Option<String>,
+}
+
 /// Uninstall a deployment, in reverse order
 #[utoipa::path(
     delete,
     path = "/deployments/{id}",
     tag = "deployments",
-    params(("id" = String, Path, description = "Name or id")),
+    params(("id" = String, Path, description = "Name or id"), Extent),
     responses((status = 202, body = Started))
 )]
 async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    Query(extent): Query<Extent>,
 ) -> Result<impl IntoResponse, Failed> {
-    Ok(accepted(api.app.delete_deployment(&caller, &id).await?))
+    let started = match extent.keep_releases.as_deref() {
+        None | Some("false") => api.app.delete_deployment(&caller, &id).await?,
+        Some("true") => api.app.let_go_of_deployment(&caller, &id).await?,
+        Some(_) => {
+            return Err(Problem::new(
+                ProblemType::Malformed,
+                "keep_releases: expected true or false, or no keep_releases at all",
+            )
+            .into());
+        }
+    };
+    Ok(accepted(started))
 }

@@ -159,7 +159,8 @@ impl App {
             return Ok(());
         };
         Err(AppError::conflict(format!(
-            "cluster '{}' is used by deployment {user}; delete the deployment first",
+            "cluster '{}' is used by deployment {user}; delete the deployment first (with keep_releases=true if the \
+             cluster is gone)",
             cluster.name
         )))
     }

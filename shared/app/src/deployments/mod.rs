@@ -6,6 +6,7 @@ mod delete;
 mod ending;
 mod history;
 mod inputs;
+mod let_go;
 mod operation;
 mod plan;
 mod progress;

@@ -21,6 +21,7 @@ mod hooks;
 mod keeping;
 mod legacy;
 mod letters;
+mod letting_go;
 mod lingering;
 mod lists;
 mod losing;
