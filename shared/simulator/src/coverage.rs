@@ -65,13 +65,14 @@ impl Fault {
 }
 
 /// What has to come of something in enough runs.
-const ENDS: [&str; 21] = [
+const ENDS: [&str; 22] = [
     "component excluded",
     "deployment Deleted",
     "deployment Failed",
     "deployment Pending",
     "deployment Running",
     "deployment Stopped",
+    "deployment let go",
     "execution Cancelled",
     "execution Completed",
     "execution Failed",

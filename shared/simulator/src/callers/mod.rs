@@ -54,6 +54,8 @@ pub(crate) enum Call {
     Upgrade(String, Value),
     Rollback(String),
     Delete(String),
+    /// Deletes a deployment and leaves its releases.
+    LetGo(String),
     Sync(String),
     Ask(Ask),
 }
@@ -120,7 +122,10 @@ impl World {
             }
             9 => Call::Rollback(name),
             10 => Call::Sync(name),
-            11 | 12 => Call::Delete(name),
+            11 | 12 => match self.choices.below(6) {
+                0 => Call::LetGo(name),
+                _ => Call::Delete(name),
+            },
             13 => {
                 self.known.serial += 1;
                 let name = format!("d{}", self.known.serial);
@@ -248,6 +253,10 @@ async fn perform(sim: &Sim, app: &App, call: Call) -> Result<String, AppError> {
         Call::Delete(id) => {
             app.delete_deployment(&caller, &id).await?;
             "deleting".to_owned()
+        }
+        Call::LetGo(id) => {
+            app.let_go_of_deployment(&caller, &id).await?;
+            "letting go".to_owned()
         }
         Call::Ask(ask) => answers::perform(sim, app, ask).await?,
         Call::Sync(id) => {

@@ -1,7 +1,7 @@
 //! Checks of what deployments say of themselves.
 
 use serde_json::Value;
-use slipway_model::{Deployment, DeploymentStatus};
+use slipway_model::{Deployment, DeploymentStatus, HistoryEntry};
 use slipway_ports::{Key, ReleaseStatus};
 
 use super::{
@@ -144,7 +144,20 @@ impl World {
             .chain(self.cloud.objects.values().map(|object| object.release.clone()))
             .filter(|release| release.starts_with(&prefix))
             .collect();
+        let let_go = self
+            .checks
+            .let_go
+            .get(&key.partition)
+            .cloned()
+            .unwrap_or_default();
+        if !let_go.is_empty() {
+            self.coverage.end("deployment let go".to_owned());
+        }
         for release in releases {
+            let named = format!("release {release} ");
+            if let_go.contains(&named) {
+                continue;
+            }
             if let Some(left) = self.what_is_left(&release) {
                 self.violated(
                     Invariant::DeletedMeansGone,
@@ -152,6 +165,14 @@ impl World {
                 );
                 return;
             }
+        }
+    }
+
+    /// Notes what a deployment's history says of the releases that it is let go with.
+    pub(super) fn learn_let_go(&mut self, key: &Key, new: Option<&Row>) {
+        let entry = new.and_then(read::<HistoryEntry>);
+        if let Some(entry) = entry.filter(|entry| entry.entry_type == "let_go_requested") {
+            self.checks.let_go.insert(key.partition.clone(), entry.message);
         }
     }
 }

@@ -206,6 +206,8 @@ pub(crate) struct Checks {
     /// Namespaces that were made by a request that landed after its sender was gone, until whoever deletes their
     /// deployment could find them. The looks must tell of them.
     pub(crate) made_late: BTreeSet<String>,
+    /// Deployment, as `tenant/d/id` → what its history says of the releases that it is let go with.
+    let_go: BTreeMap<String, String>,
     /// Execution, as `tenant/x/id` → since when nothing starts in it.
     closed: BTreeMap<String, starts::Closed>,
     /// Execution → the last percentage that was seen.
@@ -220,6 +222,7 @@ enum Kind<'a> {
     Job(&'a str),
     JobWork(&'a str),
     Deployment,
+    History,
     Owner,
     Other,
 }
@@ -243,6 +246,7 @@ fn kind(key: &Key) -> Kind<'_> {
         (_, Some("j"), Some(id), "j") => Kind::Job(id),
         (_, Some("j"), Some(id), "work") => Kind::JobWork(id),
         (_, Some("d"), _, "d") => Kind::Deployment,
+        (_, Some("d"), _, sort) if sort.starts_with("history/") => Kind::History,
         _ => Kind::Other,
     }
 }
