@@ -208,6 +208,16 @@ pub(super) fn delete(session: &Session, arguments: &DeleteArguments) -> Result<E
     // The name is free again when it is deleted, so it is watched by its id.
     let started: Started = read(&answer)?;
     let id = started.deployment_id.to_string();
+    if *keep_releases {
+        session.show(&answer, |_| {
+            Ok(format!(
+                "deployment {} is {}; nothing was uninstalled, `slipway events {id}` names what stays",
+                arguments.deployment,
+                started.status.as_str()
+            ))
+        })?;
+        return Ok(Exit::Done);
+    }
     let which = if arguments.watch {
         &id
     } else {
