@@ -3,10 +3,13 @@
 use std::{cmp::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{DeploymentId, ExecutionId, HelmOperation, Job, JobId, TenantId, Timestamp};
+use slipway_model::{DeploymentId, ExecutionId, HelmOperation, Job, JobId, JobStatus, TenantId, Timestamp};
 use slipway_ports::{Guard, Item, Key, Put, Release, Session};
 
-use super::{at_work::Working, work::HeldLease};
+use super::{
+    at_work::Working,
+    work::{HeldLease, JobWork},
+};
 use crate::{App, AppError, keys, steps::compensation_of};
 
 /// Who writes a release.
@@ -125,7 +128,7 @@ impl App {
         })
     }
 
-    /// Says that a job wants its release; the newest one wins. Returns the newer one, if there is one.
+    /// Says that a job wants its release; the newest one wins. Returns the newer one, if there is one that counts.
     pub(super) async fn want_release(
         &self,
         session: &mut dyn Session,
@@ -150,7 +153,7 @@ impl App {
                     if self.is_open(&current).await? {
                         return Ok(None);
                     }
-                } else if self.is_newer(&current, &mine).await? {
+                } else if self.is_newer(&current, &mine).await? && self.counts(&current).await? {
                     // A test waits its turn, whoever is newer.
                     return Ok((operation != HelmOperation::Test).then_some(current.job));
                 }
@@ -170,7 +173,29 @@ impl App {
         Ok(job.is_some_and(|job| !job.status.is_terminal()))
     }
 
-    /// Whether another job of the same owner supersedes one.
+    /// Whether what a job wanted still counts. It does not if the job came to nothing: it was cancelled, or ended without
+    /// success, before it began to change the release. The older ones go on then, for nobody else brings the release up.
+    async fn counts(&self, wanted: &Wanted) -> Result<bool, AppError> {
+        let Some(job) = self.load_job(&wanted.tenant, wanted.job).await? else {
+            // It ended so long ago that it is kept no more.
+            return Ok(true);
+        };
+        let came_to_nothing = match job.status {
+            JobStatus::Succeeded => false,
+            status => status.is_terminal() || job.cancel.is_some(),
+        };
+        if !came_to_nothing || job.kept {
+            return Ok(true);
+        }
+        // Read after the job: one that records only now that it begins hears that it is cancelled, and does not begin.
+        let work = keys::job_work(&wanted.tenant, wanted.job);
+        Ok(match self.store.get(&work).await? {
+            Some(stored) => stored.read::<JobWork>()?.apply_began,
+            None => false,
+        })
+    }
+
+    /// Whether another job of the same owner is newer than one.
     async fn is_newer(&self, other: &Wanted, mine: &Wanted) -> Result<bool, AppError> {
         let by_age = || (other.created_at, other.job).cmp(&(mine.created_at, mine.job));
         Ok(match other.order(mine).then_with(by_age) {

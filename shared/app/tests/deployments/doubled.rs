@@ -17,12 +17,12 @@ fn dag() -> Value {
 }
 
 /// Has an execution of it make its job, which nobody has begun.
-async fn job(app: &slipway_app::App) -> JobId {
+pub(crate) async fn job(app: &slipway_app::App) -> JobId {
     job_of(app, dag()).await
 }
 
 /// The same for another DAG of one step.
-async fn job_of(app: &slipway_app::App, dag: Value) -> JobId {
+pub(crate) async fn job_of(app: &slipway_app::App, dag: Value) -> JobId {
     let execution = app.create_execution(&admin(), dag).await.unwrap();
     let message = Message::Steps {
         tenant: TenantId::local(),
@@ -33,7 +33,7 @@ async fn job_of(app: &slipway_app::App, dag: Value) -> JobId {
     JobId::of_step(execution.id, "a", 1)
 }
 
-async fn go_on(app: &slipway_app::App, job: JobId) {
+pub(crate) async fn go_on(app: &slipway_app::App, job: JobId) {
     let tenant = TenantId::local();
     app.handle(&Queue::DeployHelm, Message::Job { tenant, job })
         .await
@@ -50,7 +50,7 @@ fn body(world: &World, job: JobId, sort: &str) -> String {
         .body
 }
 
-fn record(world: &World, job: JobId) -> Job {
+pub(crate) fn record(world: &World, job: JobId) -> Job {
     serde_json::from_str(&body(world, job, "j")).unwrap()
 }
 

@@ -32,6 +32,7 @@ mod releases;
 mod removing;
 mod retention;
 mod running;
+mod superseding;
 mod sweeping;
 mod templates;
 mod undoing;
