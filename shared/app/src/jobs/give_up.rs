@@ -13,8 +13,8 @@ use super::{
 use crate::{App, AppError, dead_letters::Verdict, keys};
 
 impl App {
-    /// Ends a job as `FAILED`, unless it has ended, somebody works for it right now, or it has got on since the
-    /// message died. Its event goes out and its release is given free.
+    /// Ends a job as `FAILED`, or as `CANCELLED` if that is wanted, unless it has ended, somebody works for it right now,
+    /// or it has got on since the message died. Its event goes out and its release is given free.
     pub(crate) async fn give_up_job(
         &self,
         tenant: &TenantId,
@@ -49,14 +49,20 @@ impl App {
                 }
             }
             let left = work.left_unlooked_at();
-            let (status, message) = match (&work.ending, work.decided) {
+            let (status, message) = match (&work.ending, &work.decided) {
                 (Some(ending), _) => {
                     let rest = not_taken_away(&verdict.message());
                     (ending.status, Some(format!("{}{rest}{left}", ending.message)))
                 }
                 // Only Helm's record was not told.
-                (None, Some(decided)) => (decided.status, decided.message),
-                (None, None) => (JobStatus::Failed, Some(format!("{}{left}", verdict.message()))),
+                (None, Some(decided)) => (decided.status, decided.message.clone()),
+                (None, None) => match &job.cancel {
+                    Some(cancel) => (
+                        JobStatus::Cancelled,
+                        Some(format!("{}; {}{left}", cancel.reason, verdict.message())),
+                    ),
+                    None => (JobStatus::Failed, Some(format!("{}{left}", verdict.message()))),
+                },
             };
             finish(&mut job, status, message, self.clock.now());
             let item = self.job_item(&job, Duration::ZERO);

@@ -210,12 +210,13 @@ impl<'a> Opening<'a> {
         // A cluster that is away for a while blocks what wants to change it, and fails it only when its time is over.
         let ready = Duration::from_secs(config.timeout.min(self.job.timeout_seconds));
         let patience = self.work.patience(&self.job, config);
-        let is_late = self.app.clock.now() >= patience.unwrap_or_else(|| since.plus(ready));
-        if error.class() == FailureClass::Permanent {
-            self.job.failure_kind = Some(FailureKind::Permanent);
+        let mut until = patience.unwrap_or_else(|| since.plus(ready));
+        if let (Some(cancel), None) = (&self.job.cancel, &self.work.ending) {
+            // Nobody waits for what it was to do any more.
+            until = until.min(since.max(cancel.at).plus(CLEAN_UP));
         }
-        if error.class() == FailureClass::Permanent || is_late {
-            return self.end_out_of_reach(session, error.0.message, config).await;
+        if error.class() == FailureClass::Permanent || self.app.clock.now() >= until {
+            return self.end_out_of_reach(session, error, config).await;
         }
         self.job.waiting_for = vec![JobWait {
             object: "cluster".to_owned(),
@@ -227,13 +228,16 @@ impl<'a> Opening<'a> {
     }
 
     /// Ends a job whose cluster is not waited for any longer, unless it installed something that is to be taken away:
-    /// that is tried for a while, as it would be had the cluster answered.
+    /// that is tried for a while, as it would be had the cluster answered. How it ends was decided before, or is by its
+    /// cancellation; the cluster decides only if there is neither.
     async fn end_out_of_reach(
         &mut self,
         mut session: Box<dyn Session>,
-        why: String,
+        error: TargetError,
         config: &HelmJobConfig,
     ) -> Result<(), AppError> {
+        let is_permanent = error.class() == FailureClass::Permanent;
+        let why = error.0.message;
         let left = self.work.left_behind();
         if let Some(ending) = self.work.ending.take() {
             let message = format!("{}{}{left}", ending.message, not_taken_away(&why));
@@ -246,8 +250,15 @@ impl<'a> Opening<'a> {
             Some(cancel) => (JobStatus::Cancelled, cancel.reason.clone(), cancel.uninstall),
             None => (JobStatus::Failed, why.clone(), config.delete_on_failure),
         };
+        if is_permanent && status == JobStatus::Failed {
+            self.job.failure_kind = Some(FailureKind::Permanent);
+        }
         if !take_away || !self.work.is_first_install() || config.adopt {
-            return self.end(session, JobStatus::Failed, format!("{why}{left}")).await;
+            let message = match status {
+                JobStatus::Cancelled => format!("{message}; its cluster could not be reached: {why}{left}"),
+                _ => format!("{message}{left}"),
+            };
+            return self.end(session, status, message).await;
         }
         let app = self.app;
         self.work.ending = Some(Ending {

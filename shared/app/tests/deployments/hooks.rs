@@ -10,7 +10,7 @@ use slipway_ports::{Clock, Receiver};
 use crate::world::{World, admin};
 
 /// A job that was executed, and not worked at.
-async fn job(world: &World, config: Value) -> Job {
+pub(crate) async fn job(world: &World, config: Value) -> Job {
     let mut all = json!({"chart_ref": "charts/app", "release_name": "app", "namespace": "ns"});
     for (key, value) in config.as_object().unwrap() {
         all[key] = value.clone();
@@ -28,18 +28,18 @@ async fn job(world: &World, config: Value) -> Job {
     job
 }
 
-async fn look(world: &World, job: &Job) -> Job {
+pub(crate) async fn look(world: &World, job: &Job) -> Job {
     world.app.job(&admin(), &job.id.to_string()).await.unwrap()
 }
 
-async fn ended(world: &World, config: Value) -> Job {
+pub(crate) async fn ended(world: &World, config: Value) -> Job {
     let job = job(world, config).await;
     world.settle().await;
     look(world, &job).await
 }
 
 /// Events with the names of their hooks.
-fn hooks(world: &World, of: &[(&str, &[&str])]) {
+pub(crate) fn hooks(world: &World, of: &[(&str, &[&str])]) {
     world.cluster.cloud().hooks = of
         .iter()
         .map(|(event, names)| {
@@ -49,7 +49,7 @@ fn hooks(world: &World, of: &[(&str, &[&str])]) {
         .collect();
 }
 
-fn log(world: &World) -> Vec<String> {
+pub(crate) fn log(world: &World) -> Vec<String> {
     std::mem::take(&mut world.cluster.cloud().log)
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocked;
+mod cancelling;
 mod chaos;
 mod cloud;
 mod cluster;

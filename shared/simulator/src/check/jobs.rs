@@ -47,7 +47,7 @@ impl World {
         let is_given_up = owner["busy"] == false
             && new
                 .and_then(status::<JobStatus>)
-                .is_some_and(|status| status == JobStatus::Failed);
+                .is_some_and(|status| matches!(status, JobStatus::Failed | JobStatus::Cancelled));
         if newest <= fence || is_given_up {
             return;
         }

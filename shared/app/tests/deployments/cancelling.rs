@@ -1,0 +1,145 @@
+//! Cancelled jobs end as cancelled, whatever else is in the way, and failures keep their kinds.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use slipway_model::{ExecutionStatus, FailureKind, Job, JobStatus, Message, Queue, StepStatus, TenantId};
+use slipway_ports::{Clock as _, TargetError};
+
+use crate::{
+    ending::{progress, run, step},
+    hooks::{ended, job, log, look},
+    world::{World, admin},
+};
+
+async fn cancel(world: &World, job: &Job) {
+    let id = job.id.to_string();
+    world.app.cancel_job(&admin(), &id).await.unwrap();
+}
+
+/// A release that is deployed, and a job that changes it and waits for readiness.
+async fn upgrading(world: &World) -> Job {
+    assert_eq!(ended(world, json!({})).await.status, JobStatus::Succeeded);
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let upgrade = job(world, json!({})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    assert_eq!(log(world), ["apply app", "apply app"]);
+    upgrade
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_its_cluster_is_away_ends_cancelled_and_says_so() {
+    let world = World::new().await;
+    let upgrade = upgrading(&world).await;
+    cancel(&world, &upgrade).await;
+    let asked = world.clock.now();
+    world.cluster.cloud().away = true;
+    world.settle().await;
+    let ended = look(&world, &upgrade).await;
+    assert_eq!(
+        (ended.status, ended.error_message.as_deref(), ended.failure_kind),
+        (
+            JobStatus::Cancelled,
+            Some("cancelled by user-789; its cluster could not be reached: no route to host"),
+            None
+        )
+    );
+    let waited = ended.completed_at.unwrap().since(asked);
+    assert!(
+        (300..340).contains(&waited.as_secs()),
+        "as long as cleaning up has: {waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_ends_cancelled_at_once_where_waiting_for_its_cluster_changes_nothing() {
+    let world = World::new().await;
+    let upgrade = upgrading(&world).await;
+    cancel(&world, &upgrade).await;
+    let refused = Err(TargetError::permanent("401 Unauthorized"));
+    world
+        .cluster
+        .cloud()
+        .leads_to
+        .insert("Render".to_owned(), refused);
+    world.deliver(&Queue::DeployHelm).await;
+    let ended = look(&world, &upgrade).await;
+    assert_eq!(
+        (ended.status, ended.error_message.as_deref(), ended.failure_kind),
+        (
+            JobStatus::Cancelled,
+            Some("cancelled by user-789; its cluster could not be reached: 401 Unauthorized"),
+            None
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_job_whose_message_died_ends_cancelled() {
+    let world = World::new().await;
+    let upgrade = upgrading(&world).await;
+    cancel(&world, &upgrade).await;
+    world.clock.advance(Duration::from_secs(600));
+    let (tenant, job) = (TenantId::local(), upgrade.id);
+    let message = Message::Job { tenant, job };
+    let queue = Queue::DeployHelm;
+    world.app.give_up(&queue, &message, "it broke").await.unwrap();
+    let ended = look(&world, &upgrade).await;
+    assert_eq!(ended.status, JobStatus::Cancelled, "{:?}", ended.error_message);
+    assert_eq!(
+        ended.error_message.unwrap(),
+        "cancelled by user-789; gave up after the last try: it broke"
+    );
+}
+
+/// An execution of one step that may be tried twice.
+fn twice() -> Value {
+    json!({"name": "x", "steps": [{"id": "x", "action": "helm_deploy",
+        "retry": {"max_attempts": 2, "backoff_seconds": 1},
+        "params": {"cluster_id": "dev", "chart_ref": "charts/x", "release_name": "x", "namespace": "n"}}]})
+}
+
+#[tokio::test]
+async fn what_kept_a_failure_from_being_cleaned_up_says_nothing_of_whether_it_would_come_again() {
+    let world = World::new().await;
+    // It tries four times by itself.
+    world.cluster.cloud().flaky.insert("x".to_owned(), 4);
+    let cluster = world.cluster.clone();
+    world.cluster.meanwhile("uninstall", async move {
+        let mut cloud = cluster.cloud();
+        cloud.crowded = true;
+        let refused = Err(TargetError::permanent("401 Unauthorized"));
+        cloud.leads_to.insert("Render".to_owned(), refused);
+    });
+    let id = run(&world, twice()).await;
+    for _ in 0..60 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        if step(&world, id, "x").await.status == StepStatus::Retrying {
+            break;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let retrying = step(&world, id, "x").await;
+    assert_eq!(retrying.status, StepStatus::Retrying, "{retrying:?}");
+    let jobs = world
+        .app
+        .jobs(&admin(), &slipway_app::ListQuery::default())
+        .await
+        .unwrap();
+    let failed = &jobs.items[0];
+    let said = failed.error_message.as_deref().unwrap();
+    assert!(
+        said.starts_with("too many requests") && said.contains("could not be taken away: 401 Unauthorized"),
+        "{said}"
+    );
+    assert_ne!(failed.failure_kind, Some(FailureKind::Permanent));
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.leads_to.clear();
+        cloud.crowded = false;
+    }
+    world.settle().await;
+    assert_eq!(progress(&world, id).await.status, ExecutionStatus::Completed);
+}
