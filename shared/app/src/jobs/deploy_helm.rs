@@ -28,6 +28,9 @@ pub(super) const CLEAN_UP: Duration = Duration::from_secs(300);
 /// How long a release is kept for a job that stopped in the middle.
 pub(super) const SET_DOWN: Duration = Duration::from_secs(60);
 
+/// How the reason of a job begins that a newer one replaced.
+const SUPERSEDED: &str = "superseded by job ";
+
 /// What comes after a phase.
 pub(super) enum Next {
     /// The next phase, in this invocation.
@@ -382,7 +385,13 @@ pub(super) fn not_taken_away(why: &str) -> String {
 
 /// The reason of a job that a newer one replaced.
 pub(super) fn superseded(newer: JobId) -> String {
-    format!("superseded by job {newer}, which is newer for the same release")
+    format!("{SUPERSEDED}{newer}, which is newer for the same release")
+}
+
+/// Whether a job ended because a newer one replaced it: whatever there is of its release is that one's.
+pub(crate) fn is_superseded(job: &Job) -> bool {
+    let why = job.error_message.as_deref().unwrap_or_default();
+    job.status == JobStatus::Cancelled && why.starts_with(SUPERSEDED)
 }
 
 pub(super) fn finish(job: &mut Job, status: JobStatus, message: Option<String>, now: Timestamp) {

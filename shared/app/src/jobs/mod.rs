@@ -18,6 +18,7 @@ mod work;
 
 pub(crate) use applying::foreign;
 pub(crate) use at_work::AtWork;
+pub(crate) use deploy_helm::is_superseded;
 pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
 pub(crate) use removal::TAKEN_AWAY;
 pub use requests::NewJob;

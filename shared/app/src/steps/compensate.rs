@@ -16,7 +16,7 @@ use crate::{
     AppError,
     deployments::{KEPT, UNDO, UNINSTALLED},
     executions::{NewExecution, each_chunk},
-    jobs::TAKEN_AWAY,
+    jobs::{TAKEN_AWAY, is_superseded},
     keys,
     steps::drive::Drive,
 };
@@ -155,11 +155,16 @@ fn jobs_of(record: &StepRecord) -> impl Iterator<Item = JobId> {
         .chain(earlier.filter_map(|attempt| attempt.job_id))
 }
 
-/// Whether a first install failed and is there all the same, although it was to be taken away.
+/// Whether a first install failed or was cancelled and is there all the same, although it was to be taken away.
 fn may_be_left(job: &Job) -> bool {
-    let failed = matches!(job.status, JobStatus::Failed | JobStatus::TimedOut);
-    let was_to_go = job.config["delete_on_failure"] != false && job.config["adopt"] != true;
-    failed && was_to_go && job.metadata_.get(TAKEN_AWAY) != Some(&json!(true))
+    let was_to_go = match job.status {
+        JobStatus::Failed | JobStatus::TimedOut => job.config["delete_on_failure"] != false,
+        JobStatus::Cancelled => {
+            job.cancel.as_ref().is_some_and(|cancel| cancel.uninstall) && !is_superseded(job)
+        }
+        _ => false,
+    };
+    was_to_go && job.config["adopt"] != true && job.metadata_.get(TAKEN_AWAY) != Some(&json!(true))
 }
 
 /// Whether a job installed something over what was there before, so that uninstalling it would take that away.

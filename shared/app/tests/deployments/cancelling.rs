@@ -143,3 +143,29 @@ async fn what_kept_a_failure_from_being_cleaned_up_says_nothing_of_whether_it_wo
     world.settle().await;
     assert_eq!(progress(&world, id).await.status, ExecutionStatus::Completed);
 }
+
+#[tokio::test]
+async fn what_a_cancelled_job_could_not_take_away_is_undone_with_its_execution() {
+    let world = World::new().await;
+    let mut dag = twice();
+    dag["settings"] = json!({"on_failure": "rollback"});
+    world.cluster.cloud().stuck.insert("x".to_owned());
+    let id = run(&world, dag).await;
+    world.deliver(&Queue::ExecuteStep).await;
+    world.deliver(&Queue::DeployHelm).await;
+    let job = step(&world, id, "x").await.job_id.unwrap();
+    world.app.cancel_job(&admin(), &job.to_string()).await.unwrap();
+    world.clock.advance(Duration::from_secs(600));
+    let message = Message::Job {
+        tenant: TenantId::local(),
+        job,
+    };
+    let queue = Queue::DeployHelm;
+    world.app.give_up(&queue, &message, "it broke").await.unwrap();
+    let ended = world.app.job(&admin(), &job.to_string()).await.unwrap();
+    assert_eq!(ended.status, JobStatus::Cancelled);
+    let said = ended.error_message.unwrap();
+    assert!(said.contains("may have left Deployment/x"), "{said}");
+    world.settle().await;
+    assert_eq!(log(&world), ["apply x", "uninstall x"]);
+}
