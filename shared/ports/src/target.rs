@@ -405,6 +405,9 @@ pub trait Target: Send + Sync {
     /// Creates a hook, after deleting what its policy says, unless this run of it is there already.
     async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError>;
 
+    /// The object of this run of a hook, if it was created. The hook's manifest is not needed.
+    async fn find_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<Option<MadeHook>, TargetError>;
+
     /// Looks at a hook; holds a watch for up to `hold` and returns early when it has ended.
     async fn observe_hook(
         &self,

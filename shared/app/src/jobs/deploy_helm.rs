@@ -221,17 +221,17 @@ impl Run<'_> {
         }
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
-                let goes_on = self.end_hooks(true).await?;
-                let message = self.with_diagnosis(format!("{}{goes_on}", cancel.reason));
+                self.end_hooks(true).await?;
+                let message = self.with_diagnosis(cancel.reason);
                 return Ok(Ok(self.stop(JobStatus::Cancelled, message, cancel.uninstall)));
             }
             let now = self.app.clock.now();
             // Lateness is judged where readiness is looked at, with what was seen; what was ready in time is collected.
             let judged = matches!(self.job.phase, JobPhase::Watch | JobPhase::Collect);
             if !judged && self.deadline().is_some_and(|deadline| now >= deadline) {
-                let goes_on = self.end_hooks(false).await?;
+                self.end_hooks(false).await?;
                 let message = format!(
-                    "the job passed its deadline of {} seconds{goes_on}",
+                    "the job passed its deadline of {} seconds",
                     self.job.timeout_seconds
                 );
                 let message = self.with_diagnosis(message);
@@ -294,6 +294,7 @@ impl Run<'_> {
         if error.class() == FailureClass::Permanent {
             self.job.failure_kind = Some(FailureKind::Permanent);
         }
+        self.end_hooks(false).await?;
         let status = if error.class() == FailureClass::TimedOut {
             JobStatus::TimedOut
         } else {
@@ -326,9 +327,12 @@ impl Run<'_> {
         self.ended(status, Some(format!("{message}{left}")))
     }
 
-    /// Ends the job. What Helm has to hear of it is told when it is recorded that it ends so: who comes after a crash
-    /// must not find that it became ready after all.
+    /// Ends the job, and tells which hooks go on. What Helm has to hear of it is told when it is recorded that it ends so:
+    /// who comes after a crash must not find that it became ready after all.
     pub(super) fn ended(&mut self, status: JobStatus, message: Option<String>) -> Next {
+        let message = message.map(|message| self.work.with_hooks(&message));
+        self.work.leave_hooks();
+        self.work.hooks_left.clear();
         let changes = matches!(
             self.config.operation,
             HelmOperation::Deploy | HelmOperation::Rollback

@@ -64,6 +64,7 @@ impl App {
                     None => (JobStatus::Failed, Some(format!("{}{left}", verdict.message()))),
                 },
             };
+            let message = message.map(|message| work.with_hooks(&message));
             finish(&mut job, status, message, self.clock.now());
             let item = self.job_item(&job, Duration::ZERO);
             if let Put::Lost(_) = session.put(&key, item, Guard::Version(stored.version)).await? {

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait};
-use slipway_ports::{HookEvent, HookRun, HookSet, HookSource, TargetError};
+use slipway_ports::{Hook, HookEvent, HookRun, HookSet, HookSource, MadeHook, TargetError};
 
 use super::{
     deploy_helm::{Next, Run},
     masking::HookSeen,
     phases::Phase,
-    work::{HookWork, Removal},
+    work::{HookLeft, HookWork, NextHook, Removal},
 };
 use crate::AppError;
 
@@ -131,9 +131,10 @@ impl Run<'_> {
     /// Does one thing for the hooks of an event: creates the next one, looks at the one that runs, or deletes what is
     /// to be deleted when they have ended. They are those of `revision`, or of what is about to be applied.
     pub(super) async fn run_hooks(&mut self, event: HookEvent, revision: Option<u32>) -> Step {
-        let mut hooks = match self.work.hooks.take() {
-            Some(hooks) if hooks.event == event => hooks,
-            _ => {
+        let mut hooks = match self.work.hooks.take_if(|hooks| hooks.event == event) {
+            Some(hooks) => hooks,
+            None => {
+                self.work.leave_hooks();
                 self.hook_set = None;
                 HookWork::of(event)
             }
@@ -166,18 +167,24 @@ impl Run<'_> {
             .map(|set| (set.hooks.get(number).cloned(), &set.note));
         Ok(match set {
             Some((Some(hook), _)) => {
-                let run = HookRun {
-                    release: &self.lease.release,
-                    job: self.job.id,
-                    fence: self.lease.fence,
-                    deployment: self.job.deployment_id,
-                    event: hooks.event,
-                    number,
+                let next = NextHook {
+                    object: hook.object.clone(),
+                    policies: hook.policies,
                 };
-                self.target.create_hook(run, &hook).await.map(|made| {
-                    hooks.running = Some(made);
-                    Hooked::On(Next::Go)
-                })
+                if hooks.next.as_ref() != Some(&next) {
+                    // Recorded before it is created: whoever ends the job must know of it, whatever becomes of this
+                    // invocation.
+                    hooks.next = Some(next);
+                    return Ok(Ok(Hooked::On(Next::Go)));
+                }
+                self.target
+                    .create_hook(self.hook_run(hooks), &hook)
+                    .await
+                    .map(|made| {
+                        hooks.next = None;
+                        hooks.running = Some(made);
+                        Hooked::On(Next::Go)
+                    })
             }
             Some((None, note)) => {
                 if hooks.log.is_empty() {
@@ -187,6 +194,18 @@ impl Run<'_> {
             }
             None => Ok(Hooked::Succeeded),
         })
+    }
+
+    /// The run of the hook that comes after those that have succeeded.
+    fn hook_run(&self, hooks: &HookWork) -> HookRun<'_> {
+        HookRun {
+            release: &self.lease.release,
+            job: self.job.id,
+            fence: self.lease.fence,
+            deployment: self.job.deployment_id,
+            event: hooks.event,
+            number: hooks.done.len(),
+        }
     }
 
     async fn find_hooks(
@@ -291,31 +310,55 @@ impl Run<'_> {
     }
 
     /// Has no hook go on after its job, which ends in the middle: as if it had failed, and if it is `unwanted` whatever
-    /// its policy says. Returns what may go on all the same, to be added to why the job ends.
-    pub(super) async fn end_hooks(&mut self, unwanted: bool) -> Result<String, AppError> {
-        let Some(hooks) = self.work.hooks.clone() else {
-            return Ok(String::new());
+    /// its policy says. What may go on all the same is told when the job ends.
+    pub(super) async fn end_hooks(&mut self, unwanted: bool) -> Result<(), AppError> {
+        let Some(mut hooks) = self.work.hooks.take() else {
+            return Ok(());
         };
-        let Some(running) = &hooks.running else {
-            return Ok(String::new());
-        };
-        let mut ended = self.delete_after_failure(&hooks).await;
-        if unwanted && ended.is_ok() {
-            ended = self.target.delete_hook(running).await;
-        }
-        match ended {
-            Ok(()) => {
-                self.work.hooks = None;
-                Ok(String::new())
-            }
+        let left = match self.end_hooks_of(&mut hooks, unwanted).await {
+            Ok(left) => left,
             Err(error) => {
                 let why = self.masked_error(&error.0.message).await?;
-                Ok(format!(
-                    "; the {} hook {} may go on: {why}",
-                    hooks.event, running.object
-                ))
+                hooks.left().map(|left| HookLeft {
+                    told: format!("{}: {why}", left.told),
+                    ..left
+                })
             }
+        };
+        self.work.hooks_left.extend(left);
+        Ok(())
+    }
+
+    /// Returns a hook that its policy leaves.
+    async fn end_hooks_of(
+        &self,
+        hooks: &mut HookWork,
+        unwanted: bool,
+    ) -> Result<Option<HookLeft>, TargetError> {
+        if hooks.running.is_none()
+            && let Some(next) = hooks.next.clone()
+        {
+            hooks.running = self.find_hook(hooks, next).await?;
+            hooks.next = None;
         }
+        if unwanted && let Some(running) = &hooks.running {
+            self.target.delete_hook(running).await?;
+            hooks.running = None;
+        }
+        self.delete_after_failure(hooks).await?;
+        let goes_on = |hook: &&MadeHook| !hook.policies.delete_failed && hooks.failure.is_none();
+        let stays = hooks.running.as_ref().filter(goes_on);
+        Ok(stays.map(|hook| HookLeft::of(hooks.event, &hook.object, "goes on")))
+    }
+
+    /// A hook that may have been created by an invocation that did not live to say so.
+    async fn find_hook(&self, hooks: &HookWork, next: NextHook) -> Result<Option<MadeHook>, TargetError> {
+        let hook = Hook {
+            object: next.object,
+            policies: next.policies,
+            manifest: String::new(),
+        };
+        self.target.find_hook(self.hook_run(hooks), &hook).await
     }
 
     /// The phase that comes when the change is done and ready.

@@ -40,8 +40,9 @@ impl<'a> Opening<'a> {
     pub(super) async fn begin(&mut self, mut session: Box<dyn Session>) -> Result<Option<Run<'a>>, AppError> {
         let app = self.app;
         let now = app.clock.now();
-        // Before its configuration is read: jobs of every type can be cancelled.
-        if let (Some(cancel), false) = (&self.job.cancel, self.work.apply_began) {
+        // Before its configuration is read: jobs of every type can be cancelled. A test has hooks without an apply.
+        let has_begun = self.work.apply_began || self.work.may_have_hook();
+        if let (Some(cancel), false) = (&self.job.cancel, has_begun) {
             let message = cancel.reason.clone();
             if self.is_worked_on(session.as_mut()).await? {
                 session.settle().await?;
@@ -304,6 +305,7 @@ impl<'a> Opening<'a> {
         status: JobStatus,
         message: String,
     ) -> Result<(), AppError> {
+        let message = self.work.with_hooks(&message);
         finish(&mut self.job, status, Some(message), self.app.clock.now());
         if self.write(session.as_mut(), Duration::ZERO).await? {
             self.app.publish_job_end(session.as_mut(), &self.job);

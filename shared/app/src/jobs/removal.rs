@@ -126,7 +126,7 @@ impl Run<'_> {
         if let Some(next) = self.leave_to_others(record.as_ref()) {
             return Ok(next);
         }
-        self.work.hooks = None;
+        self.work.leave_hooks();
         self.job.waiting_for.clear();
         match record.filter(|record| self.is_mine(record)) {
             Some(record) => {
@@ -156,7 +156,7 @@ impl Run<'_> {
     }
 
     fn next_removal(&mut self) {
-        self.work.hooks = None;
+        self.work.leave_hooks();
         self.job.waiting_for.clear();
         self.work.removal = match self.work.removal {
             Removal::Wanted | Removal::Before => Removal::Objects,
@@ -181,6 +181,12 @@ impl Run<'_> {
                 self.job.waiting_for.clear();
                 return Ok(Next::Go);
             }
+            // The objects of its hooks went with the release, but for those that are elsewhere.
+            self.work.leave_hooks();
+            let namespace = &self.lease.release.namespace;
+            self.work
+                .hooks_left
+                .retain(|left| left.object.namespace != *namespace);
             self.job.metadata_.insert(TAKEN_AWAY.to_owned(), json!(true));
             return Ok(self.give_up(""));
         }

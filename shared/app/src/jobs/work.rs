@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
-use slipway_ports::{HookEvent, MadeHook, ObjectReference, Release};
+use slipway_ports::{HookEvent, HookPolicies, MadeHook, ObjectReference, Release};
 
 use crate::steps::RenderContext;
 
@@ -41,6 +41,9 @@ pub(super) struct JobWork {
     /// How far the hooks of an event are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) hooks: Option<HookWork>,
+    /// Hooks that may go on although nobody looks at them any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) hooks_left: Vec<HookLeft>,
     /// What revisions had whose records were deleted, and the next one may not have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) leftovers: Vec<ObjectReference>,
@@ -129,6 +132,26 @@ impl JobWork {
         self.hooks.as_ref().is_some_and(|hooks| hooks.running.is_some())
     }
 
+    /// Whether there may be a hook that nobody has seen to end, also one that was perhaps never created.
+    pub(super) fn may_have_hook(&self) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.left().is_some())
+    }
+
+    /// Looks no more at the hooks of an event. One that may go on is kept in mind.
+    pub(super) fn leave_hooks(&mut self) {
+        let left = self.hooks.take().and_then(|hooks| hooks.left());
+        self.hooks_left.extend(left);
+    }
+
+    /// Why the job ends, and which hooks may go on if it does now. What was said by pods comes after that.
+    pub(super) fn with_hooks(&self, why: &str) -> String {
+        let now = self.hooks.as_ref().and_then(HookWork::left);
+        let left = self.hooks_left.iter().chain(&now);
+        let told: String = left.map(|left| format!("; {}", left.told)).collect();
+        let (first, rest) = why.split_at(why.find('\n').unwrap_or(why.len()));
+        format!("{first}{told}{rest}")
+    }
+
     /// What a job has to say when it ends without taking away what an install left that never succeeded: its record was
     /// deleted, so that nothing else names these objects.
     pub(super) fn left_behind(&self) -> String {
@@ -170,6 +193,9 @@ pub(super) struct HookWork {
     /// Those that have succeeded, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) done: Vec<MadeHook>,
+    /// The one that is created next, or was by an invocation that did not live to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<NextHook>,
     /// The one that was created and has not been seen to end, or has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) running: Option<MadeHook>,
@@ -186,9 +212,47 @@ impl HookWork {
         Self {
             event,
             done: Vec::new(),
+            next: None,
             running: None,
             failure: None,
             log: String::new(),
+        }
+    }
+
+    /// The hook that may go on if nobody looks at it any more. One that failed does not.
+    pub(super) fn left(&self) -> Option<HookLeft> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let (object, told) = match (&self.running, &self.next) {
+            (Some(running), _) => (&running.object, "may go on"),
+            (None, Some(next)) => (&next.object, "may go on, if it was created"),
+            (None, None) => return None,
+        };
+        Some(HookLeft::of(self.event, object, told))
+    }
+}
+
+/// A hook before it is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NextHook {
+    pub(super) object: ObjectReference,
+    pub(super) policies: HookPolicies,
+}
+
+/// A hook that may go on although nobody looks at it any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct HookLeft {
+    pub(super) object: ObjectReference,
+    /// What is to be said of it.
+    pub(super) told: String,
+}
+
+impl HookLeft {
+    pub(super) fn of(event: HookEvent, object: &ObjectReference, how: &str) -> Self {
+        Self {
+            object: object.clone(),
+            told: format!("the {event} hook {object} {how}"),
         }
     }
 }

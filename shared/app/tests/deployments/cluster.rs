@@ -46,7 +46,7 @@ impl FakeCluster {
         }
     }
 
-    /// Has that done once, while the next `apply`, `check`, `health` or `mark_failed` is on its way.
+    /// Has that done once, while the next call of that name is on its way, as `apply`; `made hook` is when one is made.
     pub(crate) fn meanwhile(&self, call: &'static str, then: impl Future<Output = ()> + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some((call, Box::pin(then)));
     }
@@ -411,19 +411,35 @@ impl Target for FakeCluster {
     }
 
     async fn create_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
-        let mut cloud = self.cloud();
-        if let Some(why) = cloud.broken.get(&format!("hook {}", hook.object.name)) {
-            return Err(TargetError::permanent(why.clone()));
-        }
         let uid = format!("{} {} {}", run.job, run.event, run.number);
-        if cloud.made.insert(uid.clone(), hook.object.name.clone()).is_none() {
-            cloud.log.push(format!("hook {}", hook.object.name));
+        {
+            let mut cloud = self.cloud();
+            if let Some(why) = cloud.broken.get(&format!("hook {}", hook.object.name)) {
+                return Err(TargetError::permanent(why.clone()));
+            }
+            if cloud.made.insert(uid.clone(), hook.object.name.clone()).is_none() {
+                cloud.log.push(format!("hook {}", hook.object.name));
+            }
         }
+        self.on_the_way("made hook").await;
         Ok(MadeHook {
             object: hook.object.clone(),
             uid,
             policies: hook.policies,
         })
+    }
+
+    async fn find_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<Option<MadeHook>, TargetError> {
+        let uid = format!("{} {} {}", run.job, run.event, run.number);
+        let name = self.cloud().made.get(&uid).cloned();
+        Ok(name.map(|name| MadeHook {
+            object: ObjectReference {
+                name,
+                ..hook.object.clone()
+            },
+            uid,
+            policies: hook.policies,
+        }))
     }
 
     async fn observe_hook(
@@ -433,6 +449,9 @@ impl Target for FakeCluster {
         hold: Duration,
     ) -> Result<HookState, TargetError> {
         let name = &hook.object.name;
+        if let Some(why) = self.cloud().broken.get(&format!("observe {name}")) {
+            return Err(TargetError::permanent(why.clone()));
+        }
         if self.cloud().hanging.contains(name) {
             self.clock.advance(hold);
             return Ok(HookState::Running {
@@ -455,7 +474,11 @@ impl Target for FakeCluster {
     }
 
     async fn delete_hook(&self, hook: &MadeHook) -> Result<(), TargetError> {
-        self.cloud().made.remove(&hook.uid);
+        let mut cloud = self.cloud();
+        if let Some(why) = cloud.broken.get(&format!("delete {}", hook.object.name)) {
+            return Err(TargetError::permanent(why.clone()));
+        }
+        cloud.made.remove(&hook.uid);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ mod events;
 mod executions;
 mod flaky;
 mod hooks;
+mod hooks_left;
 mod keeping;
 mod legacy;
 mod letters;

@@ -83,12 +83,7 @@ impl ClusterTarget {
 
     /// Creates a hook unless this run of it is there. A chart may draw the name at random, so it is looked for by label.
     pub(super) async fn make_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<MadeHook, TargetError> {
-        let HookRun {
-            release,
-            event,
-            number,
-            ..
-        } = run;
+        let HookRun { release, event, .. } = run;
         let object = &hook.object;
         let collection = self
             .kubernetes
@@ -100,11 +95,8 @@ impl ClusterTarget {
                     object.api_version
                 ))
             })?;
-        let mine = format!("{event}.{number}");
-        let query = format!("{JOB_LABEL}={},{HOOK_LABEL}={mine}", run.job);
-        let query = format!("labelSelector={}", encode(&query));
-        if let Some(made) = self.kubernetes.list_metadata(&collection, &query).await?.first() {
-            return Ok(made_hook(hook, made));
+        if let Some(made) = self.hook_of_run(run, hook, &collection).await? {
+            return Ok(made);
         }
         let path = format!("{collection}/{}", encode(&object.name));
         let doomed = hook.policies.delete_before && !is_kept(object);
@@ -123,7 +115,7 @@ impl ClusterTarget {
         let mut labels = vec![
             (JOB_LABEL, run.job.to_string()),
             (FENCE_LABEL, run.fence.to_string()),
-            (HOOK_LABEL, mine),
+            (HOOK_LABEL, place(run)),
             (RELEASE_LABEL, release.name.clone()),
         ];
         if let Some(deployment) = run.deployment {
@@ -148,6 +140,35 @@ impl ClusterTarget {
                 error
             })?;
         Ok(made_hook(hook, &made))
+    }
+
+    /// The object of this run of a hook; nothing if it was not created. What a cluster does not know it does not have.
+    pub(super) async fn find_made_hook(
+        &self,
+        run: HookRun<'_>,
+        hook: &Hook,
+    ) -> Result<Option<MadeHook>, TargetError> {
+        let object = &hook.object;
+        let collection = self
+            .kubernetes
+            .collection_of(&object.api_version, &object.kind, &object.namespace)
+            .await?;
+        match collection {
+            Some(collection) => self.hook_of_run(run, hook, &collection).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn hook_of_run(
+        &self,
+        run: HookRun<'_>,
+        hook: &Hook,
+        collection: &str,
+    ) -> Result<Option<MadeHook>, TargetError> {
+        let query = format!("{JOB_LABEL}={},{HOOK_LABEL}={}", run.job, place(run));
+        let query = format!("labelSelector={}", encode(&query));
+        let found = self.kubernetes.list_metadata(collection, &query).await?;
+        Ok(found.first().map(|made| made_hook(hook, made)))
     }
 
     /// Looks until the hook has ended, or `hold` is over.
@@ -297,6 +318,11 @@ impl ClusterTarget {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// Which hook of a job a run is of, as its object is labelled.
+fn place(run: HookRun<'_>) -> String {
+    format!("{}.{}", run.event, run.number)
 }
 
 fn read(hook: &Hook) -> Result<Vec<Document>, TargetError> {

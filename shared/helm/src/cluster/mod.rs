@@ -134,6 +134,10 @@ impl Target for ClusterTarget {
         self.make_hook(run, hook).await
     }
 
+    async fn find_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<Option<MadeHook>, TargetError> {
+        self.find_made_hook(run, hook).await
+    }
+
     async fn observe_hook(
         &self,
         release: &Release,

@@ -396,6 +396,10 @@ impl Target for RenderTarget {
         Err(not_run(&hook.object))
     }
 
+    async fn find_hook(&self, _run: HookRun<'_>, _hook: &Hook) -> Result<Option<MadeHook>, TargetError> {
+        Ok(None)
+    }
+
     async fn observe_hook(
         &self,
         _release: &Release,

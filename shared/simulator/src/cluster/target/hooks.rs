@@ -17,6 +17,10 @@ use crate::{
     world::millis,
 };
 
+fn uid_of(run: HookRun<'_>) -> String {
+    format!("{} {} {}", run.job, run.event, run.number)
+}
+
 impl SimTarget {
     pub(super) async fn hooks_of(
         &self,
@@ -81,7 +85,7 @@ impl SimTarget {
         let mut world = self.0.world();
         let name = name_of(run.release);
         world.check_helm_writes(&name);
-        let uid = format!("{} {} {}", run.job, run.event, run.number);
+        let uid = uid_of(run);
         world.make_hook(&name, hook, &uid);
         if let Some(error) = lost {
             return Err(error);
@@ -91,6 +95,22 @@ impl SimTarget {
             uid,
             policies: hook.policies,
         })
+    }
+
+    pub(super) async fn hook_of_run(
+        &self,
+        run: HookRun<'_>,
+        hook: &Hook,
+    ) -> Result<Option<MadeHook>, TargetError> {
+        self.look("find hook").await?;
+        let world = self.0.world();
+        let uid = uid_of(run);
+        let found = world.cloud.hooks.get(&hook.object);
+        Ok(found.filter(|found| found.uid == uid).map(|_| MadeHook {
+            object: hook.object.clone(),
+            uid,
+            policies: hook.policies,
+        }))
     }
 
     pub(super) async fn watch_hook(&self, hook: &MadeHook, hold: Duration) -> Result<HookState, TargetError> {

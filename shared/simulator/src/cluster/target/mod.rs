@@ -267,6 +267,10 @@ impl Target for SimTarget {
         self.begin_hook(run, hook).await
     }
 
+    async fn find_hook(&self, run: HookRun<'_>, hook: &Hook) -> Result<Option<MadeHook>, TargetError> {
+        self.hook_of_run(run, hook).await
+    }
+
     async fn observe_hook(
         &self,
         _release: &Release,
