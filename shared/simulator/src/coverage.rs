@@ -65,7 +65,7 @@ impl Fault {
 }
 
 /// What has to come of something in enough runs.
-const ENDS: [&str; 22] = [
+const ENDS: [&str; 23] = [
     "component excluded",
     "deployment Deleted",
     "deployment Failed",
@@ -78,6 +78,7 @@ const ENDS: [&str; 22] = [
     "execution Failed",
     "execution TimedOut",
     "failed install",
+    "hook left",
     "job Cancelled",
     "job Failed",
     "job Pending",

@@ -341,6 +341,16 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "hooks-go-on-untold",
+        what: "A job that ends while a hook goes on does not say so.",
+        breaks: &["TheClusterIsAccountedFor"],
+        file: "shared/app/src/jobs/work.rs",
+        edits: &[(
+            "        let left = self.hooks_left.iter().chain(&now);",
+            "        let left = self.hooks_left.iter().chain(&now).filter(|_| !PLANTED);",
+        )],
+    },
+    Bug {
         name: "retries-begin-anew",
         what: "A retry does again what completed.",
         breaks: &["WhatIsTheSameStays"],

@@ -65,7 +65,7 @@ pub enum Invariant {
     EverythingEnds,
     /// Nothing multiplies: messages and work stay in proportion to what there is to do.
     WorkIsBounded,
-    /// Every release, object and namespace belongs to somebody, or is reported.
+    /// Every release, object, hook and namespace belongs to somebody, or is reported.
     TheClusterIsAccountedFor,
     /// One intent deploys at most one revision.
     OneDeployedRevisionPerIntent,
@@ -135,7 +135,7 @@ impl Invariant {
             Self::EverythingEnds => "once nothing goes wrong any more, everything ends",
             Self::WorkIsBounded => "messages and work stay in proportion to what there is to do",
             Self::TheClusterIsAccountedFor => {
-                "every release, object and namespace belongs to somebody, or is reported"
+                "every release, object, hook and namespace belongs to somebody, or is reported"
             }
             Self::OneDeployedRevisionPerIntent => "one intent deploys at most one revision",
             Self::ClaimsAreNeverDeleted => "volume claims stay",

@@ -60,6 +60,7 @@ impl World {
         }
         self.check_bounds(&keys);
         self.check_failed_installs(&jobs);
+        self.check_hooks_at_rest(&jobs);
         self.check_cluster_at_rest(&deployments, &Told::by(&jobs));
     }
 
@@ -156,6 +157,34 @@ impl World {
         }
     }
 
+    /// A hook that never ends outlives its job only where that says so.
+    fn check_hooks_at_rest(&mut self, jobs: &[Job]) {
+        let hooks: Vec<(String, String)> = self
+            .cloud
+            .hooks
+            .iter()
+            .filter(|(_, hook)| hook.is_endless())
+            .map(|(object, hook)| (object.to_string(), hook.job().to_owned()))
+            .collect();
+        for (object, id) in hooks {
+            self.coverage.end("hook left".to_owned());
+            let job = jobs.iter().find(|job| job.id.to_string() == id);
+            let said = job
+                .and_then(|job| job.error_message.as_deref())
+                .unwrap_or_default();
+            let names = ["goes on", "may go on"].map(|how| format!("hook {object} {how}"));
+            if !names.iter().any(|named| said.contains(named)) {
+                let status = job.map(|job| job.status);
+                self.violated(
+                    Invariant::TheClusterIsAccountedFor,
+                    format_args!(
+                        "hook {object} goes on, and job {id}, which is {status:?}, does not say so: {said}"
+                    ),
+                );
+            }
+        }
+    }
+
     /// Every release was made by a job that is known and is not left half done; every object belongs to one.
     fn check_cluster_at_rest(&mut self, deployments: &[Deployment], told: &BTreeMap<String, Told>) {
         let releases: Vec<(String, ReleaseStatus, String)> = self
@@ -231,7 +260,8 @@ impl World {
             let owner = deployments.iter().find(|deployment| deployment.id == id);
             let is_gone = owner.is_none_or(|owner| owner.status == DeploymentStatus::Deleted);
             let prefix = format!("{name}/");
-            let is_used = self.cloud.objects.keys().any(|object| object.namespace == *name)
+            let mut all = self.cloud.objects.keys().chain(self.cloud.hooks.keys());
+            let is_used = all.any(|object| object.namespace == *name)
                 || self
                     .cloud
                     .releases

@@ -109,7 +109,9 @@ pub(crate) struct Cloud {
 /// A hook that was created.
 #[derive(Debug, Clone)]
 pub(crate) struct HookObject {
+    /// The job that had it run, its event and its number.
     pub(crate) uid: String,
+    release: String,
     /// When it ends; never, if absent.
     ends_at: Option<i64>,
     fails: bool,
@@ -155,7 +157,29 @@ pub(crate) enum Request {
     },
 }
 
+impl HookObject {
+    /// The job that had it run.
+    pub(crate) fn job(&self) -> &str {
+        self.uid.split(' ').next().unwrap_or_default()
+    }
+
+    /// Whether it never ends by itself.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.ends_at.is_none()
+    }
+}
+
 impl Cloud {
+    /// Whether there are hooks of a release.
+    pub(crate) fn has_hooks(&self, release: &str) -> bool {
+        self.hooks.values().any(|hook| hook.release == release)
+    }
+
+    /// Deletes the hooks of a release.
+    pub(crate) fn delete_hooks(&mut self, release: &str) {
+        self.hooks.retain(|_, hook| hook.release != release);
+    }
+
     /// Whether a job had hooks of an event run.
     pub(crate) fn had_hooks_run(&self, job: &str, event: HookEvent) -> bool {
         let prefix = format!("{job} {event} ");
@@ -318,6 +342,7 @@ impl World {
         };
         let hook = HookObject {
             uid: uid.to_owned(),
+            release: release.to_owned(),
             ends_at,
             fails,
             says: self.cloud.says(&hook.manifest),
@@ -407,7 +432,8 @@ impl World {
                 if !self.cloud.lands_late {
                     self.checks.made_late.remove(name);
                 }
-                let is_empty = !self.cloud.objects.keys().any(|object| object.namespace == *name)
+                let mut all = self.cloud.objects.keys().chain(self.cloud.hooks.keys());
+                let is_empty = !all.any(|object| object.namespace == *name)
                     && !self
                         .cloud
                         .releases

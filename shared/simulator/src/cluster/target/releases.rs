@@ -252,6 +252,13 @@ impl SimTarget {
             return Ok(Uninstalled::default());
         }
         let is_done = remaining.is_empty() && !request.keep_record;
+        if is_done && self.0.world().cloud.has_hooks(&name) {
+            let lost = self.reach("delete hooks").await?;
+            self.0.world().cloud.delete_hooks(&name);
+            if let Some(error) = lost {
+                return Err(error);
+            }
+        }
         if is_done {
             let revisions = self.0.world().cloud.releases.get(&name).cloned();
             for revision in revisions.unwrap_or_default() {
