@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use slipway_ports::{
-    FailureClass, Hidden, HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target,
+    FailureClass, Hidden, Hook, HookEvent, HookRun, HookSource, HookState, ObjectReference, Release, Target,
 };
 
 use crate::support::{Chart, cluster_target, kubeconfig};
@@ -162,6 +162,14 @@ pub(crate) async fn run_hooks(
         let made = made.unwrap();
         let again = target.create_hook(run, hook).await.unwrap();
         assert_eq!(made, again, "a repeat finds what it made");
+        let known = Hook {
+            manifest: String::new(),
+            ..hook.clone()
+        };
+        let found = target.find_hook(run, &known).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&made), "so does who only knows of it");
+        let never = HookRun { number: 99, ..run };
+        assert_eq!(target.find_hook(never, &known).await.unwrap(), None);
         match target.observe_hook(release, &made, patience).await.unwrap() {
             HookState::Succeeded { log } => told = format!("{told}{}: Succeeded\n{log}\n", made.object),
             HookState::Failed { reason, log } => return Err(format!("{}: {reason}\n{log}", made.object)),
