@@ -71,17 +71,19 @@ impl App {
             tracing::warn!(job = %id, "dropped a message for a job that does not exist");
             return Ok(());
         };
-        let job: Job = stored.read()?;
+        let mut job: Job = stored.read()?;
         self.return_lease(&job).await?;
         if job.status.is_terminal() {
             self.publish_job_end(session.as_mut(), &job);
             session.settle().await?;
             return Ok(());
         }
-        let (work, work_version) = match session.get(&keys::job_work(tenant, id)).await? {
+        let (work, work_version): (JobWork, _) = match session.get(&keys::job_work(tenant, id)).await? {
             Some(stored) => (stored.read()?, Some(stored.version)),
             None => (JobWork::default(), None),
         };
+        // Whoever decided on it may have died before the job's own record said so.
+        work.tell_how_it_ends(&mut job);
         let mut open = Opening {
             app: self,
             job,
@@ -207,17 +209,18 @@ impl Run<'_> {
     }
 
     async fn phase(&mut self) -> Result<Result<Next, TargetError>, AppError> {
-        if let (Some(Decided { status, message }), Some(revision)) =
-            (self.work.decided.clone(), self.work.revision)
-        {
-            self.tell_helm_of_failure(revision, message.as_deref().unwrap_or_default())
-                .await;
-            finish(&mut self.job, status, message, self.app.clock.now());
+        if let Some(decided) = self.work.decided.clone() {
+            let message = decided.message.as_deref().unwrap_or_default();
+            if let Some(revision) = self.failed_revision() {
+                self.tell_helm_of_failure(revision, message).await;
+            }
+            finish(
+                &mut self.job,
+                decided.status,
+                decided.message,
+                self.app.clock.now(),
+            );
             return Ok(Ok(Next::Ended));
-        }
-        if self.work.ending.is_some() {
-            // Whoever decided on it may have died before the job's own record said so.
-            self.job.phase = JobPhase::CleanUp;
         }
         if self.job.phase != JobPhase::CleanUp {
             if let Some(cancel) = self.job.cancel.clone() {
@@ -265,7 +268,11 @@ impl Run<'_> {
         // A place for Helm comes free by itself, and what is to be taken away does not stay because others were busy.
         let may_queue = !is_over || self.job.phase == JobPhase::CleanUp;
         if error.class() == FailureClass::Queued && may_queue {
-            // Nothing was tried. What is left of the job's time is looked at when it comes back.
+            // Nothing was tried. What is left of the job's time is looked at when it comes back; cleaning up has its whole
+            // time from when it has its turn.
+            if let Some(ending) = &mut self.work.ending {
+                ending.until = ending.until.max(self.app.clock.now().plus(CLEAN_UP));
+            }
             self.job.waiting_for = vec![JobWait {
                 object: "helm".to_owned(),
                 reason: "queued".to_owned(),
@@ -317,6 +324,7 @@ impl Run<'_> {
             self.work.ending = Some(Ending {
                 status,
                 message,
+                failure_kind: self.job.failure_kind,
                 until,
             });
             self.work.failures_in_a_row = 0;
@@ -327,28 +335,39 @@ impl Run<'_> {
         self.ended(status, Some(format!("{message}{left}")))
     }
 
-    /// Ends the job, and tells which hooks go on. What Helm has to hear of it is told when it is recorded that it ends so:
-    /// who comes after a crash must not find that it became ready after all.
+    /// Ends the job, and tells which hooks go on. That it ends so is recorded first, and Helm told after that: who comes
+    /// after a crash must neither find that it became ready after all, nor forget why it did not.
     pub(super) fn ended(&mut self, status: JobStatus, message: Option<String>) -> Next {
         let message = message.map(|message| self.work.with_hooks(&message));
         self.work.leave_hooks();
         self.work.hooks_left.clear();
-        let changes = matches!(
-            self.config.operation,
-            HelmOperation::Deploy | HelmOperation::Rollback
-        );
-        // A revision that was kept is another job's, and works.
-        if changes && status != JobStatus::Succeeded && self.work.revision.is_some() && !self.job.kept {
-            self.work.decided = Some(Decided { status, message });
-            return Next::Go;
+        if status != JobStatus::Succeeded {
+            self.work.decided = Some(Decided {
+                status,
+                message: message.clone(),
+                failure_kind: self.job.failure_kind,
+            });
+            if self.failed_revision().is_some() {
+                return Next::Go;
+            }
         }
         finish(&mut self.job, status, message, self.app.clock.now());
         Next::Ended
     }
 
+    /// The revision of a job that does not succeed which Helm is to call failed. One that was kept is another job's, and
+    /// works.
+    fn failed_revision(&self) -> Option<u32> {
+        let changes = matches!(
+            self.config.operation,
+            HelmOperation::Deploy | HelmOperation::Rollback
+        );
+        self.work.revision.filter(|_| changes && !self.job.kept)
+    }
+
     /// Ends a clean-up that cannot go on; what is left is named.
     pub(super) fn give_up(&mut self, rest: &str) -> Next {
-        let (status, message) = match self.work.ending.take() {
+        let (status, message) = match self.work.ending.clone() {
             Some(ending) => (ending.status, ending.message),
             None => (JobStatus::Failed, String::new()),
         };

@@ -49,13 +49,14 @@ impl App {
                 }
             }
             let left = work.left_unlooked_at();
-            let (status, message) = match (&work.ending, &work.decided) {
-                (Some(ending), _) => {
+            work.tell_how_it_ends(&mut job);
+            let (status, message) = match (&work.decided, &work.ending) {
+                // Only Helm's record was not told.
+                (Some(decided), _) => (decided.status, decided.message.clone()),
+                (None, Some(ending)) => {
                     let rest = not_taken_away(&verdict.message());
                     (ending.status, Some(format!("{}{rest}{left}", ending.message)))
                 }
-                // Only Helm's record was not told.
-                (None, Some(decided)) => (decided.status, decided.message.clone()),
                 (None, None) => match &job.cancel {
                     Some(cancel) => (
                         JobStatus::Cancelled,

@@ -10,7 +10,7 @@ use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetEr
 use super::{
     deploy_helm::{CLEAN_UP, Run, finish, not_taken_away, superseded, write},
     lease::Taken,
-    work::{Decided, Ending, JobWork},
+    work::{Ending, JobWork},
 };
 use crate::{App, AppError, clusters::ConnectError, keys};
 
@@ -239,13 +239,14 @@ impl<'a> Opening<'a> {
     ) -> Result<(), AppError> {
         let is_permanent = error.class() == FailureClass::Permanent;
         let why = error.0.message;
+        if let Some(decided) = self.work.decided.clone() {
+            let message = decided.message.unwrap_or_default();
+            return self.end(session, decided.status, message).await;
+        }
         let left = self.work.left_behind();
-        if let Some(ending) = self.work.ending.take() {
+        if let Some(ending) = self.work.ending.clone() {
             let message = format!("{}{}{left}", ending.message, not_taken_away(&why));
             return self.end(session, ending.status, message).await;
-        }
-        if let Some(Decided { status, message }) = self.work.decided.take() {
-            return self.end(session, status, message.unwrap_or_default()).await;
         }
         let (status, message, take_away) = match &self.job.cancel {
             Some(cancel) => (JobStatus::Cancelled, cancel.reason.clone(), cancel.uninstall),
@@ -265,6 +266,7 @@ impl<'a> Opening<'a> {
         self.work.ending = Some(Ending {
             status,
             message,
+            failure_kind: self.job.failure_kind,
             until: app.clock.now().plus(CLEAN_UP),
         });
         self.job.phase = JobPhase::CleanUp;

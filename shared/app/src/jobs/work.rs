@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
+use slipway_model::{FailureKind, HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
 use slipway_ports::{HookEvent, HookPolicies, MadeHook, ObjectReference, Release};
 
 use crate::steps::RenderContext;
@@ -83,7 +83,7 @@ pub(super) struct JobWork {
     /// Where its lease stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<HeldLease>,
-    /// How the job ends, as soon as Helm's record says that its revision failed.
+    /// How the job ends, as soon as Helm's record says that its revision failed if it made one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decided: Option<Decided>,
     /// How the job ends once it has cleaned up.
@@ -119,6 +119,17 @@ impl JobWork {
             }
             JobPhase::CleanUp => self.ending.as_ref().map(|ending| ending.until),
             JobPhase::Check | JobPhase::Apply | JobPhase::Done => None,
+        }
+    }
+
+    /// Has a job know how it ends, where that was decided: its own record is written after this one.
+    pub(super) fn tell_how_it_ends(&self, job: &mut Job) {
+        if let Some(ending) = &self.ending {
+            job.phase = JobPhase::CleanUp;
+            job.failure_kind = ending.failure_kind;
+        }
+        if let Some(decided) = &self.decided {
+            job.failure_kind = decided.failure_kind;
         }
     }
 
@@ -296,6 +307,9 @@ pub(super) struct HeldLease {
 pub(super) struct Ending {
     pub(super) status: JobStatus,
     pub(super) message: String,
+    /// Whether the same again could succeed, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure_kind: Option<FailureKind>,
     /// When cleaning up is given up.
     pub(super) until: Timestamp,
 }
@@ -306,4 +320,7 @@ pub(super) struct Decided {
     pub(super) status: JobStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
+    /// Whether the same again could succeed, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure_kind: Option<FailureKind>,
 }

@@ -130,6 +130,13 @@ async fn what_is_to_be_taken_away_waits_for_its_turn_as_long_as_that_takes() {
         .cloud()
         .broken
         .insert("collect x".to_owned(), "it is not there".to_owned());
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.lingering.insert("x".to_owned());
+        cloud
+            .hooks
+            .insert("x post-delete".to_owned(), vec!["sweep".to_owned()]);
+    }
     let crowd = world.cluster.clone();
     world
         .cluster
@@ -151,11 +158,21 @@ async fn what_is_to_be_taken_away_waits_for_its_turn_as_long_as_that_takes() {
             .contains("all 8 places for Helm are taken")
     );
     world.cluster.cloud().crowded = false;
+    // Its pods take a minute to go.
+    for _ in 0..60 {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    world.cluster.cloud().lingering.clear();
     world.settle().await;
     let failed = step(&world, id, "x").await;
     assert_eq!(failed.status, StepStatus::Failed);
     assert_eq!(failed.error_message.unwrap(), "it is not there");
-    assert!(world.cluster.cloud().installed.is_empty());
+    let cloud = world.cluster.cloud();
+    assert!(cloud.installed.is_empty());
+    assert!(cloud.log.contains(&"hook sweep".to_owned()), "{:?}", cloud.log);
 }
 
 #[tokio::test]

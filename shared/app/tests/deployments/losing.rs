@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 use slipway_app::{App, IdempotentRequest, ListQuery, Services};
-use slipway_model::{ExecutionId, ExecutionStatus, JobId, JobStatus, Message, Queue};
-use slipway_ports::{Key, Receiver, Store as _};
+use slipway_model::{ExecutionId, ExecutionStatus, JobId, Message, Queue};
+use slipway_ports::Receiver;
 
 use crate::world::{World, admin};
 
 const TOPIC: &str = "probe";
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::with(|settings| {
         settings.topics.insert(TOPIC.to_owned());
     })
@@ -222,7 +222,7 @@ async fn a_job_whose_invocation_failed_goes_on_with_its_message() {
 }
 
 /// An execution that deploys one release, and the message of its job.
-async fn deploying(world: &World) -> (String, Message) {
+pub(crate) async fn deploying(world: &World) -> (String, Message) {
     let chart = json!({"id": "a", "action": "helm_deploy", "params": {
         "cluster_id": "dev", "chart_ref": "charts/x", "release_name": "a"}});
     let dag = json!({"name": "x", "steps": [chart]});
@@ -231,51 +231,6 @@ async fn deploying(world: &World) -> (String, Message) {
     let job = JobId::of_step(execution.id, "a", 1);
     let tenant = admin().tenant;
     (execution.id.to_string(), Message::Job { tenant, job })
-}
-
-#[tokio::test]
-async fn an_end_that_was_decided_holds_although_whoever_decided_died_before_the_job_said_so() {
-    let mut held = 0;
-    for others in 0.. {
-        let world = world().await;
-        let (_, message) = deploying(&world).await;
-        let Message::Job { job, .. } = &message else {
-            panic!("{message:?} is no job's")
-        };
-        let broken = ("collect a".to_owned(), "it is not there".to_owned());
-        world.cluster.cloud().broken.extend([broken]);
-        world.flaky.refuse_put("j", others);
-        let queue = Queue::DeployHelm;
-        let died = world.app.handle(&queue, message.clone()).await.is_err();
-        let work = Key::new(format!("local/j/{job}"), "work");
-        let work = world.store.get(&work).await.unwrap();
-        let was_decided =
-            work.is_some_and(|work| !work.read::<serde_json::Value>().unwrap()["ending"].is_null());
-        // Whoever comes next would find all well.
-        world.cluster.cloud().broken.clear();
-        world.app.handle(&queue, message.clone()).await.unwrap();
-        world.settle().await;
-        let ended = world.app.job(&admin(), &job.to_string()).await.unwrap();
-        assert!(ended.status.is_terminal(), "{others}: {ended:?}");
-        if died && was_decided {
-            held += 1;
-            assert_eq!(
-                ended.error_message.as_deref(),
-                Some("it is not there"),
-                "{others}"
-            );
-        }
-        let is_there = world.cluster.cloud().installed.contains_key("a");
-        assert_eq!(
-            is_there,
-            ended.status == JobStatus::Succeeded,
-            "{others}: {ended:?}"
-        );
-        if !died {
-            break;
-        }
-    }
-    assert!(held > 0, "no end was decided and not said");
 }
 
 /// Has the store take nothing from when Helm is at work until the invocation has stopped.

@@ -10,6 +10,7 @@ mod cluster;
 mod clusters;
 mod creating;
 mod dead_letters;
+mod decided;
 mod deleting;
 mod doubled;
 mod drifting;
