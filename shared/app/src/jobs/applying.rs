@@ -173,26 +173,32 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
-        if self.work.first_install.is_none() {
-            let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
-            self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
-            self.work.apply_began = true;
-            if self.work.is_first_install() {
-                self.job.metadata_.insert("first_install".to_owned(), json!(true));
-            }
-            self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
-            self.job.replaces_revision = match &record {
-                Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
-                Some(record) if !record.is_absent() => match self.last_that_worked().await {
-                    Ok(revision) => revision,
-                    Err(error) => return Ok(Err(error)),
-                },
-                _ => None,
-            };
-            // Known before anything is done, so that a crash in the middle is cleaned up.
-            if !self.record_work().await? {
-                return Ok(Ok(None));
-            }
+        if self.work.first_install.is_some() {
+            return Ok(Ok(Some(record)));
+        }
+        let record = match self.settle_base(record).await? {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
+        let replaces = match &record {
+            Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
+            Some(record) if !record.is_absent() => match self.last_that_worked().await {
+                Ok(revision) => revision,
+                Err(error) => return Ok(Err(error)),
+            },
+            _ => None,
+        };
+        let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
+        self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
+        self.work.apply_began = true;
+        if self.work.is_first_install() {
+            self.job.metadata_.insert("first_install".to_owned(), json!(true));
+        }
+        self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
+        self.job.replaces_revision = replaces;
+        // Known before anything is done, so that a crash in the middle is cleaned up.
+        if !self.record_work().await? {
+            return Ok(Ok(None));
         }
         Ok(Ok(Some(record)))
     }

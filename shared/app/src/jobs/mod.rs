@@ -2,6 +2,7 @@
 
 mod applying;
 mod at_work;
+mod base;
 mod deploy_helm;
 mod give_up;
 mod hooks;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use slipway_model::{HelmOperation, JobId, JobPhase, JobStatus, JobWait, JsonMap};
 use slipway_policy::ConfigCheck;
-use slipway_ports::{ChartError, HookEvent, ReleaseStatus, TargetError};
+use slipway_ports::{ChartError, HookEvent, ReleaseRecord, ReleaseStatus, TargetError};
 
 use super::{
     deploy_helm::{Next, Run, superseded},
@@ -65,7 +65,7 @@ impl Run<'_> {
             return Ok(Err(TargetError::permanent(message)));
         }
         if self.config.operation != HelmOperation::Deploy {
-            return Ok(self.find_release().await);
+            return self.find_release().await;
         }
         if let Err(error) = self.pin_chart().await? {
             return Ok(Err(error));
@@ -77,6 +77,10 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
+        let record = match self.settle_base(record).await? {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
         // Helm renders no upgrade of a release that is pending. A first install is rendered as one whatever there is.
         if let Some(record) = record.as_ref().filter(|record| !record.is_absent())
             && let Err(error) = self.recover(record).await
@@ -112,12 +116,22 @@ impl Run<'_> {
     }
 
     /// What is rolled back, tested or taken away must be there, and be ours; what is absent is uninstalled.
-    async fn find_release(&mut self) -> Result<Next, TargetError> {
-        let release = self.lease.release.clone();
-        let record = self.target.record(&release).await?;
+    async fn find_release(&mut self) -> Phase {
+        let record = match self.target.record(&self.lease.release).await {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
-            return Err(error);
+            return Ok(Err(error));
         }
+        Ok(match self.settle_base(record).await? {
+            Ok(record) => self.begin_with(record).await,
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn begin_with(&mut self, record: Option<ReleaseRecord>) -> Result<Next, TargetError> {
+        let release = self.lease.release.clone();
         let operation = self.config.operation;
         let Some(record) = record else {
             let verb = match operation {

@@ -372,8 +372,12 @@ impl Target for FakeCluster {
 
     async fn mark_failed(&self, release: &Release, revision: u32, reason: &str) -> Result<(), TargetError> {
         self.on_the_way("mark_failed").await;
+        let mut cloud = self.cloud();
+        if let Some(why) = cloud.broken.get(&format!("mark_failed {}", release.name)) {
+            return Err(TargetError::transient(why.clone()));
+        }
         let told = format!("{} {revision}: {reason}", release.name);
-        self.cloud().marked.push(told);
+        cloud.marked.push(told);
         Ok(())
     }
 
