@@ -13,6 +13,7 @@ use slipway_ports::{
 use super::{
     deploy_helm::{Next, Run},
     phases::{Phase, told, without_secrets},
+    undone::REPLACES_JOB,
 };
 use crate::{
     AppError,
@@ -173,6 +174,9 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
+        if let Some(error) = self.changed_since(record.as_ref()).await? {
+            return Ok(Err(error));
+        }
         if self.work.first_install.is_some() {
             return Ok(Ok(Some(record)));
         }
@@ -196,6 +200,10 @@ impl Run<'_> {
         }
         self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
         self.job.replaces_revision = replaces;
+        let deployed = record.as_ref().filter(|record| replaces == Some(record.revision));
+        if let Some(maker) = deployed.and_then(|record| record.labels.get("slipway-job")) {
+            self.job.metadata_.insert(REPLACES_JOB.to_owned(), json!(maker));
+        }
         // Known before anything is done, so that a crash in the middle is cleaned up.
         if !self.record_work().await? {
             return Ok(Ok(None));

@@ -92,7 +92,7 @@ impl Run<'_> {
     /// The phase after the change; for an uninstall also what is left to be done when its hooks have ended.
     pub(super) async fn post_hooks(&mut self) -> Phase {
         if self.work.removal == Removal::Rest {
-            return Ok(self.rest_of_uninstall().await);
+            return self.rest_of_uninstall().await;
         }
         let event = self.event_after();
         let hooked = match self.run_hooks(event, self.work.revision).await? {

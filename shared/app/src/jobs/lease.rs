@@ -8,6 +8,7 @@ use slipway_ports::{Guard, Item, Key, Put, Release, Session};
 
 use super::{
     at_work::Working,
+    undone::Undone,
     work::{HeldLease, JobWork},
 };
 use crate::{App, AppError, keys, steps::compensation_of};
@@ -40,6 +41,9 @@ struct Wanted {
     execution: Option<ExecutionId>,
     /// When its step made the job, or somebody had it executed.
     created_at: Timestamp,
+    /// When the step made the job that this one undoes.
+    #[serde(default)]
+    undone_at: Option<Timestamp>,
 }
 
 impl Wanted {
@@ -55,6 +59,7 @@ impl Wanted {
                 (None, Some(executed)) => executed,
                 _ => job.created_at,
             },
+            undone_at: Undone::by(job).map(|undone| undone.created_at),
         }
     }
 
@@ -65,6 +70,17 @@ impl Wanted {
             return (self.generation, self.undoes).cmp(&(other.generation, other.undoes));
         }
         self.is_undone_by(other).cmp(&other.is_undone_by(self)).reverse()
+    }
+
+    /// Which of two jobs of one rank is the newer one. What undoes is as old as what it undoes to everybody but another
+    /// that undoes the same execution: it may have begun long after others had changed the release.
+    fn age(&self, other: &Self) -> Ordering {
+        let together = self.undoes && other.undoes && self.execution == other.execution;
+        let at = |wanted: &Self| match wanted.undone_at {
+            Some(undone_at) if !together => undone_at,
+            _ => wanted.created_at,
+        };
+        (at(self), self.job).cmp(&(at(other), other.job))
     }
 
     fn is_undone_by(&self, other: &Self) -> bool {
@@ -197,11 +213,13 @@ impl App {
 
     /// Whether another job of the same owner is newer than one.
     async fn is_newer(&self, other: &Wanted, mine: &Wanted) -> Result<bool, AppError> {
-        let by_age = || (other.created_at, other.job).cmp(&(mine.created_at, mine.job));
-        Ok(match other.order(mine).then_with(by_age) {
+        let order = other.order(mine);
+        Ok(match order.then_with(|| other.age(mine)) {
             Ordering::Less | Ordering::Equal => false,
+            // Whether one that has ended changed the release is seen in Helm's record, which is looked at.
+            Ordering::Greater if order.is_eq() && mine.undone_at.is_some() => self.is_open(other).await?,
             // What was wanted at a time that is still to come was wanted before the clock was set back.
-            Ordering::Greater if other.order(mine).is_eq() && other.created_at > self.clock.now() => {
+            Ordering::Greater if order.is_eq() && other.created_at > self.clock.now() => {
                 self.is_open(other).await?
             }
             Ordering::Greater => true,

@@ -14,6 +14,7 @@ mod phases;
 mod record;
 mod removal;
 mod requests;
+mod undone;
 mod unreturned;
 mod work;
 
@@ -23,6 +24,7 @@ pub(crate) use deploy_helm::is_superseded;
 pub(crate) use record::{JobOrigin, NewStepJob, rendered_outputs};
 pub(crate) use removal::TAKEN_AWAY;
 pub use requests::NewJob;
+pub(crate) use undone::UNDOES;
 pub(crate) use unreturned::UnreturnedLeases;
 
 use slipway_model::{HelmOperation, Job, JobPhase};

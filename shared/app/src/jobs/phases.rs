@@ -124,6 +124,9 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
+        if let Some(error) = self.changed_since(record.as_ref()).await? {
+            return Ok(Err(error));
+        }
         Ok(match self.settle_base(record).await? {
             Ok(record) => self.begin_with(record).await,
             Err(error) => Err(error),

@@ -12,7 +12,7 @@ use slipway_model::{
 use slipway_policy::{ChartRef, ConfigCheck, validate_helm_config};
 use slipway_ports::{Guard, Item, Listing, Put, Session};
 
-use super::{kept::MADE_BY, work::JobWork};
+use super::{kept::MADE_BY, undone::UNDOES, work::JobWork};
 use crate::{
     App, AppError, keys,
     steps::{RenderContext, at_values},
@@ -207,6 +207,10 @@ impl App {
         let now = self.clock.now();
         let mut metadata = draft.metadata;
         metadata.insert("step_id".to_owned(), json!(origin.node.id));
+        let undoes = origin.header.compensates.is_some();
+        if let Some(undone) = origin.node.params.get(UNDOES).filter(|_| undoes) {
+            metadata.insert(UNDOES.to_owned(), undone.clone());
+        }
         let mut config = draft.config;
         config.outputs = checked.outputs;
         let outputs = slipway_model::JsonMap::from_iter([
@@ -242,7 +246,7 @@ impl App {
             result: slipway_model::JsonMap::new(),
             deployment_id: origin.header.deployment_id,
             generation: origin.header.generation,
-            undoes: origin.header.compensates.is_some(),
+            undoes,
             step: Some((origin.header.id, origin.node.ordinal)),
             plan: origin.header.plan.clone(),
             cancel: None,

@@ -48,13 +48,24 @@ impl Run<'_> {
     }
 
     /// Uninstalls as an operation of its own: what its hooks still needed.
-    pub(super) async fn rest_of_uninstall(&mut self) -> Result<Next, TargetError> {
-        let gone = self.target.uninstall(&self.uninstall_request(false)).await?;
-        Ok(if gone.remaining.is_empty() {
+    pub(super) async fn rest_of_uninstall(&mut self) -> Phase {
+        // Its hooks may have taken long.
+        let record = match self.target.record(&self.lease.release).await {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(error) = self.changed_since(record.as_ref()).await? {
+            return Ok(Err(error));
+        }
+        let gone = match self.target.uninstall(&self.uninstall_request(false)).await {
+            Ok(gone) => gone,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Ok(if gone.remaining.is_empty() {
             self.uninstalled()
         } else {
             self.wait_for_the_end(gone.remaining)
-        })
+        }))
     }
 
     fn uninstalled(&mut self) -> Next {

@@ -16,7 +16,7 @@ use crate::{
     AppError,
     deployments::{KEPT, UNDO, UNINSTALLED},
     executions::{NewExecution, each_chunk},
-    jobs::{TAKEN_AWAY, is_superseded},
+    jobs::{TAKEN_AWAY, UNDOES, is_superseded},
     keys,
     steps::drive::Drive,
 };
@@ -86,7 +86,9 @@ impl Drive<'_> {
                 };
                 if has_adopted(&job) {
                     kept.push(node.id.as_str());
-                } else if let Some(step) = undo(&node.id, &job) {
+                } else if let Some(mut step) = undo(&node.id, &job) {
+                    let undone = self.app.undone(&job).await?;
+                    step.params.insert(UNDOES.to_owned(), json!(undone));
                     steps.insert(ordinal, step);
                 } else {
                     continue;

@@ -10,7 +10,7 @@ use slipway_ports::{Guard, Put, Stored};
 use crate::{
     AppError,
     executions::{larger_than, publish},
-    jobs::{JobOrigin, NewStepJob},
+    jobs::{JobOrigin, NewStepJob, UNDOES},
     keys,
     steps::{
         RenderContext, Rendered, Resolved,
@@ -115,7 +115,12 @@ impl Drive<'_> {
                     resolved: Resolved::default(),
                 })
         };
-        let rendered = rendered.and_then(|rendered| {
+        let undoes = self.header.compensates.is_some();
+        let rendered = rendered.and_then(|mut rendered| {
+            if undoes {
+                // Written by us, and not for the action: its job hears of it.
+                rendered.params.remove(UNDOES);
+            }
             let errors = action.check(&rendered.params);
             if errors.is_empty() {
                 return Ok(rendered);

@@ -114,7 +114,10 @@ async fn a_revision_that_nobody_could_mark_failed_is_marked_by_the_next_job() {
     assert_eq!(cloud.log.last().unwrap(), "rollback app to 1");
     assert_eq!(cloud.installed["app"]["size"], 1);
     let marked = cloud.marked.first().unwrap();
-    assert!(marked.starts_with("app 2: not ready after 600 seconds"), "{marked}");
+    assert!(
+        marked.starts_with("app 2: not ready after 600 seconds"),
+        "{marked}"
+    );
 }
 
 #[tokio::test]
@@ -171,4 +174,22 @@ async fn what_somebody_deployed_past_slipway_over_a_failed_revision_is_left_as_i
     let next = deployed(&world, 4, json!({})).await;
     assert_eq!(next.replaces_revision, Some(3));
     assert!(world.cluster.cloud().marked.is_empty());
+}
+
+#[tokio::test]
+async fn what_worked_before_is_asked_for_again_where_the_cluster_did_not_say() {
+    let world = working().await;
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let broken = deployed(&world, 2, json!({})).await;
+    assert_eq!(broken.status, JobStatus::TimedOut);
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.stuck.clear();
+        cloud.forgetful.insert("app".to_owned());
+    }
+    let next = deployed(&world, 3, json!({})).await;
+    assert_eq!(
+        (next.status, next.retry_count, next.replaces_revision),
+        (JobStatus::Succeeded, 1, Some(1))
+    );
 }

@@ -22,6 +22,8 @@ pub(crate) struct Cloud {
     /// Release whose Helm died → the labels of its record, which is pending. Its last request is still on its way, and lands
     /// when the record is recovered.
     pub(crate) landing: BTreeMap<String, BTreeMap<String, String>>,
+    /// Releases of which it does not say the first time that it is asked which revision was deployed before.
+    pub(crate) forgetful: BTreeSet<String>,
     /// Releases that never become ready.
     pub(crate) stuck: BTreeSet<String>,
     /// Release → values, of what is installed.

@@ -487,7 +487,10 @@ impl Target for FakeCluster {
     }
 
     async fn rollback_target(&self, release: &Release, wanted: Option<u32>) -> Result<u32, TargetError> {
-        let cloud = self.cloud();
+        let mut cloud = self.cloud();
+        if cloud.forgetful.remove(&release.name) {
+            return Err(TargetError::transient("no route to host"));
+        }
         let newest = cloud.revisions.get(&release.name).map(|entry| entry.0);
         let before = |newest| {
             (1..newest)

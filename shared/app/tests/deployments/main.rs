@@ -40,5 +40,6 @@ mod superseding;
 mod sweeping;
 mod templates;
 mod undoing;
+mod undoing_newer;
 mod upgrading;
 mod world;
