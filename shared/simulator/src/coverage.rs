@@ -65,7 +65,7 @@ impl Fault {
 }
 
 /// What has to come of something in enough runs.
-const ENDS: [&str; 23] = [
+const ENDS: [&str; 24] = [
     "component excluded",
     "deployment Deleted",
     "deployment Failed",
@@ -84,6 +84,7 @@ const ENDS: [&str; 23] = [
     "job Pending",
     "job Succeeded",
     "job TimedOut",
+    "release undone",
     "step Cancelled",
     "step Completed",
     "step Failed",

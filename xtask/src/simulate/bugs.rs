@@ -351,6 +351,26 @@ pub(super) const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "what-failed-is-gone-back-to",
+        what: "A revision that Helm calls deployed is one to go back to, whether or not its job succeeded.",
+        breaks: &["UndoingRestores"],
+        file: "shared/app/src/jobs/base.rs",
+        edits: &[(
+            "        Ok((made_it && !is_in_hook).then_some(maker))",
+            "        Ok((made_it && !is_in_hook && !PLANTED).then_some(maker))",
+        )],
+    },
+    Bug {
+        name: "undoing-destroys",
+        what: "What others made of a release since is undone with the rest.",
+        breaks: &["UndoingLeavesOthers"],
+        file: "shared/app/src/jobs/undone.rs",
+        edits: &[(
+            "        if self.is_mine(record) || fence",
+            "        if PLANTED || self.is_mine(record) || fence",
+        )],
+    },
+    Bug {
         name: "retries-begin-anew",
         what: "A retry does again what completed.",
         breaks: &["WhatIsTheSameStays"],

@@ -117,6 +117,7 @@ async fn what_a_later_execution_waits_for_is_not_taken_from_it() {
     world.settle().await;
     let job = job_of(&world, &second).await;
     assert_eq!(job.status, JobStatus::Succeeded, "{job:#?}");
+    assert_eq!(look(&world, &first).await.status, ExecutionStatus::Failed);
     assert_eq!(log(&world), ["apply app", "apply app"]);
     assert_eq!(world.cluster.cloud().installed["app"]["size"], 2);
 }

@@ -95,6 +95,7 @@ impl World {
         // What landed before, Helm and whoever runs it can see.
         self.note_record_seen(release);
         self.note_objects_seen(release);
+        self.check_undoing(release);
         self.check_release_lease(
             release,
             Invariant::NoEffectWithoutCommittedIntention,

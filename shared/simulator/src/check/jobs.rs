@@ -83,6 +83,9 @@ impl World {
             );
         }
         let job = after["job"].as_str().unwrap_or_default().to_owned();
+        if let Some(release) = key.partition.strip_prefix("release/uid/") {
+            self.note_found(release, &job, fence);
+        }
         if let Some(task) = self.actor().and_then(|actor| self.tasks.get_mut(&actor)) {
             task.lease = Some((key.clone(), job, fence));
         }

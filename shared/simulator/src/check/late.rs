@@ -24,6 +24,7 @@ impl World {
             self.checks.made_late.insert(name.clone());
         }
         let Some(release) = request.release() else { return };
+        self.note_disturbed(release);
         let late = self.checks.late.entry(release.to_owned()).or_default();
         match request {
             Request::Apply { object, .. } | Request::Delete { object, .. } => {

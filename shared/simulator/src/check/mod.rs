@@ -10,6 +10,7 @@ mod looks;
 mod records;
 mod rest;
 mod starts;
+mod undone;
 
 pub(crate) use looks::Looks;
 
@@ -18,7 +19,7 @@ use std::{
     fmt,
 };
 
-use slipway_model::Node;
+use slipway_model::{ExecutionId, Node};
 use slipway_ports::Key;
 
 use crate::{services::SECRET, tasks::TaskId, world::World};
@@ -48,6 +49,10 @@ pub enum Invariant {
     AJobTellsTheTruth,
     /// A first install that did not succeed leaves nothing that was to go, unless its job says so.
     AFailedInstallLeavesNothing,
+    /// What an execution changed and had undone is as it found it.
+    UndoingRestores,
+    /// What undoes an execution leaves what others made of a release since.
+    UndoingLeavesOthers,
     /// A running deployment has all its releases deployed.
     RunningMeansDeployed,
     /// A retry keeps what completed, and an upgrade leaves alone what comes out as it is.
@@ -126,6 +131,10 @@ impl Invariant {
             Self::AJobTellsTheTruth => "a job that succeeded left the cluster as it says",
             Self::AFailedInstallLeavesNothing => {
                 "a first install that did not succeed leaves nothing that was to go, unless its job says so"
+            }
+            Self::UndoingRestores => "what an execution changed and had undone is as it found it",
+            Self::UndoingLeavesOthers => {
+                "what undoes an execution leaves what others made of a release since"
             }
             Self::RunningMeansDeployed => "a running deployment has all its releases deployed",
             Self::DeletedMeansGone => "nothing is left of a deleted deployment",
@@ -210,6 +219,8 @@ pub(crate) struct Checks {
     let_go: BTreeMap<String, String>,
     /// Execution, as `tenant/x/id` → since when nothing starts in it.
     closed: BTreeMap<String, starts::Closed>,
+    /// Execution and release → what its first job found of it.
+    found: BTreeMap<(ExecutionId, String), undone::Found>,
     /// Execution → the last percentage that was seen.
     percent: BTreeMap<String, f64>,
 }

@@ -61,6 +61,7 @@ impl World {
         self.check_bounds(&keys);
         self.check_failed_installs(&jobs);
         self.check_hooks_at_rest(&jobs);
+        self.check_undone(&jobs);
         self.check_cluster_at_rest(&deployments, &Told::by(&jobs));
     }
 

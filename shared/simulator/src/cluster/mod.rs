@@ -27,10 +27,16 @@ pub(crate) struct Revision {
     pub(crate) objects: Vec<ObjectReference>,
     /// What was rendered.
     pub(crate) manifest: String,
+    /// Whether it ever was deployed, also if it was marked failed since.
     pub(crate) was_deployed: bool,
 }
 
 impl Revision {
+    /// Whether Helm says that it is deployed, or was until another one was.
+    pub(crate) fn worked(&self) -> bool {
+        matches!(self.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded)
+    }
+
     pub(crate) fn job(&self) -> &str {
         self.labels.get("slipway-job").map_or("", String::as_str)
     }

@@ -38,7 +38,7 @@ impl SimTarget {
             .cloud
             .releases
             .get(&name)
-            .is_some_and(|all| all.iter().any(|revision| revision.was_deployed));
+            .is_some_and(|all| all.iter().any(Revision::worked));
         Ok(world.cloud.newest(&name).map(|newest| ReleaseRecord {
             revision: newest.number,
             status: newest.status,
@@ -146,7 +146,7 @@ impl SimTarget {
         let found = {
             let world = self.0.world();
             let all = world.cloud.releases.get(&name).cloned().unwrap_or_default();
-            let ever = all.iter().any(|one| one.was_deployed);
+            let ever = all.iter().any(Revision::worked);
             let status = all
                 .iter()
                 .find(|one| one.number == revision)
@@ -157,7 +157,8 @@ impl SimTarget {
         let Some((status, ever, all)) = found else {
             return Ok("nothing was to be recovered".to_owned());
         };
-        let is_open = status == ReleaseStatus::Failed || status == ReleaseStatus::PendingInstall;
+        let is_open =
+            status == ReleaseStatus::Failed || status.is_pending() && status != ReleaseStatus::Uninstalling;
         if !ever && is_open && !marks {
             for one in all {
                 let forget = Request::Forget {
@@ -317,7 +318,7 @@ impl SimTarget {
             Some(wanted) => all.iter().map(|one| one.number).find(|number| *number == wanted),
             None => all
                 .iter()
-                .filter(|one| one.number < newest && one.was_deployed)
+                .filter(|one| one.number < newest && one.worked())
                 .map(|one| one.number)
                 .max(),
         };
