@@ -177,42 +177,59 @@ impl Run<'_> {
         if let Some(error) = self.changed_since(record.as_ref()).await? {
             return Ok(Err(error));
         }
-        if self.work.first_install.is_some() {
-            return Ok(Ok(Some(record)));
-        }
-        let record = match self.settle_base(record).await? {
-            Ok(record) => record,
-            Err(error) => return Ok(Err(error)),
-        };
-        let replaces = match &record {
-            Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
-            Some(record) if !record.is_absent() => match self.last_that_worked().await {
-                Ok(revision) => revision,
+        if self.work.first_install.is_none() {
+            let judged = match self.judged_base(record.clone()).await? {
+                Ok(judged) => judged,
                 Err(error) => return Ok(Err(error)),
-            },
+            };
+            if let Err(error) = self.learn_base(judged.as_ref()).await {
+                return Ok(Err(error));
+            }
+            // Known before anything is done, so that a crash in the middle is cleaned up.
+            if !self.record_work().await? {
+                return Ok(Ok(None));
+            }
+        }
+        self.reach().await?;
+        Ok(self.settle_base(record).await?.map(Some))
+    }
+
+    /// Has older jobs know that the release is this one's from now on. A test leaves it as it is.
+    pub(super) async fn reach(&self) -> Result<(), AppError> {
+        if self.config.operation == HelmOperation::Test {
+            return Ok(());
+        }
+        let mut session = self.app.store.session();
+        self.app
+            .reach_release(session.as_mut(), &self.job, &self.lease)
+            .await?;
+        Ok(session.settle().await?)
+    }
+
+    /// Notes what there is before this job begins.
+    async fn learn_base(&mut self, record: Option<&ReleaseRecord>) -> Result<(), TargetError> {
+        let replaces = match record {
+            Some(record) if record.status == ReleaseStatus::Deployed => Some(record.revision),
+            Some(record) if !record.is_absent() => self.last_that_worked().await?,
             _ => None,
         };
-        let first = record.as_ref().is_none_or(ReleaseRecord::is_absent);
+        let first = record.is_none_or(ReleaseRecord::is_absent);
         self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
         self.work.apply_began = true;
         if self.work.is_first_install() {
             self.job.metadata_.insert("first_install".to_owned(), json!(true));
         }
-        self.work.newest_before = record.as_ref().map_or(0, |record| record.revision);
+        self.work.newest_before = record.map_or(0, |record| record.revision);
         self.job.replaces_revision = replaces;
-        let deployed = record.as_ref().filter(|record| replaces == Some(record.revision));
+        let deployed = record.filter(|record| replaces == Some(record.revision));
         if let Some(maker) = deployed.and_then(|record| record.labels.get("slipway-job")) {
             self.job.metadata_.insert(REPLACES_JOB.to_owned(), json!(maker));
         }
-        // Known before anything is done, so that a crash in the middle is cleaned up.
-        if !self.record_work().await? {
-            return Ok(Ok(None));
-        }
-        Ok(Ok(Some(record)))
+        Ok(())
     }
 
     /// The revision before the newest one that failed: what an earlier attempt replaced is what this one does.
-    async fn last_that_worked(&self) -> Result<Option<u32>, TargetError> {
+    pub(super) async fn last_that_worked(&self) -> Result<Option<u32>, TargetError> {
         match self.target.rollback_target(&self.lease.release, None).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.class() == FailureClass::Permanent => Ok(None),

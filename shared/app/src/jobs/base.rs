@@ -13,17 +13,34 @@ use super::{deploy_helm::Run, work::JobWork};
 use crate::{AppError, keys};
 
 impl Run<'_> {
+    /// The record as it is to be read: a deployed revision whose job did not succeed counts as failed. Changes nothing,
+    /// for this job may yet come to nothing, and the other one go on.
+    pub(super) async fn judged_base(
+        &self,
+        record: Option<ReleaseRecord>,
+    ) -> Result<Result<Option<ReleaseRecord>, TargetError>, AppError> {
+        let Some(found) = record else {
+            return Ok(Ok(None));
+        };
+        if self.unlucky_maker(&found).await?.is_none() {
+            return Ok(Ok(Some(found)));
+        }
+        Ok(self.last_that_worked().await.map(|worked| {
+            Some(ReleaseRecord {
+                status: ReleaseStatus::Failed,
+                ever_deployed: worked.is_some(),
+                ..found
+            })
+        }))
+    }
+
     /// Marks the newest revision failed if Helm calls it deployed and its job did not succeed. The record as it is then.
     pub(super) async fn settle_base(
         &self,
         record: Option<ReleaseRecord>,
     ) -> Result<Result<Option<ReleaseRecord>, TargetError>, AppError> {
-        let changes = matches!(
-            self.config.operation,
-            HelmOperation::Deploy | HelmOperation::Rollback
-        );
-        let Some(found) = record.as_ref().filter(|_| changes) else {
-            return Ok(Ok(record));
+        let Some(found) = &record else {
+            return Ok(Ok(None));
         };
         let Some(maker) = self.unlucky_maker(found).await? else {
             return Ok(Ok(record));
@@ -50,7 +67,11 @@ impl Run<'_> {
     /// The job that made a deployed revision for the same owner and did not succeed. One whose hook runs is not done
     /// with it; any other that is open has lost the release to this one.
     async fn unlucky_maker(&self, record: &ReleaseRecord) -> Result<Option<Job>, AppError> {
-        if record.status != ReleaseStatus::Deployed || self.is_mine(record) {
+        let changes = matches!(
+            self.config.operation,
+            HelmOperation::Deploy | HelmOperation::Rollback
+        );
+        if !changes || record.status != ReleaseStatus::Deployed || self.is_mine(record) {
             return Ok(None);
         }
         let label = record.labels.get("slipway-job");
@@ -68,7 +89,7 @@ impl Run<'_> {
             Some(stored) => stored.read()?,
             None => JobWork::default(),
         };
-        let is_in_hook = !maker.status.is_terminal() && work.is_in_hook();
+        let is_in_hook = !maker.status.is_terminal() && work.may_have_hook();
         // A label outlives what others do with Helm; the revision does not.
         let made_it = match maker.metadata_.get("revision") {
             Some(revision) => *revision == json!(record.revision),

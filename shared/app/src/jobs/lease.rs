@@ -83,9 +83,38 @@ impl Wanted {
         (at(self), self.job).cmp(&(at(other), other.job))
     }
 
+    /// Whether it may be newer than another job, or older.
+    fn is_rival_of(&self, other: &Self) -> bool {
+        self.owner == other.owner && self.job != other.job
+    }
+
+    /// Whether Helm's record, and not age, says if another job has changed what this one undoes.
+    fn is_judged_by_its_record(&self, other: &Self) -> bool {
+        self.undone_at.is_some() && self.order(other).is_eq()
+    }
+
     fn is_undone_by(&self, other: &Self) -> bool {
         other.undoes && self.execution.map(compensation_of) == other.execution
     }
+}
+
+/// What is wanted of a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Wish {
+    #[serde(flatten)]
+    newest: Wanted,
+    /// The newest job that began to change the release, or kept it. That of the newest wish may come to nothing, and the
+    /// older ones are looked at again then; none that is older than this one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reached: Option<Wanted>,
+}
+
+/// A newer job that keeps another one from a release.
+pub(super) enum Newer {
+    /// The older one is not done any more.
+    Supersedes(JobId),
+    /// What is to be undone is seen when it has ended.
+    GoesFirst(JobId),
 }
 
 /// How an attempt to take a lease ended.
@@ -152,33 +181,90 @@ impl App {
         operation: HelmOperation,
         cluster_uid: &str,
         release: &Release,
-    ) -> Result<Option<JobId>, AppError> {
+    ) -> Result<Option<Newer>, AppError> {
         let key = keys::release_wanted(cluster_uid, &release.namespace, &release.name);
         let mine = Wanted::of(job);
+        // A test waits its turn, whoever is newer.
+        let is_test = operation == HelmOperation::Test;
         loop {
             let (guard, current) = match session.get(&key).await? {
-                Some(stored) => (Guard::Version(stored.version), Some(stored.read::<Wanted>()?)),
+                Some(stored) => (Guard::Version(stored.version), Some(stored.read::<Wish>()?)),
                 None => (Guard::Absent, None),
             };
-            if let Some(current) = current {
-                if current.job == job.id {
+            let mut reached = None;
+            if let Some(Wish {
+                newest,
+                reached: past,
+            }) = current
+            {
+                if let Some(past) = past.as_ref().filter(|past| past.is_rival_of(&mine))
+                    && !mine.is_judged_by_its_record(past)
+                    && self.is_newer(past, &mine).await?
+                {
+                    return Ok((!is_test).then_some(Newer::Supersedes(past.job)));
+                }
+                if newest.job == job.id {
                     return Ok(None);
                 }
-                if current.owner != mine.owner {
+                if newest.owner != mine.owner {
                     // Whose release it is, is not a matter of age: the later one waits its turn, and finds out then.
-                    if self.is_open(&current).await? {
+                    if self.is_open(&newest).await? {
                         return Ok(None);
                     }
-                } else if self.is_newer(&current, &mine).await? && self.counts(&current).await? {
-                    // A test waits its turn, whoever is newer.
-                    return Ok((operation != HelmOperation::Test).then_some(current.job));
+                } else if self.is_newer(&newest, &mine).await? {
+                    if mine.is_judged_by_its_record(&newest) {
+                        // Its wish stays: who is older than that one, and newer than this one, must find it.
+                        let goes_first = self.is_open(&newest).await? && !is_test;
+                        return Ok(goes_first.then_some(Newer::GoesFirst(newest.job)));
+                    }
+                    if self.counts(&newest).await? {
+                        return Ok((!is_test).then_some(Newer::Supersedes(newest.job)));
+                    }
                 }
+                reached = past;
             }
-            if operation == HelmOperation::Test {
+            if is_test {
                 return Ok(None);
             }
-            if let Put::Won(_) = session.put(&key, Item::of(&mine), guard).await? {
+            let wish = Wish {
+                newest: mine.clone(),
+                reached,
+            };
+            if let Put::Won(_) = session.put(&key, Item::of(&wish), guard).await? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// Notes that a job begins to change its release, or keeps it: whoever is older is not done any more, whatever becomes
+    /// of those that are newer.
+    pub(super) async fn reach_release(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        lease: &HeldLease,
+    ) -> Result<(), AppError> {
+        let key = keys::release_wanted(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+        let mine = Wanted::of(job);
+        loop {
+            let (guard, newest, past) = match session.get(&key).await? {
+                Some(stored) => {
+                    let Wish { newest, reached } = stored.read()?;
+                    (Guard::Version(stored.version), newest, reached)
+                }
+                None => (Guard::Absent, mine.clone(), None),
+            };
+            if let Some(past) = past.filter(|past| past.owner == mine.owner)
+                && (past.job == mine.job || self.is_newer(&past, &mine).await?)
+            {
+                return Ok(());
+            }
+            let wish = Wish {
+                newest,
+                reached: Some(mine.clone()),
+            };
+            if let Put::Won(_) = session.put(&key, Item::of(&wish), guard).await? {
+                return Ok(());
             }
         }
     }
@@ -216,8 +302,6 @@ impl App {
         let order = other.order(mine);
         Ok(match order.then_with(|| other.age(mine)) {
             Ordering::Less | Ordering::Equal => false,
-            // Whether one that has ended changed the release is seen in Helm's record, which is looked at.
-            Ordering::Greater if order.is_eq() && mine.undone_at.is_some() => self.is_open(other).await?,
             // What was wanted at a time that is still to come was wanted before the clock was set back.
             Ordering::Greater if order.is_eq() && other.created_at > self.clock.now() => {
                 self.is_open(other).await?
@@ -247,10 +331,16 @@ impl App {
                 Some(stored) => Some(stored.read::<Owner>()?),
                 None => None,
             };
-            return Ok(match owner.filter(|owner| self.is_at_work(owner, &key, job.id)) {
-                Some(_) => Taken::Busy(job.id),
-                None => Taken::Superseded(newer),
-            });
+            let is_at_work = owner
+                .as_ref()
+                .is_some_and(|owner| self.is_at_work(owner, &key, job.id));
+            match newer {
+                _ if is_at_work => return Ok(Taken::Busy(job.id)),
+                Newer::Supersedes(newer) => return Ok(Taken::Superseded(newer)),
+                // What it has begun to undo it does not leave in the middle.
+                Newer::GoesFirst(_) if owner.is_some_and(|owner| owner.job == job.id) => {}
+                Newer::GoesFirst(other) => return Ok(Taken::Busy(other)),
+            }
         }
         loop {
             let now = self.clock.now();
@@ -291,7 +381,10 @@ impl App {
                     .await?
             {
                 self.leave_lease(session, job, &held, None).await?;
-                return Ok(Taken::Superseded(newer));
+                return Ok(match newer {
+                    Newer::Supersedes(newer) => Taken::Superseded(newer),
+                    Newer::GoesFirst(other) => Taken::Busy(other),
+                });
             }
             return Ok(Taken::Held(held, self.at_work().begin(&key, fence)));
         }
@@ -348,7 +441,7 @@ impl App {
         if keep.is_none() {
             let key = keys::release_wanted(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
             if let Some(stored) = session.get(&key).await? {
-                let wanted: Wanted = stored.read()?;
+                let wanted = stored.read::<Wish>()?.newest;
                 if wanted.job != job.id {
                     self.send_job(session, &wanted.tenant, wanted.job, Duration::ZERO);
                 }

@@ -9,6 +9,7 @@ use slipway_ports::{ChartError, HookEvent, ReleaseRecord, ReleaseStatus, TargetE
 
 use super::{
     deploy_helm::{Next, Run, superseded},
+    lease::Newer,
     masking::Seen,
     work::PinnedChart,
 };
@@ -77,7 +78,7 @@ impl Run<'_> {
         if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
             return Ok(Err(error));
         }
-        let record = match self.settle_base(record).await? {
+        let record = match self.judged_base(record).await? {
             Ok(record) => record,
             Err(error) => return Ok(Err(error)),
         };
@@ -93,7 +94,10 @@ impl Run<'_> {
         };
         match self.keep(record.as_ref(), &request).await? {
             Ok(false) => {}
-            Ok(true) => return Ok(Ok(Next::Go)),
+            Ok(true) => {
+                self.reach().await?;
+                return Ok(Ok(Next::Go));
+            }
             Err(error) => return Ok(Err(error)),
         }
         match self.target.check(&request).await {
@@ -127,7 +131,7 @@ impl Run<'_> {
         if let Some(error) = self.changed_since(record.as_ref()).await? {
             return Ok(Err(error));
         }
-        Ok(match self.settle_base(record).await? {
+        Ok(match self.judged_base(record).await? {
             Ok(record) => self.begin_with(record).await,
             Err(error) => Err(error),
         })
@@ -255,7 +259,7 @@ impl Run<'_> {
         Ok(Ok(self.judge(seen, deadline, limit)))
     }
 
-    /// The newer job that wants the release, if there is one.
+    /// The newer job that takes the release over, if there is one.
     pub(super) async fn newer_wish(&self) -> Result<Option<JobId>, AppError> {
         let mut session = self.app.store.session();
         let (uid, release) = (&self.lease.cluster_uid, &self.lease.release);
@@ -264,7 +268,11 @@ impl Run<'_> {
             .want_release(session.as_mut(), &self.job, self.config.operation, uid, release)
             .await?;
         session.settle().await?;
-        Ok(newer)
+        Ok(match newer {
+            Some(Newer::Supersedes(newer)) => Some(newer),
+            // What undoes has begun.
+            Some(Newer::GoesFirst(_)) | None => None,
+        })
     }
 
     /// What comes of a look at what has until `deadline` to become ready, which is `limit` after it was applied.

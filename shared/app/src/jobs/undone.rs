@@ -82,19 +82,23 @@ impl Run<'_> {
         let Some(by) = label("slipway-job").and_then(|id| id.parse().ok()) else {
             return Ok(None);
         };
+        let of = |job: &Job| job.step.map(|(execution, _)| execution);
+        let is_own = |job: &Job| of(job) == Some(undone.execution) || of(job) == of(&self.job);
+        // An earlier attempt of this one, whatever that brought back.
+        let newest = self.app.load_job(&self.job.tenant, by).await?;
+        if newest.is_some_and(|newest| newest.step == self.job.step) {
+            return Ok(None);
+        }
         let maker = self.maker_behind(by).await?;
-        if let Some(maker) = &maker {
-            let of = |job: &Job| job.step.map(|(execution, _)| execution);
-            let is_own = of(maker) == Some(undone.execution) || of(maker) == of(&self.job);
-            if is_own
+        if let Some(maker) = &maker
+            && (is_own(maker)
                 || self
                     .app
                     .last_fence(maker)
                     .await?
-                    .is_some_and(|fence| fence <= undone.fence)
-            {
-                return Ok(None);
-            }
+                    .is_some_and(|fence| fence <= undone.fence))
+        {
+            return Ok(None);
         }
         let by = maker.map_or(by, |maker| maker.id);
         let release = &self.lease.release;

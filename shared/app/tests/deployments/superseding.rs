@@ -134,3 +134,51 @@ async fn a_newer_job_that_changed_the_release_replaces_an_older_one_however_it_e
         assert!(why.contains("superseded by job"), "{why}");
     }
 }
+
+/// Has a job looked at until it has ended, with the release ready.
+async fn end(world: &World, job: JobId) -> Job {
+    for _ in 0..20 {
+        go_on(&world.app, job).await;
+        world.clock.advance(Duration::from_secs(5));
+    }
+    record(world, job)
+}
+
+/// Begins a job, and cancels it while it only looks.
+async fn come_to_nothing(world: &World, job: JobId) {
+    let app = world.app.clone();
+    world
+        .cluster
+        .meanwhile("check", async move { cancel(&app, job).await });
+    let ended = end(world, job).await;
+    assert_eq!(ended.status, JobStatus::Cancelled, "{ended:#?}");
+}
+
+#[tokio::test]
+async fn what_a_newer_job_made_stays_although_the_newest_came_to_nothing() {
+    let (world, old, middle) = one_after_the_other().await;
+    // Nobody looks at the old one until its hold is over, and the release becomes ready for the middle one.
+    world.clock.advance(Duration::from_secs(120));
+    world.cluster.cloud().stuck.clear();
+    let done = end(&world, middle).await;
+    assert_eq!(done.status, JobStatus::Succeeded, "{done:#?}");
+    let newest = job(&world.app).await;
+    come_to_nothing(&world, newest).await;
+    let old = end(&world, old).await;
+    assert_eq!(old.status, JobStatus::Cancelled, "{old:#?}");
+    let why = old.error_message.unwrap();
+    assert!(why.starts_with(&format!("superseded by job {middle}")), "{why}");
+    assert_eq!(world.cluster.cloud().log, ["apply a", "apply a"]);
+}
+
+#[tokio::test]
+async fn a_job_that_only_looked_leaves_the_revision_of_an_older_one_as_it_is() {
+    let (world, old, newer) = one_after_the_other().await;
+    world.clock.advance(Duration::from_secs(120));
+    come_to_nothing(&world, newer).await;
+    world.cluster.cloud().stuck.clear();
+    let old = end(&world, old).await;
+    assert_eq!(old.status, JobStatus::Succeeded, "{old:#?}");
+    let marked = world.cluster.cloud().marked.clone();
+    assert!(marked.is_empty(), "{marked:?}");
+}
