@@ -197,8 +197,7 @@ impl App {
             if deployment.pipeline_execution_id == Some(execution.id) {
                 // The events of the last steps may still be on their way, and a deployment that runs must not be
                 // seen with a component that does not.
-                let progress = self.progress_of(&tenant, execution.id, true).await?;
-                self.repair_components(&deployment, &execution, &progress).await?;
+                self.repair_components(&deployment, execution.id).await?;
             }
             let ending = Ending {
                 execution: execution.id,

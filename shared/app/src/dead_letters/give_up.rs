@@ -263,19 +263,29 @@ impl App {
         self.end_deployment_of(&header).await
     }
 
-    /// Ends the deployment in flight that an execution was for. Its event may not get through: whoever takes it reads
-    /// the steps.
+    /// Ends the deployment in flight that an execution was for, once its components say how their steps ended: the events
+    /// of those may not have got through either.
     async fn end_deployment_of(&self, header: &Execution) -> Result<(), AppError> {
         let Some(id) = header.deployment_id else {
             return Ok(());
         };
-        let waits = self
+        let deployment = self
             .load_deployment(&header.tenant, id)
             .await?
             .filter(|deployment| deployment.pipeline_execution_id == Some(header.id))
-            .is_some_and(|deployment| deployment.status.is_in_flight());
-        if !waits {
+            .filter(|deployment| deployment.status.is_in_flight());
+        let Some(deployment) = deployment else {
             return Ok(());
+        };
+        match self.repair_components(&deployment, header.id).await {
+            // What cannot be read says nothing of them, and the deployment must end all the same.
+            Err(error) if is_unreadable(&error) => tracing::error!(
+                deployment = %id,
+                execution = %header.id,
+                error = chain(&error),
+                "how the components of a deployment stand cannot be told from its execution"
+            ),
+            repaired => drop(repaired?),
         }
         let error_message = execution_event(header)
             .and_then(|event| event.payload["error_message"].as_str().map(str::to_owned));

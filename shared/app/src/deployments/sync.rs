@@ -1,10 +1,10 @@
 //! Deriving a deployment's state again from its execution, in case events were lost.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use slipway_model::{
-    Deployment, DeploymentOperation, DeploymentStatus, Execution, ExecutionLook, ExecutionProgress, Message,
-    Queue,
+    ComponentDeployment, Deployment, DeploymentOperation, DeploymentStatus, Execution, ExecutionId,
+    ExecutionLook, ExecutionProgress, Message, Queue,
 };
 
 use super::{
@@ -61,7 +61,7 @@ impl App {
         let Some(id) = deployment.pipeline_execution_id else {
             return Ok(deployment.clone());
         };
-        let Some(execution) = self.load_execution(tenant, id).await? else {
+        let Some((execution, progress)) = self.repair_components(deployment, id).await? else {
             let mut session = self.store.session();
             if deployment.status.is_in_flight() {
                 send_plan(session.as_mut(), deployment);
@@ -73,8 +73,6 @@ impl App {
             session.settle().await?;
             return Ok(deployment.clone());
         };
-        let progress = self.progress_of(tenant, id, true).await?;
-        self.repair_components(deployment, &execution, &progress).await?;
         self.repair_undone(deployment, &execution).await?;
         if !execution.status.is_terminal() {
             if !deployment.follows(id) {
@@ -112,25 +110,52 @@ impl App {
         Ok(ended)
     }
 
-    /// Gives every component the status that its step's record means.
+    /// Gives every component the status that its step's record in the deployment's newest execution means. Whoever gives
+    /// the deployment the status of an execution that has ended does this before. Returns the execution and its steps as
+    /// they were looked at; nothing if it has not been written.
     pub(crate) async fn repair_components(
         &self,
         deployment: &Deployment,
-        execution: &Execution,
-        progress: &ExecutionProgress,
-    ) -> Result<(), AppError> {
+        id: ExecutionId,
+    ) -> Result<Option<(Execution, ExecutionProgress)>, AppError> {
         let deletes = deployment.operation == Some(DeploymentOperation::Delete);
-        let mut session = self.store.session();
-        for step in progress.steps.iter().flatten() {
-            let Some(news) = StepNews::of_step(step) else {
-                continue;
+        loop {
+            // Before the steps: what is known since then may be newer than what is read of them.
+            let known: BTreeMap<String, ComponentDeployment> = self
+                .components_of(deployment)
+                .await?
+                .into_iter()
+                .map(|component| (component.component_name.clone(), component))
+                .collect();
+            let Some(execution) = self.load_execution(&deployment.tenant, id).await? else {
+                return Ok(None);
             };
-            self.update_component(session.as_mut(), deployment, &step.step_id, |component| {
-                let (from, uninstalls) = ((execution.id, execution.generation), deletes || component.removed);
-                !is_undone(component, execution) && hear(component, from, &news, uninstalls, true)
-            })
-            .await?;
+            let progress = self.progress_of_header(&execution, true).await?;
+            let mut is_outdated = false;
+            let mut session = self.store.session();
+            for step in progress.steps.iter().flatten() {
+                let (Some(before), Some(news)) = (known.get(&step.step_id), StepNews::of_step(step)) else {
+                    continue;
+                };
+                self.update_component(session.as_mut(), deployment, &step.step_id, |component| {
+                    let (from, uninstalls) =
+                        ((execution.id, execution.generation), deletes || component.removed);
+                    let mut told = component.clone();
+                    let changes =
+                        !is_undone(component, &execution) && hear(&mut told, from, &news, uninstalls, true);
+                    let is_as_known = component == before;
+                    is_outdated |= changes && !is_as_known;
+                    if changes && is_as_known {
+                        *component = told;
+                    }
+                    changes && is_as_known
+                })
+                .await?;
+            }
+            session.settle().await?;
+            if !is_outdated {
+                return Ok(Some((execution, progress)));
+            }
         }
-        Ok(session.settle().await?)
     }
 }

@@ -71,7 +71,8 @@ impl App {
         self.progress_of_header(&header, steps).await
     }
 
-    async fn progress_of_header(
+    /// Progress of an execution that was read before.
+    pub(crate) async fn progress_of_header(
         &self,
         header: &Execution,
         steps: bool,

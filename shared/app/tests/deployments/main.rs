@@ -38,6 +38,7 @@ mod retention;
 mod running;
 mod superseding;
 mod sweeping;
+mod telling;
 mod templates;
 mod undoing;
 mod undoing_newer;

@@ -93,7 +93,8 @@ pub(crate) fn new_deployment(template: &str, name: &str) -> NewDeployment {
     }
 }
 
-/// The control plane.
+/// The control plane; clones share it.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) store: Arc<SimpleStore>,

@@ -1,0 +1,118 @@
+//! Components are told how they stand before their deployment is, whoever tells it and however late.
+
+use std::time::Duration;
+
+use serde_json::json;
+use slipway_model::{
+    BUDUSECASES_EVENTS, ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus,
+};
+use slipway_ports::Receiver;
+
+use crate::world::{World, admin, mixed, steps};
+
+/// Handles what can be received, but for the events that deployments hear.
+async fn deliver_all_but_events(world: &World) {
+    for queue in World::queues() {
+        if queue != Queue::Topic(BUDUSECASES_EVENTS.to_owned()) {
+            world.deliver(&queue).await;
+        }
+    }
+    world.clock.advance(Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_deployment_whose_last_event_is_given_up_runs_with_components_that_do() {
+    let world = World::new().await;
+    let (id, execution) = world.planned("models").await;
+    let execution = execution.to_string();
+    let ended = async || world.app.execution(&admin(), &execution).await.unwrap().status;
+    while ended().await != ExecutionStatus::Completed {
+        deliver_all_but_events(&world).await;
+    }
+    let queue = Queue::Topic(BUDUSECASES_EVENTS.to_owned());
+    // Nothing else was heard of it.
+    let mut given_up = 0;
+    loop {
+        let hidden = Duration::from_secs(60);
+        let got = world
+            .store
+            .receive(&queue, 10, Duration::ZERO, hidden)
+            .await
+            .unwrap();
+        if got.is_empty() {
+            break;
+        }
+        for delivery in got {
+            world.store.acknowledge(&queue, &delivery.receipt).await.unwrap();
+            let message = Message::from_body(&queue, &delivery.body).unwrap();
+            if matches!(&message, Message::Event(event) if event.event_type == "workflow_completed") {
+                world.app.give_up(&queue, &message, "it broke").await.unwrap();
+                given_up += 1;
+            }
+        }
+    }
+    assert_eq!(given_up, 1);
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    for (name, status) in world.components(&id).await {
+        assert_eq!(status, ComponentStatus::Running, "{name}");
+    }
+}
+
+/// Runs a deployment until that step waits for its job.
+async fn until_it_waits(world: &World, execution: &str, step: &str) {
+    for _ in 0..50 {
+        let all = steps(world, execution).await;
+        let found = all.iter().find(|one| one.step_id == step).unwrap();
+        if found.status == StepStatus::AwaitingEvent {
+            return;
+        }
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(2));
+    }
+    panic!("step '{step}' never waits for its job");
+}
+
+#[tokio::test]
+async fn a_look_that_stalled_leads_no_component_back_that_has_come_up_since() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("my-models-llm".to_owned());
+    let (id, execution) = world.planned("models").await;
+    until_it_waits(&world, &execution.to_string(), "llm").await;
+    world.cluster.cloud().stuck.clear();
+    let others = world.clone();
+    world.flaky.before_session_get("component/llm", async move {
+        others.settle().await;
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Running);
+}
+
+#[tokio::test]
+async fn a_look_that_stalled_brings_nothing_up_that_was_undone_since() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+    let (id, execution) = world.planned("agent").await;
+    until_it_waits(&world, &execution.to_string(), "runtime").await;
+    let others = world.clone();
+    world.flaky.before_session_get("component/vector_db", async move {
+        // Until the release that never becomes ready has had its time, and what came up before it was undone.
+        for _ in 0..40 {
+            others.settle().await;
+            others.clock.advance(Duration::from_secs(60));
+            others.app.sync_deployments().await.unwrap();
+        }
+        assert!(others.cluster.cloud().installed.is_empty());
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    assert_eq!(
+        world.component(&id, "vector_db").await.status,
+        ComponentStatus::Stopped
+    );
+}
