@@ -1,14 +1,14 @@
 //! Checks of what deployments say of themselves.
 
 use serde_json::Value;
-use slipway_model::{Deployment, DeploymentStatus, HistoryEntry};
+use slipway_model::{ComponentDeployment, ComponentStatus, Deployment, DeploymentStatus, HistoryEntry};
 use slipway_ports::{Key, ReleaseStatus};
 
 use super::{
     Invariant,
     records::{read, status},
 };
-use crate::{cluster::target::plain, coverage::Fault, store::Row, world::World};
+use crate::{cluster::target::plain, store::Row, world::World};
 
 impl World {
     pub(super) fn check_deployment(&mut self, key: &Key, old: Option<&Row>, new: Option<&Row>) {
@@ -30,6 +30,31 @@ impl World {
             (DeploymentStatus::Running, Some(deployment)) => self.check_running(key, &deployment),
             (DeploymentStatus::Deleted, Some(deployment)) => self.check_deleted(key, &deployment),
             _ => {}
+        }
+    }
+
+    /// What a deployment that runs was brought up by leads none of its components back.
+    pub(super) fn check_component(&mut self, key: &Key, new: Option<&Row>) {
+        let Some(component) = new.and_then(read::<ComponentDeployment>) else {
+            return;
+        };
+        if component.status == ComponentStatus::Running || component.removed || component.disabled {
+            return;
+        }
+        let deployment: Option<Deployment> = self.newest(&Key::new(key.partition.clone(), "d"));
+        let runs = deployment.is_some_and(|deployment| {
+            deployment.status == DeploymentStatus::Running
+                && deployment.generation == component.generation
+                && deployment.pipeline_execution_id == component.execution_id
+        });
+        if runs {
+            self.violated(
+                Invariant::RunningMeansDeployed,
+                format_args!(
+                    "component {key} becomes {:?} of a RUNNING deployment",
+                    component.status
+                ),
+            );
         }
     }
 
@@ -66,9 +91,7 @@ impl World {
                 }
                 continue;
             }
-            // An event that nobody could deal with ends its deployment as the execution did; the components follow.
-            let is_given_up = self.coverage.faults.contains_key(&Fault::GivenUp);
-            if component["status"] != "RUNNING" && (self.tasks.is_empty() || !is_given_up) {
+            if component["status"] != "RUNNING" {
                 self.violated(
                     Invariant::RunningMeansDeployed,
                     format_args!("deployment {key} is RUNNING, and its component is {component}"),

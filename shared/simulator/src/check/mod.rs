@@ -234,6 +234,7 @@ enum Kind<'a> {
     JobWork(&'a str),
     Deployment,
     History,
+    Component,
     Owner,
     Other,
 }
@@ -258,6 +259,7 @@ fn kind(key: &Key) -> Kind<'_> {
         (_, Some("j"), Some(id), "work") => Kind::JobWork(id),
         (_, Some("d"), _, "d") => Kind::Deployment,
         (_, Some("d"), _, sort) if sort.starts_with("history/") => Kind::History,
+        (_, Some("d"), _, sort) if sort.starts_with("component/") => Kind::Component,
         _ => Kind::Other,
     }
 }

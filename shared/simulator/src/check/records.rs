@@ -64,6 +64,7 @@ impl World {
             Kind::JobWork(id) => self.check_fence(key, id, new),
             Kind::Deployment => self.check_deployment(key, old, new),
             Kind::History => self.learn_let_go(key, new),
+            Kind::Component => self.check_component(key, new),
             Kind::Owner => self.check_owner(key, old, new),
             Kind::Other => {}
         }
