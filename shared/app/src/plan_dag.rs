@@ -15,7 +15,7 @@ use crate::{
 
 impl App {
     /// Plans what a deployment wants in one of its generations and writes the execution. Messages for older
-    /// generations are dropped; a repeat finds the execution.
+    /// generations only have what their planners left cleared up; a repeat finds the execution.
     ///
     /// # Errors
     /// Parts of the control plane that do not answer: the message is to come again. What cannot be planned makes
@@ -34,12 +34,15 @@ impl App {
             deployment.pipeline_execution_id,
             deployment.generation == generation,
         ) else {
-            return Ok(());
+            // Whoever had this message before may have died with records made that nobody wants.
+            return self.clear_up_after_planners(&deployment).await;
         };
         if !deployment.status.is_in_flight() {
             // It was stopped before it was planned, and whoever planned it all the same may have died since.
-            self.cancel_if_there(tenant, execution, STOPPED).await?;
-            return Ok(());
+            if self.cancel_if_there(tenant, execution, STOPPED).await? {
+                return Ok(());
+            }
+            return self.clear_up_after_planners(&deployment).await;
         }
         if deployment.stop_requested || deployment.delete_requested {
             return self.cancel_planned(&deployment, execution).await;

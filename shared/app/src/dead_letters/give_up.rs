@@ -149,7 +149,13 @@ impl App {
             deployment.pipeline_execution_id,
             deployment.generation == generation && deployment.status.is_in_flight(),
         ) else {
-            return Ok(());
+            // One that failed for this very letter is looked at as any other is.
+            let is_over =
+                deployment.generation != generation || deployment.status == DeploymentStatus::Stopped;
+            return match is_over && verdict.is_fresh(self.clock.now()) {
+                true => self.clear_up_after_planners(&deployment).await,
+                false => Ok(()),
+            };
         };
         // Once it is written, it is driven by its own messages.
         match self.load_execution(tenant, execution).await {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use slipway_model::{
-    ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, Execution, ExecutionId, JobId,
-    JsonMap, StepProgress, StepStatus, Template, Timestamp,
+    ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, DeploymentOperation,
+    Execution, ExecutionId, JobId, JsonMap, StepProgress, StepStatus, Template, Timestamp,
 };
 use slipway_ports::{Guard, Item, Put, Session};
 
@@ -278,6 +278,18 @@ fn make_fit(
     differs
 }
 
+/// Whether nothing has come of a component, and the generation of its deployment that has been planned since does without
+/// it: that made every component that it has its own, and the others `removed`.
+fn is_stray(component: &ComponentDeployment, deployment: &Deployment) -> bool {
+    let is_older = !component.removed && component.generation < deployment.generation;
+    let is_untold = component.job_id.is_none() && component.endpoint_url.is_none();
+    let is_unbegun = matches!(
+        component.status,
+        ComponentStatus::Pending | ComponentStatus::Stopped
+    );
+    is_older && is_untold && is_unbegun
+}
+
 impl App {
     /// Makes the records of a deployment's components fit the DAG of a new execution: those that it brings up again
     /// are `PENDING`, those that were kept `RUNNING`, those that the template does not have any more `removed`. Those
@@ -370,6 +382,51 @@ impl App {
         Ok(session.settle().await?)
     }
 
+    /// Clears up after planners of generations that are over: they stalled, and may have died before they saw that. What
+    /// they made and the generation that took their place was planned without is taken back; what they opened again of a
+    /// deployment that nothing works on is stopped. While the present generation is being planned, that does both.
+    pub(crate) async fn clear_up_after_planners(&self, deployment: &Deployment) -> Result<(), AppError> {
+        let Some(execution) = deployment.pipeline_execution_id else {
+            return Ok(());
+        };
+        let is_planned = self
+            .load_execution(&deployment.tenant, execution)
+            .await?
+            .is_some();
+        if is_planned && deployment.operation != Some(DeploymentOperation::Delete) {
+            let components = self.components_of(deployment).await?;
+            return self.take_back_strays(deployment, components.iter()).await;
+        }
+        if !deployment.status.is_in_flight() {
+            let mut session = self.store.session();
+            self.stop_components(session.as_mut(), deployment, Some(execution))
+                .await?;
+            session.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back those of the `components` that planners made of generations before the deployment's own, which has been
+    /// planned.
+    pub(crate) async fn take_back_strays(
+        &self,
+        deployment: &Deployment,
+        components: impl Iterator<Item = &ComponentDeployment>,
+    ) -> Result<(), AppError> {
+        let mut session = self.store.session();
+        for component in components.filter(|component| is_stray(component, deployment)) {
+            let key = keys::component(&deployment.tenant, deployment.id, &component.component_name);
+            let Some(stored) = session.get(&key).await? else {
+                continue;
+            };
+            // Whoever plans a newer generation may have made it their own.
+            if is_stray(&stored.read()?, deployment) {
+                session.delete(&key, Guard::Version(stored.version)).await?;
+            }
+        }
+        Ok(session.settle().await?)
+    }
+
     /// A component whose release gets another name, or whose condition has become false, leaves the release that it had
     /// behind, to be uninstalled. Whether it ever came to have one is for that to find out.
     async fn leave_release(
@@ -397,8 +454,8 @@ impl App {
         Ok(())
     }
 
-    /// Stops the components that an execution left unfinished. Those that a newer execution has taken over are left
-    /// alone.
+    /// Stops the components that an execution left unfinished, and those that nobody tells of any more because they are of
+    /// a generation before the deployment's own. Those that a newer execution has taken over are left alone.
     pub(crate) async fn stop_components(
         &self,
         session: &mut dyn Session,
@@ -410,7 +467,8 @@ impl App {
                 continue;
             }
             self.update_component(session, deployment, &component.component_name, |found| {
-                let is_newer = found.execution_id.is_some() && found.execution_id != execution;
+                let is_others = found.execution_id.is_some() && found.execution_id != execution;
+                let is_newer = is_others && found.generation >= deployment.generation;
                 if found.status.is_terminal() || is_newer {
                     return false;
                 }

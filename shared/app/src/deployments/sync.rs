@@ -110,8 +110,9 @@ impl App {
         Ok(ended)
     }
 
-    /// Gives every component the status that its step's record in the deployment's newest execution means. Whoever gives
-    /// the deployment the status of an execution that has ended does this before. Returns the execution and its steps as
+    /// Gives every component the status that its step's record in the deployment's newest execution means, and takes back
+    /// those that planners made of generations before it. Whoever gives the deployment the status of an execution that has
+    /// ended does this before. Returns the execution and its steps as
     /// they were looked at; nothing if it has not been written.
     pub(crate) async fn repair_components(
         &self,
@@ -153,9 +154,13 @@ impl App {
                 .await?;
             }
             session.settle().await?;
-            if !is_outdated {
-                return Ok(Some((execution, progress)));
+            if is_outdated {
+                continue;
             }
+            if execution.generation == deployment.generation && !deletes {
+                self.take_back_strays(deployment, known.values()).await?;
+            }
+            return Ok(Some((execution, progress)));
         }
     }
 }

@@ -30,6 +30,7 @@ mod lingering;
 mod lists;
 mod losing;
 mod masking;
+mod planners;
 mod planning;
 mod previews;
 mod releases;
