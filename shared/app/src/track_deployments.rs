@@ -179,7 +179,10 @@ impl App {
             return Ok(());
         };
         let mut session = self.store.session();
-        if let (Some(step), Some(heard)) = (&news.step, news.of_step()) {
+        if let (Some(step), Some(mut heard)) = (&news.step, news.of_step()) {
+            let attempts = u32::try_from(news.attempt).unwrap_or(u32::MAX);
+            self.learn_what_is_left(&mut heard, &execution, (step, attempts))
+                .await?;
             let uninstalled = news
                 .outputs
                 .get("status")

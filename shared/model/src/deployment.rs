@@ -242,6 +242,9 @@ pub struct ComponentDeployment {
     /// Whether that execution kept it as it was, because it already was as it is wanted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kept: bool,
+    /// Whether it ran when that execution came to it: where that is stopped before anything is done, it runs on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ran_before: bool,
     /// The execution that the status comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,
@@ -251,7 +254,7 @@ pub struct ComponentDeployment {
     /// Where it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
-    /// Why it failed.
+    /// Why it failed, or what was left of its release where it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     /// When it was last changed.

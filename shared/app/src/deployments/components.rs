@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use slipway_model::{
     ClusterId, ComponentDeployment, ComponentStatus, Dag, DagStep, Deployment, DeploymentOperation,
-    Execution, ExecutionId, JobId, JsonMap, StepProgress, StepStatus, Template, Timestamp,
+    ExecutionId, JsonMap, Template, Timestamp,
 };
 use slipway_ports::{Guard, Item, Put, Session};
 
-use super::inputs::facts;
+use super::{
+    inputs::facts,
+    news::{StepNews, hear},
+};
 use crate::{App, AppError, keys, steps::RenderContext};
 
 /// The components that a DAG brings up, and those that it would but for their conditions, as they are before anything
@@ -52,6 +55,7 @@ pub(crate) fn planned(
                 removed: false,
                 disabled: is_off(step),
                 kept: false,
+                ran_before: false,
                 execution_id: None,
                 job_id: None,
                 endpoint_url: None,
@@ -60,173 +64,6 @@ pub(crate) fn planned(
             })
         })
         .collect()
-}
-
-/// What is known of a component's step.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum StepNews {
-    /// It started.
-    Started,
-    /// It ended.
-    Ended {
-        status: ComponentStatus,
-        job_id: Option<JobId>,
-        endpoint_url: Option<String>,
-        error_message: Option<String>,
-        /// Whether it was kept as it was.
-        kept: bool,
-        /// Whether it ended before anything was done, because others failed or nothing was to start any more.
-        untouched: bool,
-    },
-}
-
-impl StepNews {
-    /// What a step that ended well means for its component: `SKIPPED` is a `when` that was false.
-    pub(crate) fn completed(status: &str, outputs: &JsonMap, kept: bool) -> Self {
-        let status = match status {
-            "SKIPPED" => ComponentStatus::Stopped,
-            _ => ComponentStatus::Running,
-        };
-        Self::Ended {
-            status,
-            job_id: job_id(outputs),
-            endpoint_url: endpoint_url(outputs),
-            error_message: None,
-            kept,
-            untouched: false,
-        }
-    }
-
-    /// What a step that ended otherwise means for its component.
-    pub(crate) fn failed(status: &str, outputs: &JsonMap, error_message: Option<String>) -> Self {
-        let status = match status {
-            "SKIPPED" | "CANCELLED" => ComponentStatus::Stopped,
-            _ => ComponentStatus::Failed,
-        };
-        Self::Ended {
-            status,
-            job_id: job_id(outputs),
-            endpoint_url: endpoint_url(outputs),
-            error_message,
-            kept: false,
-            untouched: status == ComponentStatus::Stopped && job_id(outputs).is_none(),
-        }
-    }
-
-    /// What a step's record says; nothing for one that has not begun.
-    pub(crate) fn of_step(step: &StepProgress) -> Option<Self> {
-        let (outputs, error) = (&step.outputs, step.error_message.clone());
-        let mut news = match step.status {
-            StepStatus::Pending => return None,
-            StepStatus::Running | StepStatus::AwaitingEvent | StepStatus::Retrying => Self::Started,
-            StepStatus::Completed => Self::completed("COMPLETED", outputs, step.kept),
-            StepStatus::Skipped if step.satisfied => Self::completed("SKIPPED", outputs, false),
-            StepStatus::Skipped => Self::failed("SKIPPED", outputs, error),
-            StepStatus::Cancelled => Self::failed("CANCELLED", outputs, error),
-            StepStatus::Failed | StepStatus::TimedOut => Self::failed("FAILED", outputs, error),
-        };
-        if let Self::Ended {
-            job_id, untouched, ..
-        } = &mut news
-        {
-            // A step that failed has no outputs, and its job is where its log is.
-            *job_id = job_id.or(step.job_id);
-            *untouched &= step.attempt == 0;
-        }
-        Some(news)
-    }
-}
-
-fn job_id(outputs: &JsonMap) -> Option<JobId> {
-    let text = outputs.get("job_id")?;
-    let id = text.as_str().and_then(|text| text.parse().ok());
-    if id.is_none() {
-        tracing::warn!(job_id = %text, "a step's job_id is not a UUID; it is left out");
-    }
-    id
-}
-
-fn endpoint_url(outputs: &JsonMap) -> Option<String> {
-    let url = outputs.get("endpoint_url")?.as_str()?;
-    (!url.is_empty()).then(|| url.to_owned())
-}
-
-/// Whether what is known of a component comes from what undid that execution: nothing that the execution did is newer.
-pub(crate) fn is_undone(component: &ComponentDeployment, execution: &Execution) -> bool {
-    execution.compensated_by.is_some() && component.execution_id == execution.compensated_by
-}
-
-/// Takes news of a component's step in an execution for that generation of the deployment, unless a newer one has planned
-/// or told something of the component. Messages come late and in any order, so the end of a step is taken once and its
-/// start never after it, unless what is known is `certain`. A step that `uninstalls` ends with the component stopped.
-/// Whether something changed.
-pub(crate) fn hear(
-    component: &mut ComponentDeployment,
-    (execution, generation): (ExecutionId, u64),
-    news: &StepNews,
-    uninstalls: bool,
-    certain: bool,
-) -> bool {
-    if component.generation > generation {
-        return false;
-    }
-    let before = component.clone();
-    let is_same_execution = component.execution_id == Some(execution);
-    match news {
-        StepNews::Started => {
-            let may_start = match component.status {
-                ComponentStatus::Pending => true,
-                ComponentStatus::Deploying => certain,
-                // The state of an earlier execution; without one it was stopped, and stays so.
-                _ => certain || component.execution_id.is_some_and(|earlier| earlier != execution),
-            };
-            if may_start && !uninstalls {
-                component.status = ComponentStatus::Deploying;
-                component.execution_id = Some(execution);
-                component.kept = false;
-                component.error_message = None;
-            }
-        }
-        StepNews::Ended {
-            status,
-            job_id,
-            endpoint_url,
-            error_message,
-            kept,
-            untouched,
-        } => {
-            if *untouched && !is_same_execution && component.status == ComponentStatus::Running {
-                // What an earlier execution brought up runs on.
-                return false;
-            }
-            if is_same_execution && component.status.is_terminal() && !certain {
-                return false;
-            }
-            component.status = match status {
-                ComponentStatus::Running if uninstalls => ComponentStatus::Stopped,
-                // What was not uninstalled is still there, if it ever was.
-                ComponentStatus::Stopped if uninstalls && component.status.is_terminal() => component.status,
-                status => *status,
-            };
-            component.execution_id = Some(execution);
-            component.kept = *kept;
-            component.error_message.clone_from(error_message);
-            if job_id.is_some() {
-                component.job_id = *job_id;
-            }
-            if component.status == ComponentStatus::Stopped {
-                component.endpoint_url = None;
-            } else if endpoint_url.is_some() {
-                component.endpoint_url.clone_from(endpoint_url);
-            }
-        }
-    }
-    let changed = *component != before;
-    if changed {
-        // A deletion plans no component anew.
-        component.generation = generation;
-    }
-    changed
 }
 
 /// Makes a component's record fit what the generation's execution does with it: it brings it up, leaves it out, or keeps it
@@ -251,6 +88,7 @@ fn make_fit(
             job_id: found.job_id,
             endpoint_url: found.endpoint_url.clone(),
             kept: found.kept,
+            ran_before: found.ran_before,
             error_message: found.error_message.clone(),
             ..anew.clone()
         },
@@ -269,6 +107,7 @@ fn make_fit(
         } else if after.status != ComponentStatus::Running {
             after.status = ComponentStatus::Pending;
             after.kept = false;
+            after.ran_before = false;
             after.execution_id = Some(execution);
             after.error_message = None;
         }
@@ -480,26 +319,5 @@ impl App {
             .await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_failed_step_names_its_job_although_it_has_no_outputs() {
-        let job = "6c079ba2-30bd-493e-b097-d56fee884a6d";
-        let step: StepProgress = serde_json::from_value(json!({
-            "step_id": "llm", "action": "helm_deploy", "status": "FAILED", "attempt": 1, "depends_on": [],
-            "job_id": job, "error_message": "not ready",
-        }))
-        .unwrap();
-        let Some(StepNews::Ended { job_id, .. }) = StepNews::of_step(&step) else {
-            panic!("a step that failed has ended");
-        };
-        assert_eq!(job_id, Some(job.parse().unwrap()));
     }
 }

@@ -9,8 +9,8 @@ use slipway_model::{
 
 use super::{
     DeploymentView,
-    components::{StepNews, hear, is_undone},
     ending::Ending,
+    news::{StepNews, hear, is_undone},
     operation::send_plan,
     stop::STOPPED,
 };
@@ -135,9 +135,12 @@ impl App {
             let mut is_outdated = false;
             let mut session = self.store.session();
             for step in progress.steps.iter().flatten() {
-                let (Some(before), Some(news)) = (known.get(&step.step_id), StepNews::of_step(step)) else {
+                let (Some(before), Some(mut news)) = (known.get(&step.step_id), StepNews::of_step(step))
+                else {
                     continue;
                 };
+                self.learn_what_is_left(&mut news, &execution, (&step.step_id, step.attempt))
+                    .await?;
                 self.update_component(session.as_mut(), deployment, &step.step_id, |component| {
                     let (from, uninstalls) =
                         ((execution.id, execution.generation), deletes || component.removed);

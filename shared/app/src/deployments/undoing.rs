@@ -5,8 +5,8 @@ use slipway_engine::execution_event;
 use slipway_model::{Deployment, Execution, ExecutionStatus, StepProgress, StepStatus};
 
 use super::{
-    components::{StepNews, hear},
     ending::Ending,
+    news::{StepNews, hear},
 };
 use crate::{App, AppError};
 
@@ -81,16 +81,18 @@ impl App {
         let Some(id) = undone.compensated_by else {
             return Ok(());
         };
-        if self.load_execution(&deployment.tenant, id).await?.is_none() {
+        let Some(undoing) = self.load_execution(&deployment.tenant, id).await? else {
             return Ok(());
-        }
-        let progress = self.progress_of(&deployment.tenant, id, true).await?;
+        };
+        let progress = self.progress_of_header(&undoing, true).await?;
         let mut session = self.store.session();
         for step in progress.steps.iter().flatten() {
             let news = StepNews::of_step(step).filter(|news| *news != StepNews::Started);
-            let (Some(news), Some(component)) = (news, step.step_id.strip_prefix(UNDO)) else {
+            let (Some(mut news), Some(component)) = (news, step.step_id.strip_prefix(UNDO)) else {
                 continue;
             };
+            self.learn_what_is_left(&mut news, &undoing, (&step.step_id, step.attempt))
+                .await?;
             let uninstalled = step
                 .outputs
                 .get("status")

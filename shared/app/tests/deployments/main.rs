@@ -37,6 +37,7 @@ mod releases;
 mod removing;
 mod retention;
 mod running;
+mod stopping;
 mod superseding;
 mod sweeping;
 mod telling;

@@ -1,0 +1,207 @@
+//! Deployments that are stopped in the middle of an upgrade: their components say what was left of them.
+
+use std::time::Duration;
+
+use serde_json::json;
+use slipway_model::{
+    BUDUSECASES_EVENTS, ComponentDeployment, ComponentStatus, DeploymentStatus, Queue, StepStatus,
+};
+use slipway_ports::Receiver;
+
+use crate::{
+    upgrading::upgrade,
+    world::{World, admin, mixed, steps},
+};
+
+/// What becomes of the events of a deployment that is being stopped.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Events {
+    Heard,
+    Lost,
+}
+
+/// Has the messages of some time handled.
+async fn go_on(world: &World, times: u32) {
+    for _ in 0..times {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+/// Stops a deployment, and has it end: by its events, or by whoever looks at it without them.
+async fn stop(world: &World, id: &str, events: Events) {
+    world.app.stop_deployment(&admin(), id).await.unwrap();
+    if events == Events::Lost {
+        let topic = Queue::Topic(BUDUSECASES_EVENTS.to_owned());
+        for _ in 0..50 {
+            for queue in World::queues() {
+                if queue != topic {
+                    world.deliver(&queue).await;
+                }
+            }
+            world.clock.advance(Duration::from_secs(1));
+        }
+        loop {
+            let hidden = Duration::from_secs(60);
+            let got = world
+                .store
+                .receive(&topic, 10, Duration::ZERO, hidden)
+                .await
+                .unwrap();
+            if got.is_empty() {
+                break;
+            }
+            for delivery in got {
+                world.store.acknowledge(&topic, &delivery.receipt).await.unwrap();
+            }
+        }
+        world.app.sync_deployment(&admin(), id).await.unwrap();
+    } else {
+        world.settle().await;
+    }
+    assert_eq!(world.status(id).await, DeploymentStatus::Stopped);
+}
+
+/// What is said of a component.
+fn said(component: ComponentDeployment) -> (ComponentStatus, Option<String>, Option<String>) {
+    (component.status, component.endpoint_url, component.error_message)
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_stopped_before_it_touched_anything_leaves_everything_running() {
+    for events in [Events::Heard, Events::Lost] {
+        let world = World::new().await;
+        let id = world.running("agent").await;
+        let before = world.view(&id).await.components;
+        // The first job waits for a place with Helm, and never gets one.
+        world.cluster.cloud().crowded = true;
+        let request = upgrade(json!({"components": {"vector_db": "milvus"}}));
+        world
+            .app
+            .upgrade_deployment(&admin(), &id, request)
+            .await
+            .unwrap();
+        go_on(&world, 5).await;
+        assert_eq!(
+            world.component(&id, "vector_db").await.status,
+            ComponentStatus::Deploying
+        );
+        stop(&world, &id, events).await;
+        for was in before {
+            let is = world.component(&id, &was.component_name).await;
+            assert_eq!(is.job_id, was.job_id, "{events:?}: {is:?}");
+            assert_eq!(said(is), said(was), "{events:?}");
+        }
+        // Whoever looks again sees the same.
+        world.app.sync_deployment(&admin(), &id).await.unwrap();
+        let vector_db = world.component(&id, "vector_db").await;
+        assert_eq!(vector_db.status, ComponentStatus::Running, "{events:?}");
+        world.cluster.cloud().crowded = false;
+        world.app.retry_deployment(&admin(), &id).await.unwrap();
+        world.settle().await;
+        assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+        assert_eq!(
+            world.cluster.cloud().installed["my-agent-vector-db"]["engine"],
+            "milvus"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_is_stopped_in_the_middle_of_an_upgrade_says_what_was_left() {
+    for events in [Events::Heard, Events::Lost] {
+        let world = World::new().await;
+        let id = world.running("agent").await;
+        let endpoint = world.component(&id, "vector_db").await.endpoint_url;
+        assert!(endpoint.is_some());
+        world
+            .cluster
+            .cloud()
+            .stuck
+            .insert("my-agent-vector-db".to_owned());
+        let request = upgrade(json!({"components": {"vector_db": "milvus"}}));
+        world
+            .app
+            .upgrade_deployment(&admin(), &id, request)
+            .await
+            .unwrap();
+        go_on(&world, 5).await;
+        stop(&world, &id, events).await;
+        assert_eq!(
+            world.cluster.cloud().installed["my-agent-vector-db"]["engine"],
+            "milvus"
+        );
+        let left = "stopped in the middle of an upgrade: release my-agent-vector-db stays as it is";
+        let expected = (ComponentStatus::Stopped, endpoint, Some(left.to_owned()));
+        assert_eq!(
+            said(world.component(&id, "vector_db").await),
+            expected,
+            "{events:?}"
+        );
+        world.app.sync_deployment(&admin(), &id).await.unwrap();
+        assert_eq!(
+            said(world.component(&id, "vector_db").await),
+            expected,
+            "{events:?}"
+        );
+        // What was not begun runs as it was.
+        assert_eq!(world.component(&id, "llm").await.status, ComponentStatus::Running);
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_left_is_said_although_the_next_was_stopped_before_it_began() {
+    for events in [Events::Heard, Events::Lost] {
+        let world = World::new().await;
+        let mut template = mixed("2.0.0");
+        template["components"][2]["retry"] = json!({"max_attempts": 2, "backoff_seconds": 600});
+        template["components"][2]["timeout_seconds"] = json!(5);
+        world.app.publish_template(&admin(), template).await.unwrap();
+        let id = world.running("agent").await;
+        let endpoint = world.component(&id, "runtime").await.endpoint_url;
+        world.cluster.cloud().stuck.insert("my-agent-runtime".to_owned());
+        let request = upgrade(json!({"parameters": {"size": 8}}));
+        let upgraded = world
+            .app
+            .upgrade_deployment(&admin(), &id, request)
+            .await
+            .unwrap();
+        go_on(&world, 60).await;
+        let execution = upgraded.pipeline_execution_id.unwrap().to_string();
+        let all = steps(&world, &execution).await;
+        let step = all.iter().find(|step| step.step_id == "runtime").unwrap();
+        assert_eq!(step.status, StepStatus::Retrying, "{step:?}");
+        stop(&world, &id, events).await;
+        let left = "stopped in the middle of an upgrade: release my-agent-runtime stays as it is";
+        assert_eq!(
+            said(world.component(&id, "runtime").await),
+            (ComponentStatus::Stopped, endpoint, Some(left.to_owned())),
+            "{events:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_first_install_that_a_stop_could_not_take_away_is_told_of() {
+    for events in [Events::Heard, Events::Lost] {
+        let world = World::new().await;
+        world.cluster.cloud().stuck.insert("my-agent-llm".to_owned());
+        let broken = (
+            "uninstall my-agent-llm".to_owned(),
+            "the webhook says no".to_owned(),
+        );
+        world.cluster.cloud().broken.extend([broken]);
+        let (id, _) = world.planned("agent").await;
+        go_on(&world, 10).await;
+        stop(&world, &id, events).await;
+        let (status, endpoint, message) = said(world.component(&id, "llm").await);
+        assert_eq!((status, endpoint), (ComponentStatus::Stopped, None));
+        let message = message.unwrap_or_default();
+        assert!(
+            message.contains("what it had installed could not be taken away: the webhook says no"),
+            "{events:?}: {message}"
+        );
+    }
+}
