@@ -186,12 +186,20 @@ pub(crate) fn hear(
             if is_same_execution && component.status.is_terminal() && !certain {
                 return false;
             }
-            let runs_on = *left == Some(Left::Untouched) && ran_before && !uninstalls;
+            let is_untouched = *left == Some(Left::Untouched);
+            let ran = match uninstalls {
+                true => component.status == ComponentStatus::Running,
+                false => ran_before,
+            };
+            let runs_on = is_untouched && ran;
+            let is_halfway = matches!(left, Some(Left::Halfway(_) | Left::Removed(_)));
             component.status = match status {
                 ComponentStatus::Running if uninstalls => ComponentStatus::Stopped,
-                // What was not uninstalled is still there, if it ever was.
-                ComponentStatus::Stopped if uninstalls && component.status.is_terminal() => component.status,
                 ComponentStatus::Stopped if runs_on => ComponentStatus::Running,
+                // What was not uninstalled is still there, if it ever was.
+                ComponentStatus::Stopped if uninstalls && !is_halfway && component.status.is_terminal() => {
+                    component.status
+                }
                 status => *status,
             };
             component.execution_id = Some(execution);
@@ -199,7 +207,7 @@ pub(crate) fn hear(
             component.ran_before = ran_before;
             component.error_message = match left {
                 _ if runs_on => None,
-                Some(Left::Halfway(told) | Left::Installed(told)) if !uninstalls => Some(told.clone()),
+                Some(Left::Halfway(told) | Left::Removed(told) | Left::Installed(told)) => Some(told.clone()),
                 _ => error_message.clone(),
             };
             if job_id.is_some() && !runs_on {

@@ -20,6 +20,8 @@ pub(crate) enum Left {
     Installed(String),
     /// A release that was there before, somewhere between what it was and what it was to become, in words.
     Halfway(String),
+    /// What an uninstall has not taken away yet of a release, in words.
+    Removed(String),
     /// What is not known: one of them still works on it, or how far it came cannot be read.
     Unknown,
 }
@@ -65,16 +67,18 @@ fn left(job: &Job) -> Left {
     }
     let release = job.config["release_name"].as_str().unwrap_or_default();
     let operation = serde_json::from_value(job.config["operation"].clone()).unwrap_or_default();
-    Left::Halfway(match operation {
-        HelmOperation::Deploy => {
-            format!("stopped in the middle of an upgrade: release {release} stays as it is")
+    match operation {
+        HelmOperation::Deploy => Left::Halfway(format!(
+            "stopped in the middle of an upgrade: release {release} stays as it is"
+        )),
+        HelmOperation::Rollback => Left::Halfway(format!(
+            "stopped in the middle of a rollback: release {release} stays as it is"
+        )),
+        HelmOperation::Test => {
+            Left::Halfway(format!("stopped in the middle of the tests of release {release}"))
         }
-        HelmOperation::Rollback => {
-            format!("stopped in the middle of a rollback: release {release} stays as it is")
-        }
-        HelmOperation::Uninstall => {
-            format!("stopped in the middle of an uninstall: what is left of release {release} stays")
-        }
-        HelmOperation::Test => format!("stopped in the middle of the tests of release {release}"),
-    })
+        HelmOperation::Uninstall => Left::Removed(format!(
+            "stopped in the middle of an uninstall: what is left of release {release} stays"
+        )),
+    }
 }

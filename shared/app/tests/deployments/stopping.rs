@@ -205,3 +205,60 @@ async fn a_first_install_that_a_stop_could_not_take_away_is_told_of() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_deletion_that_is_cancelled_says_of_each_component_whether_it_was_touched() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let before = world.view(&id).await.components;
+    // Uninstalling comes to the one and does not end, and not to the others.
+    world
+        .cluster
+        .cloud()
+        .lingering
+        .insert("my-agent-runtime".to_owned());
+    let deleting = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    go_on(&world, 5).await;
+    let execution = deleting.pipeline_execution_id.unwrap().to_string();
+    world
+        .app
+        .cancel_execution(&admin(), &execution, "not today")
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    for was in before {
+        let is = world.component(&id, &was.component_name).await;
+        if was.component_name == "runtime" {
+            let left =
+                "stopped in the middle of an uninstall: what is left of release my-agent-runtime stays";
+            let expected = (ComponentStatus::Stopped, None, Some(left.to_owned()));
+            assert_eq!(said(is), expected);
+        } else {
+            assert_eq!(said(is), said(was));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_cancelled_before_it_touched_anything_leaves_everything_running() {
+    let world = World::new().await;
+    let id = world.running("agent").await;
+    let before = world.component(&id, "runtime").await;
+    // It waits for its cluster.
+    world.cluster.cloud().away = true;
+    let deleting = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    go_on(&world, 5).await;
+    let execution = deleting.pipeline_execution_id.unwrap().to_string();
+    world
+        .app
+        .cancel_execution(&admin(), &execution, "not today")
+        .await
+        .unwrap();
+    world.cluster.cloud().away = false;
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    let is = world.component(&id, "runtime").await;
+    assert_eq!(is.job_id, before.job_id);
+    assert_eq!(said(is), said(before));
+}
