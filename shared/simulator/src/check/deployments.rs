@@ -121,6 +121,30 @@ impl World {
         }
     }
 
+    /// A deployment that was stopped: what it says of components that run is true.
+    pub(super) fn check_stopped(&mut self, key: &Key, deployment: &Deployment) {
+        let components: Vec<ComponentDeployment> = self
+            .tables
+            .partition(&key.partition, "component/")
+            .filter_map(|(_, row)| read(row))
+            .collect();
+        for component in components {
+            self.coverage
+                .end(format!("component {:?} of what was stopped", component.status));
+            if component.status != ComponentStatus::Running || component.removed {
+                continue;
+            }
+            let release = format!("{}/{}", deployment.namespace, component.release_name);
+            let newest = self.cloud.newest(&release).map(|newest| newest.status);
+            if newest != Some(ReleaseStatus::Deployed) && !self.has_late_record(&release) {
+                self.violated(
+                    Invariant::RunningMeansDeployed,
+                    format_args!("component {key} of a STOPPED deployment is RUNNING while release {release} is {newest:?}"),
+                );
+            }
+        }
+    }
+
     /// What of a component of type `helm` has to stand in what is deployed of it.
     fn wanted(&self, deployment: &Deployment, name: &Value) -> Option<String> {
         let component = self.component(deployment, name)?;

@@ -153,6 +153,7 @@ impl World {
         }
         match deployment.status {
             DeploymentStatus::Running => self.check_running(key, deployment),
+            DeploymentStatus::Stopped => self.check_stopped(key, deployment),
             DeploymentStatus::Deleted => self.check_deleted(key, deployment),
             _ => {}
         }
