@@ -67,12 +67,13 @@ pub(crate) fn planned(
 }
 
 /// Makes a component's record fit what the generation's execution does with it: it brings it up, leaves it out, or keeps it
-/// with these outputs. Whether that changes it.
+/// with these outputs. What the execution that is `undone` brought up does not count as running. Whether that changes it.
 fn make_fit(
     found: &mut ComponentDeployment,
     wanted: &ComponentDeployment,
     (execution, generation): (ExecutionId, u64),
     kept: Option<&JsonMap>,
+    undone: Option<ExecutionId>,
 ) -> bool {
     let anew = ComponentDeployment {
         updated_at: found.updated_at,
@@ -93,6 +94,8 @@ fn make_fit(
             ..anew.clone()
         },
     };
+    // What undoes that execution may take it away at any moment, and is not heard any more.
+    let is_going = undone.is_some() && found.execution_id == undone && !found.kept;
     if found.execution_id != Some(execution) {
         if wanted.disabled {
             after = anew;
@@ -104,10 +107,13 @@ fn make_fit(
                 false,
                 true,
             );
-        } else if after.status != ComponentStatus::Running {
+        } else if after.status != ComponentStatus::Running || is_going {
             after.status = ComponentStatus::Pending;
             after.kept = false;
             after.ran_before = false;
+            if is_going {
+                after.endpoint_url = None;
+            }
             after.execution_id = Some(execution);
             after.error_message = None;
         }
@@ -143,6 +149,7 @@ impl App {
         mut planned: Vec<ComponentDeployment>,
         kept: &BTreeMap<String, JsonMap>,
     ) -> Result<Vec<String>, AppError> {
+        let undone = self.undone_before(deployment).await?;
         let mut made = Vec::new();
         for component in &mut planned {
             component.execution_id = Some(execution);
@@ -161,7 +168,13 @@ impl App {
                 let is_there = self
                     .update_component(session, deployment, name, |found| {
                         found.generation <= deployment.generation
-                            && make_fit(found, wanted, (execution, deployment.generation), kept.get(name))
+                            && make_fit(
+                                found,
+                                wanted,
+                                (execution, deployment.generation),
+                                kept.get(name),
+                                undone,
+                            )
                     })
                     .await?;
                 // A planner that had stalled may have taken its own record back between the two.
@@ -189,6 +202,17 @@ impl App {
             }
         }
         Ok(made)
+    }
+
+    /// The execution before the deployment's newest, if another one undoes it.
+    async fn undone_before(&self, deployment: &Deployment) -> Result<Option<ExecutionId>, AppError> {
+        let Some(before) = deployment.earlier_execution_ids.last() else {
+            return Ok(None);
+        };
+        let header = self.load_execution(&deployment.tenant, *before).await?;
+        Ok(header
+            .filter(|header| header.compensated_by.is_some())
+            .map(|header| header.id))
     }
 
     /// Takes back the records that a planner made for a generation that is not wanted any more: it stalled, and what

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use slipway_app::UpgradeRequest;
 use slipway_model::{
     BUDUSECASES_EVENTS, ComponentDeployment, ComponentStatus, DeploymentStatus, Queue, StepStatus,
 };
@@ -261,4 +262,41 @@ async fn a_deletion_that_is_cancelled_before_it_touched_anything_leaves_everythi
     let is = world.component(&id, "runtime").await;
     assert_eq!(is.job_id, before.job_id);
     assert_eq!(said(is), said(before));
+}
+
+#[tokio::test]
+async fn what_is_still_being_undone_is_not_said_to_run_on() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    {
+        let mut cloud = world.cluster.cloud();
+        let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+        cloud.broken.extend([broken]);
+        cloud.lingering.insert("my-agent-llm".to_owned());
+    }
+    let (id, _) = world.planned("agent").await;
+    go_on(&world, 20).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+    let begun = "uninstall my-agent-llm".to_owned();
+    assert!(world.cluster.cloud().log.contains(&begun), "it is being undone");
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, UpgradeRequest::default())
+        .await
+        .unwrap();
+    world.deliver(&Queue::PlanDag).await;
+    world.app.stop_deployment(&admin(), &id).await.unwrap();
+    world.cluster.cloud().lingering.clear();
+    world.settle().await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    assert!(!world.cluster.cloud().installed.contains_key("my-agent-llm"));
+    let llm = world.component(&id, "llm").await;
+    assert_eq!(
+        (llm.status, llm.endpoint_url),
+        (ComponentStatus::Stopped, None),
+        "{:?}",
+        llm.error_message
+    );
 }
