@@ -227,9 +227,8 @@ impl World {
             .and_then(|before| before.job_id)
             .and_then(|id| self.newest(&Key::new(format!("{tenant}/j/{id}"), "j")));
         job.is_some_and(|job| match job.status {
-            JobStatus::Failed => job.failure_kind == Some(FailureKind::Permanent),
+            JobStatus::Failed | JobStatus::TimedOut => job.failure_kind == Some(FailureKind::Permanent),
             JobStatus::Cancelled => true,
-            // Whatever kept it from taking away what was late.
             _ => false,
         })
     }
