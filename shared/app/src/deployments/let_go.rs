@@ -1,7 +1,7 @@
 //! Letting go of a deployment: it is deleted, and what it installed stays where it is. For clusters that are gone, where
 //! nothing could ever be uninstalled, and for releases that something else is to look after.
 
-use slipway_model::{Deployment, DeploymentOperation, DeploymentStatus, ExecutionId};
+use slipway_model::{ComponentDeployment, Deployment, DeploymentOperation, DeploymentStatus, ExecutionId};
 use slipway_ports::Session;
 
 use super::{
@@ -104,10 +104,9 @@ impl App {
     /// The releases that stay, as its history names them.
     async fn left_releases(&self, deployment: &Deployment) -> Result<String, AppError> {
         let components = self.components_of(deployment).await?;
-        let begun = components
-            .iter()
-            .filter(|component| !component.disabled && component.job_id.is_some());
-        let named: Vec<String> = once_each(begun)
+        // Also of those that never told of a job: whoever was to tell may have been given up.
+        let planned = components.iter().filter(|component| may_have_release(component));
+        let named: Vec<String> = once_each(planned)
             .map(|component| {
                 format!(
                     "release {}/{} on cluster {}",
@@ -129,7 +128,7 @@ impl App {
     ) -> Result<(), AppError> {
         for component in self.components_of(deployment).await? {
             self.update_component(session, deployment, &component.component_name, |found| {
-                let has_release = !found.disabled && found.job_id.is_some();
+                let has_release = may_have_release(found);
                 let is_told = found.error_message.as_deref() == Some(LEFT);
                 if has_release && !is_told {
                     found.error_message = Some(LEFT.to_owned());
@@ -141,4 +140,9 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Whether a component was ever to be brought up: by an execution, or without one by a job.
+fn may_have_release(component: &ComponentDeployment) -> bool {
+    !component.disabled && (component.generation > 0 || component.job_id.is_some())
 }

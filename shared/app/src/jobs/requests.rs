@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slipway_model::{
-    Cancellation, FieldError, Job, JobId, JobPhase, JobStatus, JobType, JsonMap, Problem, ProblemType,
+    Cancellation, DeploymentId, DeploymentStatus, FieldError, Job, JobId, JobPhase, JobStatus, JobType,
+    JsonMap, Problem, ProblemType,
 };
 use slipway_policy::ConfigCheck;
 use slipway_ports::{FailureClass, Filter, Guard, Put, Release, TargetError, last_lines};
@@ -265,10 +266,20 @@ impl App {
         self.job(caller, id).await
     }
 
+    /// The deployment of a job, if that was deleted. Its release may be there all the same.
+    async fn deleted_deployment_of(&self, job: &Job) -> Result<Option<DeploymentId>, AppError> {
+        let Some(id) = job.deployment_id else {
+            return Ok(None);
+        };
+        let deployment = self.load_deployment(&job.tenant, id).await?;
+        let is_there = deployment.is_some_and(|deployment| deployment.status != DeploymentStatus::Deleted);
+        Ok((!is_there).then_some(id))
+    }
+
     /// The last lines of the pods of a job's release, without the secrets that it was given.
     ///
     /// # Errors
-    /// 404; 409 when the job has no release; 503 when the cluster does not answer.
+    /// 404; 409 when the job has no release, or its deployment was deleted; 503 when the cluster does not answer.
     pub async fn job_logs(&self, caller: &Caller, id: &str) -> Result<String, AppError> {
         let job = self.job(caller, id).await?;
         let text = |name: &str| job.config.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -289,6 +300,12 @@ impl App {
             Err(ConnectError::App(error)) => return Err(error),
             Err(ConnectError::Target(error)) => return Err(cannot(error)),
         };
+        if let Some(deployment) = self.deleted_deployment_of(&job).await? {
+            return Err(AppError::conflict(format!(
+                "job '{id}' has no logs to show: deployment {deployment} was deleted, and its secrets, which would have to be \
+                 left out of them, with it"
+            )));
+        }
         let logs = target.logs(&Release { namespace, name }).await.map_err(cannot)?;
         let work: JobWork = match self.store.get(&keys::job_work(&job.tenant, job.id)).await? {
             Some(stored) => stored.read()?,

@@ -56,9 +56,18 @@ async fn what_stayed_says_so_and_the_name_is_free() {
     );
     let llm = world.component(&id, "llm").await;
     assert_eq!(llm.status, ComponentStatus::Running);
+    let job = llm.job_id.unwrap().to_string();
     assert!(
         llm.error_message
             .is_some_and(|message| message.contains("stayed"))
+    );
+    // Its secrets are gone, and with them what its pods print could be masked with.
+    let refused = problem(world.app.job_logs(&admin(), &job).await);
+    assert_eq!(
+        (refused.status, refused.detail.contains("was deleted")),
+        (409, true),
+        "{}",
+        refused.detail
     );
     world
         .app
