@@ -6,6 +6,7 @@ mod bare;
 mod charts;
 mod claims;
 mod cluster;
+mod definitions;
 mod diagnosis;
 mod plain;
 mod plans;

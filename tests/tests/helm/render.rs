@@ -252,50 +252,6 @@ async fn fails_with_a_sentence(renders: &Renders) {
 }
 
 #[tokio::test]
-async fn definitions_of_subcharts_are_those_that_helm_takes() {
-    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let target = render_target(HelmSettings::new(folder.path()), store.path(), None).await;
-    let defines = |name: &str| format!("kind: CustomResourceDefinition\nmetadata:\n  name: {name}\n");
-    let subchart = |name: &str| format!("apiVersion: v2\nname: {name}\nversion: 1.0.0\n");
-    let packed = Chart::new("packed")
-        .file("crds/of-packed.yaml", &defines("of-packed"))
-        .file("templates/no.yaml", "{{ fail \"not rendered\" }}");
-    let chart = Chart::new("whole")
-        .file(
-            "Chart.yaml",
-            "apiVersion: v2\nname: whole\nversion: 1.0.0\ndependencies:\n\
-             - {name: sub, version: 1.0.0, alias: other, condition: other.enabled}\n\
-             - {name: tagged, version: 1.0.0, tags: [extra]}\n\
-             - {name: packed, version: 1.0.0, condition: packed.enabled}\n",
-        )
-        .file(
-            "values.yaml",
-            "other: {enabled: false}\ntags: {extra: false}\npacked: {enabled: false}\n",
-        )
-        .file("values.schema.json", "{\"required\": [\"needed\"]}")
-        .file("crds/own.yaml", &defines("own"))
-        .file("charts/sub/Chart.yaml", &subchart("sub"))
-        .file("charts/sub/crds/of-sub.yaml", &defines("of-sub"))
-        .file("charts/tagged/Chart.yaml", &subchart("tagged"))
-        .file("charts/tagged/crds/of-tagged.yaml", &defines("of-tagged"));
-    fs::write(chart.folder().join("charts/packed-1.0.0.tgz"), packed.pack()).unwrap();
-    for (mut values, found) in [
-        (json!({}), vec!["own"]),
-        (json!({"other": {"enabled": true}}), vec!["of-sub", "own"]),
-        (json!({"tags": {"extra": true}}), vec!["of-tagged", "own"]),
-    ] {
-        values["needed"] = true.into();
-        let checked = target.check(&request(11, &chart, values)).await.unwrap();
-        let defined: Vec<&str> = checked
-            .manifest
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("name: "))
-            .collect();
-        assert_eq!(defined, found, "{}", checked.manifest);
-    }
-}
-
-#[tokio::test]
 async fn without_helm_what_was_rendered_is_read_and_nothing_is_rendered() {
     for renders in Renders::every_kind() {
         let folder = tempfile::tempdir().unwrap();

@@ -173,17 +173,22 @@ fn too_large() -> ArchiveError {
     }
 }
 
+/// The path of a file within the unpacked subchart that it belongs to, or within the chart itself.
+pub(super) fn within_its_chart(inner: &str) -> &str {
+    let mut rest = inner;
+    while let Some(subchart) = rest.strip_prefix("charts/")
+        && let Some((_, below)) = subchart.split_once('/')
+    {
+        rest = below;
+    }
+    rest
+}
+
 /// Whether Helm takes it for a custom resource definition: under `crds/` of the chart or of an unpacked subchart.
 pub(super) fn is_crd(inner: &str) -> bool {
-    let mut rest = inner;
-    while let Some(subchart) = rest.strip_prefix("charts/") {
-        match subchart.split_once('/') {
-            Some((_, below)) => rest = below,
-            None => return false,
-        }
-    }
-    rest.starts_with("crds/")
-        && rest
+    let own = within_its_chart(inner);
+    own.starts_with("crds/")
+        && own
             .rsplit('.')
             .next()
             .is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))

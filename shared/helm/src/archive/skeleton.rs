@@ -7,11 +7,11 @@ use tar::{Archive, Builder, EntryType, Header};
 
 use super::{
     ArchiveError,
-    check::{is_crd, is_packed_subchart},
+    check::{is_crd, is_packed_subchart, within_its_chart},
     entry,
 };
 
-/// What says which subcharts there are and when they are kept.
+/// What says which subcharts a chart has and when they are kept, in the chart's own folder.
 const DESCRIPTIONS: &[&str] = &["Chart.yaml", "requirements.yaml", "values.yaml"];
 
 /// Descriptions, default values and definitions of a checked archive, its subcharts' included.
@@ -23,9 +23,10 @@ pub(crate) fn without_templates(archive: &[u8]) -> Result<Vec<u8>, ArchiveError>
         let mut entry = entry.map_err(packed)?;
         let (path, is_file) = entry::checked_path(&mut entry)?;
         let inner = path.split_once('/').map_or("", |(_, inner)| inner);
-        let name = path.rsplit('/').next().unwrap_or_default();
-        let is_subchart = is_packed_subchart(inner);
-        if !is_file || !(is_subchart || is_crd(inner) || DESCRIPTIONS.contains(&name)) {
+        // Whatever stands below `templates/` is a template, a file of any of these names, too.
+        let own = within_its_chart(inner);
+        let is_subchart = own.starts_with("charts/") && is_packed_subchart(own);
+        if !is_file || !(is_subchart || is_crd(own) || DESCRIPTIONS.contains(&own)) {
             continue;
         }
         let mut bytes = Vec::new();
