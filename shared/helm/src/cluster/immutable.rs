@@ -169,7 +169,9 @@ impl ClusterTarget {
         for (object, (path, _)) in &deletions {
             self.keep_claims_of(object, path).await?;
         }
-        for (_, (path, options)) in &deletions {
+        for (object, (path, options)) in &deletions {
+            // Once more: the others took their time, in which somebody may have taken it back.
+            self.keep_claims_of(object, path).await?;
             self.kubernetes.delete(path, options).await?;
         }
         for object in objects {
@@ -199,8 +201,18 @@ impl ClusterTarget {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
     use super::*;
-    use crate::binary::{Finished, Redactor, to_error};
+    use crate::{
+        binary::{Finished, Redactor, to_error},
+        client::Kubernetes,
+    };
 
     fn found(message: &str) -> Option<String> {
         let release = Release {
@@ -287,5 +299,135 @@ mod tests {
             assert_eq!(found(&format!("{other} && {SET}")), None, "{other}");
             assert_eq!(found(&format!("{JOB} && {other}")), None, "{other}");
         }
+    }
+
+    /// An API server with StatefulSets, whether each is the owner of its claim, and their controller.
+    struct Sets {
+        owners: BTreeMap<&'static str, bool>,
+        /// What was deleted, and whether its claim went with it.
+        deleted: Vec<(&'static str, bool)>,
+        /// Whether somebody is yet to take back what was done to the first set while the last is waited for.
+        is_contested: bool,
+    }
+
+    impl Sets {
+        fn answer(&mut self, method: &str, path: &str, body: &Value) -> Option<Value> {
+            const SETS: &str = "/apis/apps/v1/namespaces/ns/statefulsets";
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            if path == "/apis/apps/v1" {
+                let sets = json!({"name": "statefulsets", "kind": "StatefulSet", "namespaced": true});
+                return Some(json!({"resources": [sets]}));
+            }
+            if path == "/api/v1/namespaces/ns/persistentvolumeclaims" {
+                let owned = self.owners.iter().filter(|(_, is_owner)| **is_owner);
+                let claims = owned.map(|(name, _)| {
+                    json!({"metadata": {"name": format!("data-{name}-0"), "ownerReferences": [{"uid": name}]}})
+                });
+                return Some(json!({"items": claims.collect::<Vec<_>>()}));
+            }
+            if path == SETS {
+                let is_watch = query.contains("watch=true");
+                return Some(if is_watch {
+                    Value::Null
+                } else {
+                    json!({"metadata": {}})
+                });
+            }
+            let asked = path.strip_prefix(SETS)?.strip_prefix('/')?;
+            let (&name, &is_owner) = self.owners.get_key_value(asked)?;
+            match method {
+                "DELETE" if body.get("dryRun").is_none() => {
+                    self.deleted.push((name, is_owner));
+                    self.owners.remove(name);
+                }
+                "PATCH" if body.pointer("/spec").is_some() => {
+                    self.owners.insert(name, false);
+                    if name == "db" && std::mem::take(&mut self.is_contested) {
+                        self.owners.insert("cache", true);
+                    }
+                }
+                _ => {}
+            }
+            let when_deleted = if is_owner { "Delete" } else { "Retain" };
+            Some(json!({
+                "metadata": {"name": name, "uid": name, "generation": 1},
+                "spec": {
+                    "volumeClaimTemplates": [{}],
+                    "persistentVolumeClaimRetentionPolicy": {"whenDeleted": when_deleted},
+                },
+                "status": {"observedGeneration": 1},
+            }))
+        }
+
+        async fn serve(&mut self, listener: TcpListener) {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (method, path, body) = request(&mut stream).await;
+                let (status, answer) = match self.answer(&method, &path, &body) {
+                    Some(Value::Null) => ("200 OK", String::new()),
+                    Some(answer) => ("200 OK", answer.to_string()),
+                    None => (
+                        "404 Not Found",
+                        json!({"status": "Failure", "code": 404}).to_string(),
+                    ),
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    answer.len()
+                );
+                stream.write_all((head + &answer).as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    async fn request(stream: &mut TcpStream) -> (String, String, Value) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await.unwrap();
+        let mut words = head.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        (method, path, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn claims_stay_although_somebody_gives_them_back_while_another_set_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let kubeconfig = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: \"http://{}\"}}}}], users: [{{name: u, user: {{token: t}}}}]}}",
+            listener.local_addr().unwrap()
+        );
+        let (kubernetes, kubeconfig) = Kubernetes::connect(&kubeconfig, None).unwrap();
+        let target = ClusterTarget {
+            helm: None,
+            kubernetes,
+            kubeconfig,
+            gate: None,
+        };
+        let release = Release {
+            namespace: "ns".into(),
+            name: "r".into(),
+        };
+        let refused = format!("{} && {SET}", SET.replace("db", "cache")).replace("newns", "ns");
+        let mut sets = Sets {
+            owners: BTreeMap::from([("cache", true), ("db", true)]),
+            deleted: Vec::new(),
+            is_contested: true,
+        };
+        let mut recreated = Vec::new();
+        tokio::select! {
+            () = sets.serve(listener) => unreachable!("it serves on"),
+            made = target.make_way(TargetError::permanent(refused), &release, ImmutablePolicy::Recreate, &mut recreated) => {
+                made.unwrap();
+            }
+        }
+        assert_eq!(sets.deleted, [("cache", false), ("db", false)]);
+        assert!(!sets.is_contested && recreated.len() == 2);
     }
 }
