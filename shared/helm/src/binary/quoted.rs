@@ -6,12 +6,16 @@ const LONGEST: usize = 200;
 
 const SIGN: &str = "Invalid value: ";
 
-/// The text with `…` for values that are too long to be of use.
+/// The text with `…` for values that are too long to be of use. From a value on that does not end it stays as it is: what
+/// comes after it cannot be told from it, and to look for more values there would read the rest once for each.
 pub(super) fn without_long_values(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(SIGN) {
-        let (value, after) = after.split_at(length_of_value(after));
+        let Some(length) = length_of_value(after) else {
+            break;
+        };
+        let (value, after) = after.split_at(length);
         short.push_str(before);
         short.push_str(SIGN);
         short.push_str(if value.len() > LONGEST { "…" } else { value });
@@ -21,8 +25,8 @@ pub(super) fn without_long_values(text: &str) -> String {
     short
 }
 
-/// How long the value is that a text begins with, in JSON or in Go's syntax; 0 if it does not end.
-fn length_of_value(text: &str) -> usize {
+/// How long the value is that a text begins with, in JSON or in Go's syntax; none if it does not end.
+fn length_of_value(text: &str) -> Option<usize> {
     let (mut depth, mut is_quoted, mut is_escaped) = (0_usize, false, false);
     for (at, character) in text.char_indices() {
         match character {
@@ -34,16 +38,18 @@ fn length_of_value(text: &str) -> usize {
             '}' | ']' | ')' if depth > 0 => depth -= 1,
             // The name of a type may stand before braces: `[]core.Volume{`.
             _ if depth == 0 && !character.is_ascii_alphanumeric() && !"._*&".contains(character) => {
-                return at;
+                return Some(at);
             }
             _ => {}
         }
     }
-    if depth == 0 && !is_quoted { text.len() } else { 0 }
+    (depth == 0 && !is_quoted).then_some(text.len())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -74,5 +80,13 @@ mod tests {
         }
         let endless = format!("a: Invalid value: {{\"b\": \"{long}");
         assert_eq!(without_long_values(&endless), endless);
+    }
+
+    #[test]
+    fn values_that_do_not_end_are_read_once() {
+        let endless = format!("{SIGN}{{").repeat(16_000);
+        let start = Instant::now();
+        assert_eq!(without_long_values(&endless), endless);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
 }
