@@ -64,9 +64,12 @@ impl Failure {
 
     /// What an API answered.
     pub(crate) fn of_problem(problem: Problem) -> Self {
-        let exit = match problem.status {
-            409 | 429 | 500.. => Exit::Failed,
-            _ => Exit::Misuse,
+        // 408 and 499 are a proxy's.
+        let may_pass = matches!(problem.status, 408 | 429 | 499 | 500..);
+        let exit = if may_pass || problem.status == 409 {
+            Exit::Failed
+        } else {
+            Exit::Misuse
         };
         let message = match problem.detail.as_str() {
             "" => problem.title,
@@ -86,7 +89,7 @@ impl Failure {
         };
         Self {
             exit,
-            may_pass: matches!(problem.status, 429 | 500..),
+            may_pass,
             may_be_done: false,
             is_absent: problem.status == 404,
             message,
@@ -180,5 +183,17 @@ mod tests {
         assert_eq!(conflict.exit, Exit::Failed);
         let unknown = Failure::of_problem(Problem::new(ProblemType::Unauthenticated, "no token"));
         assert!(unknown.to_string().contains("SLIPWAY_TOKEN"));
+    }
+
+    /// Some proxies write problem documents, too.
+    #[test]
+    fn a_proxy_that_lost_patience_is_no_misuse() {
+        use slipway_model::ProblemType;
+        for status in [408, 499, 524] {
+            let mut problem = Problem::new(ProblemType::Unavailable, "a timeout occurred");
+            problem.status = status;
+            let lost = Failure::of_problem(problem);
+            assert!(lost.may_pass && lost.exit == Exit::Failed, "{status}");
+        }
     }
 }

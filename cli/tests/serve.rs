@@ -229,11 +229,18 @@ fn watching_goes_on_when_the_control_plane_was_away_for_a_while() {
     assert_eq!(remarks.count(), 0, "one remark is enough");
 }
 
+/// A status and a body.
+type Answer = (&'static str, String);
+
+fn success(body: &Value) -> Option<Answer> {
+    Some(("200 OK", body.to_string()))
+}
+
 /// Answers requests in order, or closes the connection where there is no answer. Returns what each asked for, and its
 /// idempotency key.
 fn answering(
     listener: TcpListener,
-    answers: Vec<Option<Value>>,
+    answers: Vec<Option<Answer>>,
 ) -> thread::JoinHandle<Vec<(String, Option<String>)>> {
     thread::spawn(move || {
         let mut asked = Vec::new();
@@ -257,10 +264,9 @@ fn answering(
             }
             request.read_exact(&mut vec![0; length]).unwrap();
             asked.push((first.trim().trim_end_matches(" HTTP/1.1").to_owned(), key));
-            if let Some(answer) = answer {
-                let body = answer.to_string();
+            if let Some((status, body)) = answer {
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
                 connection.write_all((head + &body).as_bytes()).unwrap();
@@ -270,24 +276,36 @@ fn answering(
     })
 }
 
+/// What comes in the place of an answer of which nobody knows whether it was a control plane's.
+fn lost() -> [Option<Answer>; 3] {
+    let page = "<html>a timeout occurred</html>".to_owned();
+    [
+        None,
+        Some(("524 A Timeout Occurred", page.clone())),
+        Some(("200 OK", page)),
+    ]
+}
+
 #[test]
 fn a_creation_whose_answer_was_lost_is_asked_for_again_under_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let cluster = json!({
         "id": "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b", "name": "local", "target": {"type": "render"},
         "created_at": "2026-01-01T00:00:00Z",
     });
-    let server = answering(listener, vec![None, Some(cluster)]);
-    let added = run(
-        folder.path(),
-        &["cluster", "add", "local", "--render", "--url", &url],
-    );
-    assert!(added.status.success(), "{}", text(&added.stderr));
-    let asked = server.join().unwrap();
-    let keys: Vec<&String> = asked.iter().map(|(_, key)| key.as_ref().unwrap()).collect();
-    assert_eq!(keys[0], keys[1]);
+    for lost in lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = answering(listener, vec![lost, success(&cluster)]);
+        let added = run(
+            folder.path(),
+            &["cluster", "add", "local", "--render", "--url", &url],
+        );
+        assert!(added.status.success(), "{}", text(&added.stderr));
+        let asked = server.join().unwrap();
+        let keys: Vec<&String> = asked.iter().map(|(_, key)| key.as_ref().unwrap()).collect();
+        assert_eq!(keys[0], keys[1]);
+    }
 }
 
 #[test]
@@ -295,23 +313,27 @@ fn a_deployment_that_was_started_although_the_answer_was_lost_is_said_to_come_up
     let folder = tempfile::tempdir().unwrap();
     let id = "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b";
     let view = |status: &str| {
-        json!({
+        success(&json!({
             "id": id, "name": "agent", "template": {"name": "rag", "version": "1.0.0"}, "cluster_id": id,
             "namespace": "uc-8f14e45f", "status": status, "callback_topics": [], "user_id": "u", "generation": 1,
             "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "components": [],
-        })
+        }))
     };
-    for (status, code, said) in [
+    let cases = [
         (
             "DEPLOYING",
             0,
             "agent (8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b) is DEPLOYING",
         ),
         ("PENDING", 1, "whether it was started is not known"),
-    ] {
+    ];
+    for (lost, (status, code, said)) in lost()
+        .into_iter()
+        .flat_map(|lost| cases.map(|case| (lost.clone(), case)))
+    {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = answering(listener, vec![Some(view("PENDING")), None, Some(view(status))]);
+        let server = answering(listener, vec![view("PENDING"), lost, view(status)]);
         let deployed = run(
             folder.path(),
             &["deploy", "rag", "--cluster", "local", "--url", &url],

@@ -138,6 +138,11 @@ fn of_gateway(status: u16, text: &str) -> Option<Problem> {
             ProblemType::Unavailable,
             "the control plane did not answer in time",
         ),
+        // Of its own making, some of them only after the control plane has received what was asked for.
+        408 | 499 | 501.. => (
+            ProblemType::Unavailable,
+            "the answer of the control plane did not get through",
+        ),
         _ => return None,
     };
     let said = serde_json::from_str::<Value>(text).ok();
@@ -202,9 +207,13 @@ mod tests {
         );
         assert!(!expired.may_pass);
         for (status, text) in [
+            (408, ""),
             (429, r#"{"message":"Too Many Requests"}"#),
+            (499, "<html>"),
             (503, r#"{"message":"Service Unavailable"}"#),
             (504, "<html>"),
+            (524, "error code: 524"),
+            (598, ""),
         ] {
             let busy = told(status, text).unwrap();
             assert!(busy.may_pass && busy.to_string().contains("try again"), "{busy}");

@@ -237,7 +237,10 @@ impl Client {
             Unanswered::Broken(error) if address::is_unsent(&error) => address.unreachable(&error),
             Unanswered::Broken(error) => address.unknown_outcome(&error),
         }))?;
-        address.json(&text)
+        address.json(&text).map_err(|failure| {
+            let next = "check that the address is a Slipway control plane, and look how it stands there before you ask again";
+            failure.next(next).undecided()
+        })
     }
 
     fn text(&self, address: &Address, request: Request<impl AsSendBody>) -> Result<String, Unanswered> {
