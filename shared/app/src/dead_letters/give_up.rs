@@ -270,14 +270,19 @@ impl App {
     }
 
     /// Ends the deployment in flight that an execution was for, once its components say how their steps ended: the events
-    /// of those may not have got through either.
+    /// of those may not have got through either. What an execution undid is told to the deployment that it undid it for.
     async fn end_deployment_of(&self, header: &Execution) -> Result<(), AppError> {
         let Some(id) = header.deployment_id else {
             return Ok(());
         };
-        let deployment = self
-            .load_deployment(&header.tenant, id)
-            .await?
+        let deployment = self.load_deployment(&header.tenant, id).await?;
+        if let (Some(undone), Some(deployment)) = (header.compensates, &deployment)
+            && deployment.pipeline_execution_id == Some(undone)
+            && let Some(undone) = self.load_execution(&header.tenant, undone).await?
+        {
+            return self.hear_undone(deployment, &undone).await;
+        }
+        let deployment = deployment
             .filter(|deployment| deployment.pipeline_execution_id == Some(header.id))
             .filter(|deployment| deployment.status.is_in_flight());
         let Some(deployment) = deployment else {

@@ -67,13 +67,13 @@ pub(crate) fn planned(
 }
 
 /// Makes a component's record fit what the generation's execution does with it: it brings it up, leaves it out, or keeps it
-/// with these outputs. What the execution that is `undone` brought up does not count as running. Whether that changes it.
+/// with these outputs. What executions that are being `undone` brought up does not count as running. Whether that changes it.
 fn make_fit(
     found: &mut ComponentDeployment,
     wanted: &ComponentDeployment,
     (execution, generation): (ExecutionId, u64),
     kept: Option<&JsonMap>,
-    undone: Option<ExecutionId>,
+    undone: &BTreeSet<ExecutionId>,
 ) -> bool {
     let anew = ComponentDeployment {
         updated_at: found.updated_at,
@@ -95,7 +95,7 @@ fn make_fit(
         },
     };
     // What undoes that execution may take it away at any moment, and is not heard any more.
-    let is_going = undone.is_some() && found.execution_id == undone && !found.kept;
+    let is_going = found.execution_id.is_some_and(|id| undone.contains(&id)) && !found.kept;
     if found.execution_id != Some(execution) {
         if wanted.disabled {
             after = anew;
@@ -149,7 +149,7 @@ impl App {
         mut planned: Vec<ComponentDeployment>,
         kept: &BTreeMap<String, JsonMap>,
     ) -> Result<Vec<String>, AppError> {
-        let undone = self.undone_before(deployment).await?;
+        let undone = self.being_undone(deployment).await?;
         let mut made = Vec::new();
         for component in &mut planned {
             component.execution_id = Some(execution);
@@ -173,7 +173,7 @@ impl App {
                                 wanted,
                                 (execution, deployment.generation),
                                 kept.get(name),
-                                undone,
+                                &undone,
                             )
                     })
                     .await?;
@@ -204,15 +204,29 @@ impl App {
         Ok(made)
     }
 
-    /// The execution before the deployment's newest, if another one undoes it.
-    async fn undone_before(&self, deployment: &Deployment) -> Result<Option<ExecutionId>, AppError> {
-        let Some(before) = deployment.earlier_execution_ids.last() else {
-            return Ok(None);
-        };
-        let header = self.load_execution(&deployment.tenant, *before).await?;
-        Ok(header
-            .filter(|header| header.compensated_by.is_some())
-            .map(|header| header.id))
+    /// Of the executions that the components were last told of by, those that are being undone. What has been undone is
+    /// told to the components first.
+    async fn being_undone(&self, deployment: &Deployment) -> Result<BTreeSet<ExecutionId>, AppError> {
+        let components = self.components_of(deployment).await?;
+        let told: BTreeSet<ExecutionId> = components
+            .iter()
+            .filter_map(|component| component.execution_id)
+            .collect();
+        let mut open = BTreeSet::new();
+        for id in told {
+            let Some(header) = self.load_execution(&deployment.tenant, id).await? else {
+                continue;
+            };
+            let Some(undoing) = header.compensated_by else {
+                continue;
+            };
+            let undoing = self.load_execution(&deployment.tenant, undoing).await?;
+            if undoing.is_some_and(|undoing| !undoing.status.is_terminal()) {
+                open.insert(id);
+            }
+            self.repair_undone(deployment, &header).await?;
+        }
+        Ok(open)
     }
 
     /// Takes back the records that a planner made for a generation that is not wanted any more: it stalled, and what

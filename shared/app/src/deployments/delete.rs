@@ -80,28 +80,13 @@ impl App {
     /// nothing.
     pub(crate) async fn forget(&self, deployment: &Deployment) -> Result<(), AppError> {
         let tenant = &deployment.tenant;
-        let mut templates = BTreeSet::new();
-        let mut secrets: BTreeSet<String> = BTreeSet::new();
-        let mut note = |name: &str, version: String, references: &BTreeMap<String, String>| {
-            templates.insert((name.to_owned(), version));
-            secrets.extend(references.values().cloned());
-        };
-        let template = &deployment.template;
-        note(
-            &template.name,
-            template.version.to_string(),
-            &deployment.secret_parameters,
-        );
-        for revision in self.revisions(deployment).await? {
-            let template = &revision.template;
-            note(
-                &template.name,
-                template.version.to_string(),
-                &revision.secret_parameters,
-            );
-        }
-        let brought: Vec<Vec<String>> = self.all_of(deployment, keys::SECRETS).await?;
-        secrets.extend(brought.into_iter().flatten());
+        let revisions = self.revisions(deployment).await?;
+        let of_revisions = revisions.iter().map(|revision| &revision.template);
+        let templates: BTreeSet<(String, String)> = of_revisions
+            .chain([&deployment.template])
+            .map(|template| (template.name.clone(), template.version.to_string()))
+            .collect();
+        let secrets = self.secrets_kept_for(deployment).await?;
         let components = self.components_of(deployment).await?;
         let clusters = components.iter().map(|component| component.cluster_id);
         let clusters: BTreeSet<_> = clusters.chain([deployment.cluster_id]).collect();
@@ -125,6 +110,23 @@ impl App {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl App {
+    /// References of every secret that is kept for a deployment: what its revisions were given, and what was brought for
+    /// changes that never came to be one.
+    pub(crate) async fn secrets_kept_for(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<BTreeSet<String>, AppError> {
+        let mut secrets: BTreeSet<String> = deployment.secret_parameters.values().cloned().collect();
+        for revision in self.revisions(deployment).await? {
+            secrets.extend(revision.secret_parameters.into_values());
+        }
+        let brought: Vec<Vec<String>> = self.all_of(deployment, keys::SECRETS).await?;
+        secrets.extend(brought.into_iter().flatten());
+        Ok(secrets)
     }
 }
 

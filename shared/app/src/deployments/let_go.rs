@@ -81,24 +81,26 @@ impl App {
         Ok(Started::from(&deployment))
     }
 
-    /// The execution that works on a deployment, or undoes what its newest one did.
+    /// The execution that works on a deployment, or undoes what one of its executions did: an upgrade may have begun before
+    /// that had ended.
     async fn at_work_on(&self, deployment: &Deployment) -> Result<Option<ExecutionId>, AppError> {
-        let Some(id) = deployment.pipeline_execution_id else {
-            return Ok(None);
-        };
-        let Some(newest) = self.load_execution(&deployment.tenant, id).await? else {
-            return Ok(None);
-        };
-        if !newest.status.is_terminal() {
-            return Ok(Some(id));
+        let earlier = deployment.earlier_execution_ids.iter().rev();
+        for id in deployment.pipeline_execution_id.iter().chain(earlier) {
+            let Some(execution) = self.load_execution(&deployment.tenant, *id).await? else {
+                continue;
+            };
+            if !execution.status.is_terminal() {
+                return Ok(Some(*id));
+            }
+            let Some(undoing) = execution.compensated_by else {
+                continue;
+            };
+            let header = self.load_execution(&deployment.tenant, undoing).await?;
+            if header.is_some_and(|header| !header.status.is_terminal()) {
+                return Ok(Some(undoing));
+            }
         }
-        let Some(id) = newest.compensated_by else {
-            return Ok(None);
-        };
-        let undoing = self.load_execution(&deployment.tenant, id).await?;
-        Ok(undoing
-            .filter(|undoing| !undoing.status.is_terminal())
-            .map(|_| id))
+        Ok(None)
     }
 
     /// The releases that stay, as its history names them.

@@ -13,7 +13,7 @@ use slipway_ports::{
 use super::{
     deploy_helm::{Next, Run},
     phases::{Phase, told, without_secrets},
-    undone::REPLACES_JOB,
+    work::Replaced,
 };
 use crate::{
     AppError,
@@ -216,15 +216,14 @@ impl Run<'_> {
         let first = record.is_none_or(ReleaseRecord::is_absent);
         self.work.first_install = Some(first && self.config.operation == HelmOperation::Deploy);
         self.work.apply_began = true;
-        if self.work.is_first_install() {
-            self.job.metadata_.insert("first_install".to_owned(), json!(true));
-        }
         self.work.newest_before = record.map_or(0, |record| record.revision);
-        self.job.replaces_revision = replaces;
         let deployed = record.filter(|record| replaces == Some(record.revision));
-        if let Some(maker) = deployed.and_then(|record| record.labels.get("slipway-job")) {
-            self.job.metadata_.insert(REPLACES_JOB.to_owned(), json!(maker));
-        }
+        let maker = deployed.and_then(|record| record.labels.get("slipway-job"));
+        self.work.replaces = replaces.map(|revision| Replaced {
+            revision,
+            job: maker.and_then(|id| id.parse().ok()),
+        });
+        self.work.tell(&mut self.job);
         Ok(())
     }
 

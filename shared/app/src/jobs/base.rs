@@ -13,8 +13,8 @@ use super::{deploy_helm::Run, work::JobWork};
 use crate::{AppError, keys};
 
 impl Run<'_> {
-    /// The record as it is to be read: a deployed revision whose job did not succeed counts as failed. Changes nothing,
-    /// for this job may yet come to nothing, and the other one go on.
+    /// The record as it is to be read: a deployed revision whose job did not succeed counts as failed. If that job has
+    /// ended it is marked so. One that is open may go on yet, should this job come to nothing, and is left alone.
     pub(super) async fn judged_base(
         &self,
         record: Option<ReleaseRecord>,
@@ -22,8 +22,11 @@ impl Run<'_> {
         let Some(found) = record else {
             return Ok(Ok(None));
         };
-        if self.unlucky_maker(&found).await?.is_none() {
+        let Some(maker) = self.unlucky_maker(&found).await? else {
             return Ok(Ok(Some(found)));
+        };
+        if maker.status.is_terminal() {
+            return self.settle_base(Some(found)).await;
         }
         Ok(self.last_that_worked().await.map(|worked| {
             Some(ReleaseRecord {

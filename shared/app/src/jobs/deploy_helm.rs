@@ -83,7 +83,7 @@ impl App {
             None => (JobWork::default(), None),
         };
         // Whoever decided on it may have died before the job's own record said so.
-        work.tell_how_it_ends(&mut job);
+        work.tell(&mut job);
         let mut open = Opening {
             app: self,
             job,

@@ -49,7 +49,7 @@ impl App {
                 }
             }
             let left = work.left_unlooked_at();
-            work.tell_how_it_ends(&mut job);
+            work.tell(&mut job);
             let (status, message) = match (&work.decided, &work.ending) {
                 // Only Helm's record was not told.
                 (Some(decided), _) => (decided.status, decided.message.clone()),

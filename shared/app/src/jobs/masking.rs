@@ -44,27 +44,25 @@ impl Resolved {
 }
 
 impl App {
-    /// The secrets that the pods of a job's release may know. `context` is what the job's values read, if they read
-    /// anything.
+    /// The secrets that the pods of a job's release may know: those of its own values, and whatever its deployment was
+    /// ever given, because pods of earlier revisions run on for a while, and come back. `context` is what the job's values
+    /// read, if they read anything.
     pub(super) async fn secrets_of_job(
         &self,
         job: &Job,
         context: Option<&RenderContext>,
         values: &JsonMap,
     ) -> Result<Resolved, AppError> {
-        if let Some(context) = context.filter(|_| !values.is_empty()) {
-            return self
-                .secrets_of(&job.tenant, &context.secret_parameters, values)
-                .await;
-        }
+        let none = BTreeMap::new();
+        let own = context.map_or(&none, |context| &context.secret_parameters);
         let deployment = match job.deployment_id {
             Some(id) => self.load_deployment(&job.tenant, id).await?,
             None => None,
         };
         let Some(deployment) = deployment else {
-            return self.secrets_of(&job.tenant, &BTreeMap::new(), values).await;
+            return self.secrets_of(&job.tenant, own, values).await;
         };
-        // A job that tests or rolls back has no values of its own: what it may meet was given by others of the deployment.
+        // What its expressions read of the registry; a job that tests or rolls back has no values of its own.
         let reference = &deployment.template;
         let template = self
             .load_template(&job.tenant, &reference.name, &reference.version)
@@ -75,8 +73,13 @@ impl App {
             json!(template.map(|template| template.components)),
         );
         all.insert("values".to_owned(), json!(deployment.values));
-        self.secrets_of(&job.tenant, &deployment.secret_parameters, &all)
-            .await
+        let mut resolved = self.secrets_of(&job.tenant, own, &all).await?;
+        for reference in self.secrets_kept_for(&deployment).await? {
+            if let Some(secret) = self.secrets.get(&job.tenant, &reference).await? {
+                resolved.learn(&secret);
+            }
+        }
+        Ok(resolved)
     }
 }
 
@@ -85,8 +88,11 @@ impl Run<'_> {
     async fn secrets(&mut self) -> Result<&Resolved, AppError> {
         let resolved = match self.secrets.take() {
             Some(resolved) => resolved,
-            // An install without expressions was given no secret.
-            None if self.work.context.is_none() && self.config.operation == HelmOperation::Deploy => {
+            // An install without expressions was given no secret, and nor was anything before it.
+            None if self.work.context.is_none()
+                && self.config.operation == HelmOperation::Deploy
+                && self.job.deployment_id.is_none() =>
+            {
                 Resolved::default()
             }
             None => {

@@ -198,7 +198,8 @@ impl Run<'_> {
             self.work
                 .hooks_left
                 .retain(|left| left.object.namespace != *namespace);
-            self.job.metadata_.insert(TAKEN_AWAY.to_owned(), json!(true));
+            self.work.taken_away = true;
+            self.work.tell(&mut self.job);
             return Ok(self.give_up(""));
         }
         let remaining = told(gone.remaining);

@@ -300,12 +300,6 @@ impl App {
             Err(ConnectError::App(error)) => return Err(error),
             Err(ConnectError::Target(error)) => return Err(cannot(error)),
         };
-        if let Some(deployment) = self.deleted_deployment_of(&job).await? {
-            return Err(AppError::conflict(format!(
-                "job '{id}' has no logs to show: deployment {deployment} was deleted, and its secrets, which would have to be \
-                 left out of them, with it"
-            )));
-        }
         let logs = target.logs(&Release { namespace, name }).await.map_err(cannot)?;
         let work: JobWork = match self.store.get(&keys::job_work(&job.tenant, job.id)).await? {
             Some(stored) => stored.read()?,
@@ -315,6 +309,13 @@ impl App {
         let secrets = self
             .secrets_of_job(&job, work.context.as_ref(), &values.unwrap_or_default())
             .await?;
+        // After they were read: they go once it is deleted.
+        if let Some(deployment) = self.deleted_deployment_of(&job).await? {
+            return Err(AppError::conflict(format!(
+                "job '{id}' has no logs to show: deployment {deployment} was deleted, and its secrets, which would have to be \
+                 left out of them, with it"
+            )));
+        }
         Ok(last_lines(&secrets.hide(&logs), LOGS).to_owned())
     }
 }

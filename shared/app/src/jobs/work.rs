@@ -3,9 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use slipway_model::{FailureKind, HelmJobConfig, Job, JobPhase, JobStatus, Timestamp};
+use serde_json::json;
+use slipway_model::{FailureKind, HelmJobConfig, Job, JobId, JobPhase, JobStatus, Timestamp};
 use slipway_ports::{HookEvent, HookPolicies, MadeHook, ObjectReference, Release};
 
+use super::{removal::TAKEN_AWAY, undone::REPLACES_JOB};
 use crate::steps::RenderContext;
 
 /// Most objects that an error names.
@@ -53,9 +55,15 @@ pub(super) struct JobWork {
     /// The newest revision before anything was applied, 0 if there was none.
     #[serde(default)]
     pub(super) newest_before: u32,
+    /// The revision that it replaces, and which job made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replaces: Option<Replaced>,
     /// The revision that a rollback goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) rollback_to: Option<u32>,
+    /// Whether all that it installed was taken away.
+    #[serde(default)]
+    pub(super) taken_away: bool,
     /// How far taking the release away is.
     #[serde(default)]
     pub(super) removal: Removal,
@@ -122,8 +130,21 @@ impl JobWork {
         }
     }
 
-    /// Has a job know how it ends, where that was decided: its own record is written after this one.
-    pub(super) fn tell_how_it_ends(&self, job: &mut Job) {
+    /// Has a job know what was found and decided: its own record is written after this one, and whoever comes next goes by
+    /// what is noted here.
+    pub(super) fn tell(&self, job: &mut Job) {
+        if self.is_first_install() {
+            job.metadata_.insert("first_install".to_owned(), json!(true));
+        }
+        if let Some(replaced) = &self.replaces {
+            job.replaces_revision = Some(replaced.revision);
+            if let Some(maker) = replaced.job {
+                job.metadata_.insert(REPLACES_JOB.to_owned(), json!(maker));
+            }
+        }
+        if self.taken_away {
+            job.metadata_.insert(TAKEN_AWAY.to_owned(), json!(true));
+        }
         if let Some(ending) = &self.ending {
             job.phase = JobPhase::CleanUp;
             job.failure_kind = ending.failure_kind;
@@ -312,6 +333,15 @@ pub(super) struct Ending {
     pub(super) failure_kind: Option<FailureKind>,
     /// When cleaning up is given up.
     pub(super) until: Timestamp,
+}
+
+/// What a job replaces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Replaced {
+    pub(super) revision: u32,
+    /// The job that made it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) job: Option<JobId>,
 }
 
 /// How a job ends whose change did not succeed.

@@ -98,7 +98,7 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    fn learn(&mut self, secret: &SecretString) {
+    pub(crate) fn learn(&mut self, secret: &SecretString) {
         self.hidden.learn(secret.expose_secret());
         self.secrets.push(secret.clone());
     }

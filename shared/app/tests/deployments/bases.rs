@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_app::NewJob;
-use slipway_model::{ExecutionStatus, Job, JobPhase, JobStatus, Queue};
+use slipway_model::{ExecutionStatus, Job, JobPhase, JobStatus, Message, Queue};
 
 use crate::world::{World, admin};
 
@@ -192,4 +192,31 @@ async fn what_worked_before_is_asked_for_again_where_the_cluster_did_not_say() {
         (next.status, next.retry_count, next.replaces_revision),
         (JobStatus::Succeeded, 1, Some(1))
     );
+}
+
+#[tokio::test]
+async fn what_a_job_replaces_is_known_whichever_of_its_writes_is_lost() {
+    for others in 0.. {
+        let world = working().await;
+        let job = deploy(&world, 2, json!({})).await;
+        let (tenant, id) = (admin().tenant, job.id);
+        let message = Message::Job { tenant, job: id };
+        world.flaky.refuse_put("j", others);
+        let died = world
+            .app
+            .handle(&Queue::DeployHelm, message.clone())
+            .await
+            .is_err();
+        world.settle().await;
+        let done = look(&world, &job).await;
+        assert_eq!(
+            (done.status, done.replaces_revision),
+            (JobStatus::Succeeded, Some(1)),
+            "{others}"
+        );
+        if !died {
+            assert!(others > 3, "a job is written only {others} times");
+            break;
+        }
+    }
 }

@@ -4,7 +4,10 @@ use serde_json::json;
 use slipway_model::{ComponentStatus, DeploymentStatus};
 use slipway_ports::{ExposeSecret, Secrets as _};
 
-use crate::world::{World, admin, new_deployment};
+use crate::{
+    upgrading::upgrade,
+    world::{World, admin, new_deployment},
+};
 
 const SECRET: &str = "correct-horse-41";
 const NAMED: &str = "battery-staple-42";
@@ -142,5 +145,50 @@ async fn no_part_of_a_secret_is_left_where_a_text_is_cut() {
     assert!(logs.len() == 64 << 10 && !tells_a_part(&logs), "{}", &logs[..100]);
     for stored in world.store.items() {
         assert!(!tells_a_part(&stored.body), "{}: {}", stored.key, stored.body);
+    }
+}
+
+#[tokio::test]
+async fn the_logs_of_every_job_are_without_the_secrets_of_all_revisions() {
+    let world = World::new().await;
+    let component = json!({"name": "web", "type": "helm", "chart": {
+        "ref": "charts/web", "values": {"token": "{{ parameters.token }}", "shown": "plain"}}});
+    let template = json!({
+        "name": "chatty", "version": "1.0.0",
+        "parameters": {"token": {"type": "string", "secret": true, "required": true}},
+        "components": [component],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = new_deployment("chatty", "chatty");
+    new.parameters.insert("token".to_owned(), json!(SECRET));
+    let created = world.app.create_deployment(&admin(), new).await.unwrap();
+    let id = created.deployment.id.to_string();
+    world.cluster.cloud().chatty = true;
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let old = world.component(&id, "web").await.job_id.unwrap();
+    let request = upgrade(json!({"parameters": {"token": NAMED}}));
+    world
+        .app
+        .upgrade_deployment(&admin(), &id, request)
+        .await
+        .unwrap();
+    world.settle().await;
+    let new = world.component(&id, "web").await.job_id.unwrap();
+    assert_ne!(old, new);
+    // Pods of the earlier revision may run on beside those of the new one, and either job's logs show both.
+    for job in [old, new] {
+        for secret in [SECRET, NAMED] {
+            let values = json!({"token": secret, "shown": "plain"});
+            let values = values.as_object().unwrap().clone();
+            world
+                .cluster
+                .cloud()
+                .installed
+                .insert("chatty-web".to_owned(), values);
+            let logs = world.app.job_logs(&admin(), &job.to_string()).await.unwrap();
+            assert!(logs.contains("plain") && logs.contains("(hidden)"), "{logs}");
+            assert!(!logs.contains(secret), "{logs}");
+        }
     }
 }

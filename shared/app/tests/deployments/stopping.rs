@@ -11,7 +11,7 @@ use slipway_ports::Receiver;
 
 use crate::{
     upgrading::upgrade,
-    world::{World, admin, mixed, steps},
+    world::{World, admin, mixed, problem, steps},
 };
 
 /// What becomes of the events of a deployment that is being stopped.
@@ -288,9 +288,17 @@ async fn what_is_still_being_undone_is_not_said_to_run_on() {
         .unwrap();
     world.deliver(&Queue::PlanDag).await;
     world.app.stop_deployment(&admin(), &id).await.unwrap();
+    go_on(&world, 5).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+    // It promises that the releases stay.
+    let refused = problem(world.app.let_go_of_deployment(&admin(), &id).await);
+    assert!(
+        refused.status == 409 && refused.detail.contains("works on it"),
+        "{}",
+        refused.detail
+    );
     world.cluster.cloud().lingering.clear();
     world.settle().await;
-    assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
     assert!(!world.cluster.cloud().installed.contains_key("my-agent-llm"));
     let llm = world.component(&id, "llm").await;
     assert_eq!(

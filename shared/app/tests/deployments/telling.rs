@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use slipway_model::{
-    BUDUSECASES_EVENTS, ComponentStatus, DeploymentStatus, ExecutionStatus, Message, Queue, StepStatus,
+    BUDUSECASES_EVENTS, ComponentStatus, DeploymentStatus, ExecutionId, ExecutionStatus, Message, Queue,
+    StepStatus,
 };
 use slipway_ports::Receiver;
 
@@ -29,28 +30,8 @@ async fn a_deployment_whose_last_event_is_given_up_runs_with_components_that_do(
     while ended().await != ExecutionStatus::Completed {
         deliver_all_but_events(&world).await;
     }
-    let queue = Queue::Topic(BUDUSECASES_EVENTS.to_owned());
     // Nothing else was heard of it.
-    let mut given_up = 0;
-    loop {
-        let hidden = Duration::from_secs(60);
-        let got = world
-            .store
-            .receive(&queue, 10, Duration::ZERO, hidden)
-            .await
-            .unwrap();
-        if got.is_empty() {
-            break;
-        }
-        for delivery in got {
-            world.store.acknowledge(&queue, &delivery.receipt).await.unwrap();
-            let message = Message::from_body(&queue, &delivery.body).unwrap();
-            if matches!(&message, Message::Event(event) if event.event_type == "workflow_completed") {
-                world.app.give_up(&queue, &message, "it broke").await.unwrap();
-                given_up += 1;
-            }
-        }
-    }
+    let given_up = give_up_ends(&world).await;
     assert_eq!(given_up, 1);
     assert_eq!(world.status(&id).await, DeploymentStatus::Running);
     for (name, status) in world.components(&id).await {
@@ -115,4 +96,56 @@ async fn a_look_that_stalled_brings_nothing_up_that_was_undone_since() {
         world.component(&id, "vector_db").await.status,
         ComponentStatus::Stopped
     );
+}
+
+/// Has nobody hear what deployments are told, and gives up the events of executions that ended; how many there were.
+async fn give_up_ends(world: &World) -> u32 {
+    let queue = Queue::Topic(BUDUSECASES_EVENTS.to_owned());
+    let ends = ["workflow_completed", "workflow_failed"];
+    let mut given_up = 0;
+    loop {
+        let hidden = Duration::from_secs(60);
+        let got = world
+            .store
+            .receive(&queue, 10, Duration::ZERO, hidden)
+            .await
+            .unwrap();
+        if got.is_empty() {
+            return given_up;
+        }
+        for delivery in got {
+            world.store.acknowledge(&queue, &delivery.receipt).await.unwrap();
+            let message = Message::from_body(&queue, &delivery.body).unwrap();
+            if matches!(&message, Message::Event(event) if ends.contains(&event.event_type.as_str())) {
+                world.app.give_up(&queue, &message, "it broke").await.unwrap();
+                given_up += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_undone_is_told_although_all_that_was_said_of_it_was_given_up() {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+    world.cluster.cloud().broken.extend([broken]);
+    let (id, execution) = world.planned("agent").await;
+    let look = async |id: ExecutionId| world.app.execution(&admin(), &id.to_string()).await.unwrap();
+    loop {
+        if let Some(undoing) = look(execution).await.compensated_by
+            && look(undoing).await.status.is_terminal()
+        {
+            break;
+        }
+        deliver_all_but_events(&world).await;
+    }
+    assert_eq!(give_up_ends(&world).await, 2);
+    let told = world.deployment(&id).await.error_message.unwrap();
+    assert!(told.ends_with("what it had changed was undone"), "{told}");
+    for (name, status) in world.components(&id).await {
+        assert_ne!(status, ComponentStatus::Running, "{name}");
+    }
 }
