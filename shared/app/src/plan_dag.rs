@@ -50,12 +50,14 @@ impl App {
         let planned = match deployment.operation {
             Some(DeploymentOperation::Delete) => {
                 let dag = self.plan_delete(&deployment).await?;
-                Ok((dag, BTreeMap::new()))
+                Ok(Some((dag, BTreeMap::new())))
             }
             _ => self.plan_deploy(&deployment, execution).await?,
         };
         let (dag, kept) = match planned {
-            Ok(planned) => planned,
+            Ok(Some(planned)) => planned,
+            // What is wanted by now is planned by whoever has the message for it.
+            Ok(None) => return Ok(()),
             Err(errors) => return self.fail_planning(&deployment, execution, &errors).await,
         };
         if dag.steps.is_empty() {
@@ -99,12 +101,13 @@ impl App {
         Ok(())
     }
 
-    /// The DAG that brings a deployment up, and what of it is done already. The components' records are made to fit.
+    /// The DAG that brings a deployment up, and what of it is done already. The components' records are made to fit. Nothing
+    /// if another generation is wanted by now.
     async fn plan_deploy(
         &self,
         deployment: &Deployment,
         execution: ExecutionId,
-    ) -> Result<Result<(Dag, BTreeMap<String, JsonMap>), Vec<FieldError>>, AppError> {
+    ) -> Result<Result<Option<(Dag, BTreeMap<String, JsonMap>)>, Vec<FieldError>>, AppError> {
         let tenant = &deployment.tenant;
         let reference = &deployment.template;
         let Some(template) = self
@@ -141,10 +144,12 @@ impl App {
                 .prepare_components(session.as_mut(), deployment, execution, wanted, &kept)
                 .await?;
             session.settle().await?;
-            self.take_back_components(deployment, execution, &made).await?;
+            if self.take_back_components(deployment, execution, &made).await? {
+                return Ok(Ok(None));
+            }
         }
         add_uninstalls(&mut dag, deployment, &self.components_of(deployment).await?);
-        Ok(Ok((dag, kept)))
+        Ok(Ok(Some((dag, kept))))
     }
 
     /// The DAG that uninstalls a deployment.

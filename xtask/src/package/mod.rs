@@ -18,6 +18,9 @@ use crate::tools;
 /// The function that runs Helm, which its layer has for this architecture only.
 const X86_64: &str = "deploy-helm";
 
+/// How often zopfli goes over a program to pack it tighter; its levels come after the nine of zlib. Some 4 % are gained.
+const ITERATIONS: i64 = 5;
+
 /// The largest archive of a function, in megabytes of a million bytes.
 pub const LARGEST: f64 = 5.0;
 
@@ -150,7 +153,7 @@ fn packed(folder: &Path) -> Result<PathBuf> {
         let mut archive = ZipWriter::new(fs::File::create(&target)?);
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(9))
+            .compression_level(Some(ITERATIONS + 9))
             .last_modified_time(DateTime::default())
             .unix_permissions(0o755);
         archive.start_file("bootstrap", options)?;

@@ -229,20 +229,17 @@ impl App {
         Ok(open)
     }
 
-    /// Takes back the records that a planner made for a generation that is not wanted any more: it stalled, and what
-    /// came after it has planned, and may have ended, without them.
+    /// Whether a planner's generation is not wanted any more. Then it takes back the records that it made: it stalled, and
+    /// what came after it has planned, and may have ended, without them.
     pub(crate) async fn take_back_components(
         &self,
         deployment: &Deployment,
         execution: ExecutionId,
         made: &[String],
-    ) -> Result<(), AppError> {
-        if made.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<bool, AppError> {
         let now = self.load_deployment(&deployment.tenant, deployment.id).await?;
         if now.is_some_and(|now| now.generation == deployment.generation) {
-            return Ok(());
+            return Ok(false);
         }
         let mut session = self.store.session();
         for name in made {
@@ -256,7 +253,8 @@ impl App {
                 session.delete(&key, Guard::Version(stored.version)).await?;
             }
         }
-        Ok(session.settle().await?)
+        session.settle().await?;
+        Ok(true)
     }
 
     /// Clears up after planners of generations that are over: they stalled, and may have died before they saw that. What

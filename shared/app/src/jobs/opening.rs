@@ -144,7 +144,10 @@ impl<'a> Opening<'a> {
                     reason: "another job".to_owned(),
                     message: format!("job {other} is working on it"),
                 }];
-                self.pause(session, Duration::from_secs(2)).await?;
+                // Whoever has it longer is asked less often; when it is free, the newest job hears of it.
+                let waited = now.since(self.job.started_at.unwrap_or(now)).as_secs();
+                let pause = Duration::from_secs((waited / 30).clamp(2, 30));
+                self.pause(session, pause).await?;
                 Ok(None)
             }
             Taken::Superseded(newer) => {

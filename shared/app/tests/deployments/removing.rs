@@ -7,7 +7,7 @@ use slipway_ports::{Guard, Key, Store as _};
 
 use crate::{
     upgrading::{upgrade, without_vector_db},
-    world::{World, admin, mixed},
+    world::{World, admin, mixed, problem},
 };
 
 #[tokio::test]
@@ -107,6 +107,7 @@ async fn a_planner_that_stalls_adds_no_component_to_a_later_generation() {
         .upgrade_deployment(&admin(), &id, to("3.0.0"))
         .await
         .unwrap();
+    let over = world.deployment(&id).await.pipeline_execution_id.unwrap();
     let (app, asked, back) = (world.app.clone(), id.clone(), to("2.0.0"));
     world.flaky.before_put("component/vector_db", async move {
         app.stop_deployment(&admin(), &asked).await.unwrap();
@@ -133,6 +134,8 @@ async fn a_planner_that_stalls_adds_no_component_to_a_later_generation() {
         .map(|component| component.component_name)
         .collect();
     assert_eq!(names, ["llm", "runtime"]);
+    let over = problem(world.app.execution(&admin(), &over.to_string()).await);
+    assert_eq!(over.status, 404, "what it planned is not begun");
 }
 
 #[tokio::test]

@@ -98,6 +98,11 @@ impl World {
                 continue;
             }
             self.coverage.end("failed install".to_owned());
+            // An invocation that had read the job before it ended takes the release once more, and gives it up.
+            let newest = self.cloud.newest(&release).map(|newest| newest.job().to_owned());
+            if newest.is_some_and(|newest| newest != job.id.to_string()) {
+                continue;
+            }
             if told_left(job).is_none()
                 && let Some(left) = self.what_is_left(&release)
             {

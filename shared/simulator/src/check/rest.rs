@@ -260,7 +260,8 @@ impl World {
         for (name, namespace) in &self.cloud.namespaces.clone() {
             let Some(id) = namespace.created_for else { continue };
             let owner = deployments.iter().find(|deployment| deployment.id == id);
-            let is_gone = owner.is_none_or(|owner| owner.status == DeploymentStatus::Deleted);
+            let is_let_go = self.checks.let_go.contains_key(&format!("local/d/{id}"));
+            let is_gone = !is_let_go && owner.is_none_or(|owner| owner.status == DeploymentStatus::Deleted);
             let prefix = format!("{name}/");
             let mut all = self.cloud.objects.keys().chain(self.cloud.hooks.keys());
             let is_used = all.any(|object| object.namespace == *name)
