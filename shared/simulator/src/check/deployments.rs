@@ -17,6 +17,17 @@ impl World {
         let Some(is) = status::<DeploymentStatus>(new) else {
             return;
         };
+        if let Some(deployment) = read::<Deployment>(new) {
+            let since = (deployment.generation, self.now);
+            let known = self
+                .checks
+                .generations
+                .entry(key.partition.clone())
+                .or_insert(since);
+            if known.0 != deployment.generation {
+                *known = since;
+            }
+        }
         if was == Some(DeploymentStatus::Deleted) && is != DeploymentStatus::Deleted {
             self.violated(
                 Invariant::TerminalStatesNeverChange,

@@ -215,6 +215,8 @@ pub(crate) struct Checks {
     /// Namespaces that were made by a request that landed after its sender was gone, until whoever deletes their
     /// deployment could find them. The looks must tell of them.
     pub(crate) made_late: BTreeSet<String>,
+    /// Deployment, as `tenant/d/id` → its generation, and since when.
+    generations: BTreeMap<String, (u64, i64)>,
     /// Deployment, as `tenant/d/id` → what its history says of the releases that it is let go with.
     let_go: BTreeMap<String, String>,
     /// Execution, as `tenant/x/id` → since when nothing starts in it.

@@ -250,8 +250,19 @@ impl World {
         };
         let repeated: Option<Execution> =
             self.newest(&Key::new(format!("{}/x/{repeated}", header.tenant), "x"));
+        // One that ended only after the retry was asked for may have been open when that was planned, and might have been
+        // undone yet.
+        let asked = header
+            .deployment_id
+            .and_then(|id| self.checks.generations.get(&format!("{}/d/{id}", header.tenant)))
+            .map(|(_, since)| *since);
+        let had_ended = |repeated: &Execution| {
+            let ended = repeated.ended_at.map(|ended| ended.as_millis());
+            repeated.status.is_terminal()
+                && ended.is_some_and(|ended| asked.is_some_and(|asked| ended < asked))
+        };
         let Some(repeated) =
-            repeated.filter(|repeated| repeated.status.is_terminal() && repeated.compensated_by.is_none())
+            repeated.filter(|repeated| had_ended(repeated) && repeated.compensated_by.is_none())
         else {
             return;
         };
