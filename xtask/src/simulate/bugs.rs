@@ -146,8 +146,8 @@ pub(super) const BUGS: &[Bug] = &[
         breaks: &["AFencedOutWriterChangesNothing", "OneWriterPerRelease"],
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
-            "            return Ok(match owner.filter(|owner| self.is_at_work(owner, &key, job.id)) {",
-            "            return Ok(match owner.filter(|owner| !PLANTED && self.is_at_work(owner, &key, job.id)) {",
+            "                .is_some_and(|owner| self.is_at_work(owner, &key, job.id));",
+            "                .is_some_and(|owner| !PLANTED && self.is_at_work(owner, &key, job.id));",
         )],
     },
     Bug {
@@ -396,8 +396,8 @@ pub(super) const BUGS: &[Bug] = &[
         breaks: &["RunningMeansDeployed"],
         file: "shared/app/src/track_deployments.rs",
         edits: &[(
-            "                self.repair_components(&deployment, &execution, &progress).await?;",
-            "                if !PLANTED {\n                    self.repair_components(&deployment, &execution, &progress).await?;\n                }",
+            "                self.repair_components(&deployment, execution.id).await?;",
+            "                if !PLANTED {\n                    self.repair_components(&deployment, execution.id).await?;\n                }",
         )],
     },
 ];
