@@ -339,9 +339,10 @@ impl Run<'_> {
     /// after a crash must neither find that it became ready after all, nor forget why it did not.
     pub(super) fn ended(&mut self, status: JobStatus, message: Option<String>) -> Next {
         let message = message.map(|message| self.work.with_hooks(&message));
-        self.work.leave_hooks();
-        self.work.hooks_left.clear();
         if status != JobStatus::Succeeded {
+            // They are told of. Of a job that succeeds it stays known which have run: its own record may be lost.
+            self.work.leave_hooks();
+            self.work.hooks_left.clear();
             self.work.decided = Some(Decided {
                 status,
                 message: message.clone(),

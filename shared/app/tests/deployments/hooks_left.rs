@@ -291,3 +291,24 @@ async fn a_test_that_is_cancelled_names_the_pod_that_could_not_be_deleted() {
         assert!(world.cluster.cloud().marked.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_test_that_has_succeeded_is_not_run_again_whichever_write_is_lost() {
+    for others in 0.. {
+        let world = World::new().await;
+        hooks(&world, &[("test", &["check"])]);
+        assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+        let test = job(&world, json!({"operation": "test"})).await;
+        world.flaky.refuse_put("j", others);
+        let (tenant, id) = (admin().tenant, test.id);
+        let message = Message::Job { tenant, job: id };
+        let died = world.app.handle(&Queue::DeployHelm, message).await.is_err();
+        world.settle().await;
+        assert_eq!(look(&world, &test).await.status, JobStatus::Succeeded, "{others}");
+        assert_eq!(log(&world), ["apply app", "hook check"], "{others}");
+        if !died {
+            assert!(others > 3, "a job is written only {others} times");
+            break;
+        }
+    }
+}
