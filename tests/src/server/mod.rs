@@ -277,13 +277,20 @@ impl Server {
         assert!(outcome.is_ok(), "still there: {:?}", self.helms());
     }
 
-    /// Polls until `look` returns something.
+    /// Polls until `look` returns something. Where each call of the control plane crosses several processes, as on the
+    /// stand-in for AWS, a machine with other work has three times as long.
     ///
     /// # Panics
     /// When it does not within the time.
     #[track_caller]
     pub fn wait<T>(&self, seconds: u64, what: &str, mut look: impl FnMut(&Client) -> Option<T>) -> T {
-        match wait::until(Duration::from_secs(seconds), what, || Ok(look(&self.client))) {
+        let patience = match Platform::of_this_run() {
+            Platform::Embedded => 1,
+            Platform::AwsLocal => 3,
+        };
+        match wait::until(Duration::from_secs(seconds * patience), what, || {
+            Ok(look(&self.client))
+        }) {
             Ok(found) => found,
             Err(error) => panic!("{error:#}"),
         }

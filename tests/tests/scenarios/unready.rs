@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 use slipway_tests::{Chart, Kubernetes, Options, Registry, Template, component, text};
 
+/// How long a component is waited for, in seconds: long enough for a loaded machine to start Helm four times and to look
+/// at what came of it before that is over.
+const WAITS: u64 = 40;
+
 /// What a component does, and the words that must stand in what is said of it.
 const KINDS: [(&str, Kind, &str); 4] = [
     ("pull", Kind::Behaviour("image-pull"), "image pull"),
@@ -36,7 +40,7 @@ fn what_is_waited_for_is_said_while_waiting_and_again_at_the_end() {
     for (name, kind, _) in &KINDS {
         template = template
             .helm(name, &chart, &kind.values())
-            .and(&json!({"timeout_seconds": 12}));
+            .and(&json!({"timeout_seconds": WAITS}));
     }
     server.publish(&template);
     let created = server.create("unready", "dev");
@@ -46,13 +50,13 @@ fn what_is_waited_for_is_said_while_waiting_and_again_at_the_end() {
 
     for (name, _, words) in &KINDS {
         let what = format!("progress says why {name} waits ({words})");
-        server.wait(30, &what, |client| {
+        server.wait(WAITS, &what, |client| {
             let progress = client.deployment_progress("unready");
             let waiting = component(&progress, name)["waiting_for"].as_str()?.to_lowercase();
             (waiting.contains(&format!("unready-{name}")) && waiting.contains(words)).then_some(())
         });
     }
-    let failed = server.settled("unready", 90);
+    let failed = server.settled("unready", 3 * WAITS);
     assert_eq!(failed["status"], "FAILED", "{failed:#}");
     for (name, _, words) in &KINDS {
         let component = component(&failed, name);
@@ -96,7 +100,7 @@ fn what_failed_stays_where_that_is_wanted() {
     let mut server = Options::default().registry(&registry).start();
     server.add_kubernetes(&kubernetes);
     let chart = Chart::tiny().push(&registry);
-    let kept = json!({"timeout_seconds": 3, "delete_on_failure": false});
+    let kept = json!({"timeout_seconds": WAITS / 2, "delete_on_failure": false});
     let template = Template::named("kept")
         .helm("broken", &chart, &json!({"behaviour": "crash"}))
         .and(&kept);
@@ -109,7 +113,7 @@ fn what_failed_stays_where_that_is_wanted() {
     let namespace = text(&created, "namespace");
     kubernetes.remove_later(&namespace);
     server.begin("kept");
-    let failed = server.settled("kept", 60);
+    let failed = server.settled("kept", 3 * WAITS);
     assert_eq!(failed["status"], "FAILED", "{failed:#}");
     assert_eq!(component(&failed, "broken")["status"], "FAILED");
     assert_eq!(

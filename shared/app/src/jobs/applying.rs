@@ -103,7 +103,9 @@ impl Run<'_> {
         whole.saturating_sub(MARGIN.min(whole / 4)).saturating_sub(spent)
     }
 
-    /// Whether too little is left of this invocation to begin anything; then another one goes on.
+    /// Whether too little is left of this invocation to begin anything; then another one goes on. Asked before each
+    /// phase, and again before Helm starts: a process that stood still while it read must not begin under a lease that
+    /// is over.
     pub(super) fn is_spent(&self) -> bool {
         let whole = self.app.settings.invocation;
         self.left() < LEAST.min(whole / 4)
@@ -398,6 +400,9 @@ impl Run<'_> {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
+        if self.is_spent() {
+            return Ok(Ok(Next::Later(Duration::ZERO)));
+        }
         Ok(match self.target.apply(&request).await {
             Ok(applied) => {
                 self.take_over(applied);
@@ -419,6 +424,9 @@ impl Run<'_> {
         self.recover(&record).await?;
         if let Some(record) = self.was_done_meanwhile(&record).await? {
             return self.complete(&record).await;
+        }
+        if self.is_spent() {
+            return Ok(Next::Later(Duration::ZERO));
         }
         let request = RollbackRequest {
             release,

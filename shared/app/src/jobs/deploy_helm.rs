@@ -210,6 +210,10 @@ impl Run<'_> {
 
     async fn phase(&mut self) -> Result<Result<Next, TargetError>, AppError> {
         if let Some(decided) = self.work.decided.clone() {
+            if let Some(message) = self.is_to_go_after_all(&decided) {
+                self.work.decided = None;
+                return Ok(Ok(self.stop(JobStatus::Cancelled, message, true)));
+            }
             let message = decided.message.as_deref().unwrap_or_default();
             if let Some(revision) = self.failed_revision() {
                 self.tell_helm_of_failure(revision, message).await;
@@ -356,6 +360,18 @@ impl Run<'_> {
         Next::Ended
     }
 
+    /// What a cancelled job that was to leave its install is cancelled for, if somebody has wanted that gone since it was
+    /// decided.
+    fn is_to_go_after_all(&self, decided: &Decided) -> Option<String> {
+        let is_wanted = self.job.cancel.as_ref().is_some_and(|cancel| cancel.uninstall);
+        let message = decided.message.as_deref().unwrap_or_default();
+        let kept = decided.status == JobStatus::Cancelled
+            && !message.starts_with(SUPERSEDED)
+            && self.work.ending.is_none()
+            && self.work.is_first_install();
+        (is_wanted && kept).then(|| message.replacen(&self.work.left_behind(), "", 1))
+    }
+
     /// The revision of a job that does not succeed which Helm is to call failed. One that was kept is another job's, and
     /// works.
     fn failed_revision(&self) -> Option<u32> {
@@ -463,6 +479,11 @@ pub(super) async fn write(
                 let theirs: Job = stored.read()?;
                 if theirs.status.is_terminal() || (theirs.cancel.is_none() && theirs.phase != job.phase) {
                     tracing::warn!(job = %job.id, "stopped working on a job that somebody else has moved on");
+                    return Ok(false);
+                }
+                let takes_away = |job: &Job| job.cancel.as_ref().is_some_and(|cancel| cancel.uninstall);
+                if job.status == JobStatus::Cancelled && takes_away(&theirs) && !takes_away(job) {
+                    // It was to end and leave its install: who goes on with it takes that away.
                     return Ok(false);
                 }
                 job.cancel = theirs.cancel;

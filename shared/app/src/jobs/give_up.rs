@@ -30,7 +30,9 @@ impl App {
             };
             let mut job: Job = stored.read()?;
             if job.status.is_terminal() {
-                if verdict.is_fresh(self.clock.now()) && self.is_awaited(session.as_mut(), &job).await? {
+                if verdict.is_fresh(self.clock.now())
+                    && self.is_awaited(session.as_mut(), &job, verdict).await?
+                {
                     self.publish_job_end(session.as_mut(), &job);
                 }
                 return Ok(session.settle().await?);
@@ -80,8 +82,14 @@ impl App {
         }
     }
 
-    /// Whether a step still waits for this job.
-    async fn is_awaited(&self, session: &mut dyn Session, job: &Job) -> Result<bool, AppError> {
+    /// Whether a step still waits for this job, or ended with it after the job's message died: whoever ended it may have
+    /// had no message any more that would come again, and nobody has heard of it then.
+    async fn is_awaited(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        verdict: &Verdict,
+    ) -> Result<bool, AppError> {
         let Some(key) = keys::step_of_job(job) else {
             return Ok(false);
         };
@@ -89,6 +97,8 @@ impl App {
             return Ok(false);
         };
         let step: slipway_model::StepRecord = stored.read()?;
-        Ok(step.status == StepStatus::AwaitingEvent && step.job_id == Some(job.id))
+        let waits = step.status == StepStatus::AwaitingEvent;
+        let ended_since = step.ended_at.is_some_and(|ended| ended >= verdict.at);
+        Ok((waits || ended_since) && step.job_id == Some(job.id))
     }
 }

@@ -35,6 +35,9 @@ impl Run<'_> {
     /// Uninstalls as an operation of its own: the objects.
     pub(super) async fn uninstall(&mut self) -> Result<Next, TargetError> {
         let has_hooks = self.has_hooks(HookEvent::PostDelete);
+        if self.is_spent() {
+            return Ok(Next::Later(Duration::ZERO));
+        }
         let gone = self.target.uninstall(&self.uninstall_request(has_hooks)).await?;
         if !gone.remaining.is_empty() {
             return Ok(self.wait_for_the_end(gone.remaining));
@@ -56,6 +59,9 @@ impl Run<'_> {
         };
         if let Some(error) = self.changed_since(record.as_ref()).await? {
             return Ok(Err(error));
+        }
+        if self.is_spent() {
+            return Ok(Ok(Next::Later(Duration::ZERO)));
         }
         let gone = match self.target.uninstall(&self.uninstall_request(false)).await {
             Ok(gone) => gone,
@@ -181,6 +187,9 @@ impl Run<'_> {
         let record = self.target.record(&self.lease.release).await?;
         if let Some(next) = self.leave_to_others(record.as_ref()) {
             return Ok(next);
+        }
+        if self.is_spent() {
+            return Ok(Next::Later(Duration::ZERO));
         }
         let gone = self
             .target

@@ -169,3 +169,45 @@ async fn what_a_cancelled_job_could_not_take_away_is_undone_with_its_execution()
     world.settle().await;
     assert_eq!(log(&world), ["apply x", "uninstall x"]);
 }
+
+#[tokio::test]
+async fn an_install_that_was_to_stay_goes_if_somebody_wants_that_before_its_job_has_ended() {
+    for comes_to_a_revision in [true, false] {
+        let world = World::new().await;
+        world.cluster.cloud().stuck.insert("x".to_owned());
+        let id = run(&world, twice()).await;
+        world.deliver(&Queue::ExecuteStep).await;
+        if !comes_to_a_revision {
+            world.cluster.cloud().crowded = true;
+        }
+        world.deliver(&Queue::DeployHelm).await;
+        let job = step(&world, id, "x").await.job_id.unwrap();
+        let execution = id.to_string();
+        world
+            .app
+            .cancel_execution(&admin(), &execution, "not now")
+            .await
+            .unwrap();
+        world.deliver(&Queue::ExecuteStep).await;
+        let app = world.app.clone();
+        let take_away = async move {
+            app.cancel_job(&admin(), &job.to_string()).await.unwrap();
+        };
+        // It has decided to leave what it installed, and is about to say so.
+        if comes_to_a_revision {
+            world.cluster.meanwhile("mark_failed", take_away);
+        } else {
+            world.flaky.before_put("j", take_away);
+        }
+        world.settle().await;
+        let ended = world.app.job(&admin(), &job.to_string()).await.unwrap();
+        assert_eq!(
+            (ended.status, ended.error_message.as_deref()),
+            (JobStatus::Cancelled, Some("not now")),
+            "{ended:?}"
+        );
+        let cloud = world.cluster.cloud();
+        assert!(!cloud.installed.contains_key("x"), "{:?}", cloud.log);
+        assert_eq!(progress(&world, id).await.status, ExecutionStatus::Cancelled);
+    }
+}

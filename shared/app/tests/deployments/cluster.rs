@@ -101,6 +101,7 @@ impl Target for FakeCluster {
     }
 
     async fn record(&self, release: &Release) -> Result<Option<ReleaseRecord>, TargetError> {
+        self.on_the_way("record").await;
         let cloud = self.cloud();
         if let Some(left) = cloud.half_made.get(&release.name) {
             let left = ObjectReference {

@@ -204,6 +204,32 @@ async fn a_failure_that_was_given_up_undoes_what_came_before() {
 }
 
 #[tokio::test]
+async fn how_a_job_ended_that_was_given_up_is_told_again_after_its_step_has_heard_of_it() {
+    let world = World::new().await;
+    let dag = json!({"name": "x", "callback_topics": ["budusecasesEvents"], "steps": [chart("a", &[])]});
+    let id = run(&world, dag).await;
+    world.deliver(&Queue::ExecuteStep).await;
+    let jobs = take(&world, &Queue::DeployHelm).await;
+    give_up(&world, &Queue::DeployHelm, &jobs).await;
+    // Whoever ends the step has no message that would come again, and dies before anything of it is out.
+    for message in take(&world, &topic(JOB_EVENTS)).await {
+        world.app.handle(&topic(JOB_EVENTS), message).await.unwrap();
+    }
+    assert_eq!(step(&world, &id, "a").await.status, StepStatus::Failed);
+    for queue in World::queues() {
+        take(&world, &queue).await;
+    }
+    give_up(&world, &Queue::DeployHelm, &jobs).await;
+    world.deliver(&topic(JOB_EVENTS)).await;
+    let told = take(&world, &topic("budusecasesEvents")).await;
+    assert!(
+        told.iter()
+            .any(|message| matches!(message, Message::Event(event) if event.event_type == "step_failed")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_live_claim_is_left_alone_and_an_expired_one_is_not() {
     let world = World::new().await;
     let dag = json!({"name": "x", "steps": [chart("a", &[])]});

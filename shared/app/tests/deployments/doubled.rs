@@ -330,3 +330,25 @@ async fn a_machine_that_slept_while_helm_worked_starts_no_second_one() {
         "elsewhere its process may be gone"
     );
 }
+
+#[tokio::test]
+async fn a_process_that_stood_still_while_it_looked_leaves_helm_to_the_next_invocation() {
+    let world = World::new().await;
+    let job = job(&world.app).await;
+    let (cluster, clock) = (world.cluster.clone(), world.clock.clone());
+    world.cluster.meanwhile("check", async move {
+        cluster.meanwhile("record", async move {
+            clock.advance(Duration::from_secs(900));
+        });
+    });
+    go_on(&world.app, job).await;
+    assert_eq!(record(&world, job).status, JobStatus::Running);
+    assert_eq!(
+        world.cluster.cloud().log,
+        [] as [&str; 0],
+        "its lease was over when it could have begun"
+    );
+    world.settle().await;
+    assert_eq!(record(&world, job).status, JobStatus::Succeeded);
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
