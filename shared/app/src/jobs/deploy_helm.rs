@@ -302,6 +302,12 @@ impl Run<'_> {
             let left = self.work.left_behind();
             return Ok(self.give_up(&format!("{}{left}", not_taken_away(&error.0.message))));
         }
+        if let Some(failure) = self.work.hooks.as_ref().and_then(|hooks| hooks.failure.as_ref()) {
+            // Why the hook failed is why the job does, and not that it is still there.
+            let (why, log) = failure.split_at(failure.find('\n').unwrap_or(failure.len()));
+            let message = format!("{why}; hooks could not be deleted: {}{log}", error.0.message);
+            return Ok(self.stop(JobStatus::Failed, message, self.config.delete_on_failure));
+        }
         if error.class() == FailureClass::Permanent {
             self.job.failure_kind = Some(FailureKind::Permanent);
         }

@@ -120,6 +120,30 @@ async fn a_hook_of_a_job_that_is_given_up_is_named() {
     );
 }
 
+#[tokio::test]
+async fn a_failed_hook_that_cannot_be_deleted_still_says_why_it_failed() {
+    let world = World::new().await;
+    world.cluster.cloud().deletes_failed = true;
+    let upgrade = upgrading(&world).await;
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.hanging.clear();
+        cloud.failing.insert("long".to_owned());
+    }
+    break_down(&world, "delete long", "forbidden");
+    world.settle().await;
+    let (status, said) = said(&world, &upgrade).await;
+    assert_eq!(status, JobStatus::Failed);
+    assert!(
+        said.starts_with(
+            "the pre-upgrade hook Job/long failed: the job failed (container main ended with exit code 3); \
+             hooks could not be deleted: forbidden\nlong said so"
+        ),
+        "{said}"
+    );
+    assert_eq!(look(&world, &upgrade).await.failure_kind, None);
+}
+
 /// A first install whose hook does not end, and cannot be deleted, which is cancelled.
 async fn cancelled_install(world: &World) -> Job {
     hooks(world, &[("pre-install", &["long"])]);
