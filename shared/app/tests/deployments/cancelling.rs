@@ -206,8 +206,8 @@ async fn an_install_that_was_to_stay_goes_if_somebody_wants_that_before_its_job_
             (JobStatus::Cancelled, Some("not now")),
             "{ended:?}"
         );
+        assert_eq!(progress(&world, id).await.status, ExecutionStatus::Cancelled);
         let cloud = world.cluster.cloud();
         assert!(!cloud.installed.contains_key("x"), "{:?}", cloud.log);
-        assert_eq!(progress(&world, id).await.status, ExecutionStatus::Cancelled);
     }
 }
