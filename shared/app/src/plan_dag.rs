@@ -223,7 +223,7 @@ impl App {
             .await
     }
 
-    /// Ends a generation whose execution is not there.
+    /// Ends a generation whose execution is not there. Its components stay as the one before left them.
     pub(crate) async fn end_unplanned(
         &self,
         deployment: &Deployment,
@@ -231,6 +231,7 @@ impl App {
         status: ExecutionStatus,
         error_message: Option<String>,
     ) -> Result<(), AppError> {
+        self.being_undone(deployment).await?;
         let ending = Ending {
             execution,
             generation: deployment.generation,

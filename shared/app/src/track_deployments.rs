@@ -220,7 +220,6 @@ impl App {
             .await?;
         session.settle().await?;
         if let (Some(_), Some(undone)) = (news.ending(), execution.compensates)
-            && deployment.pipeline_execution_id == Some(undone)
             && let Some(undone) = self.load_execution(&tenant, undone).await?
         {
             self.hear_undone(&deployment, &undone).await?;
@@ -249,8 +248,7 @@ impl App {
                 !is_undone(component, execution) && hear(component, from, news, uninstalls, false)
             })
             .await?;
-        } else if newest.is_some()
-            && execution.compensates == newest
+        } else if execution.compensates.is_some()
             && let Some(component) = step.strip_prefix(UNDO)
             && *news != StepNews::Started
         {

@@ -277,7 +277,6 @@ impl App {
         };
         let deployment = self.load_deployment(&header.tenant, id).await?;
         if let (Some(undone), Some(deployment)) = (header.compensates, &deployment)
-            && deployment.pipeline_execution_id == Some(undone)
             && let Some(undone) = self.load_execution(&header.tenant, undone).await?
         {
             return self.hear_undone(deployment, &undone).await;

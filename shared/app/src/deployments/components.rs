@@ -206,7 +206,10 @@ impl App {
 
     /// Of the executions that the components were last told of by, those that are being undone. What has been undone is
     /// told to the components first.
-    async fn being_undone(&self, deployment: &Deployment) -> Result<BTreeSet<ExecutionId>, AppError> {
+    pub(crate) async fn being_undone(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<BTreeSet<ExecutionId>, AppError> {
         let components = self.components_of(deployment).await?;
         let told: BTreeSet<ExecutionId> = components
             .iter()

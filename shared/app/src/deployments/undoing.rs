@@ -52,13 +52,17 @@ impl App {
         }))
     }
 
-    /// Takes the end of an execution that undid the deployment's newest one.
+    /// Takes the end of an execution that undid `undone`. Components that nobody has planned anew since are told, whatever
+    /// came after it; the deployment only if that is its newest one.
     pub(crate) async fn hear_undone(
         &self,
         deployment: &Deployment,
         undone: &Execution,
     ) -> Result<(), AppError> {
         self.repair_undone(deployment, undone).await?;
+        if deployment.pipeline_execution_id != Some(undone.id) {
+            return Ok(());
+        }
         let ending = Ending {
             execution: undone.id,
             generation: undone.generation,

@@ -149,3 +149,60 @@ async fn what_was_undone_is_told_although_all_that_was_said_of_it_was_given_up()
         assert_ne!(status, ComponentStatus::Running, "{name}");
     }
 }
+
+/// When what a failed execution changed is undone: before a retry is asked for, which is stopped before anybody plans it, or
+/// after that; and whether what is said of it is heard.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Undone {
+    Before,
+    BeforeAndGivenUp,
+    After,
+}
+
+#[tokio::test]
+async fn what_was_undone_is_told_although_a_retry_came_between_that_was_never_planned() {
+    for undone in [Undone::Before, Undone::BeforeAndGivenUp, Undone::After] {
+        let world = World::new().await;
+        let mut template = mixed("2.0.0");
+        template["settings"] = json!({"on_failure": "rollback"});
+        world.app.publish_template(&admin(), template).await.unwrap();
+        {
+            let mut cloud = world.cluster.cloud();
+            let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+            cloud.broken.extend([broken]);
+            cloud.lingering.insert("my-agent-vector-db".to_owned());
+        }
+        let (id, execution) = world.planned("agent").await;
+        while world.status(&id).await != DeploymentStatus::Failed {
+            deliver_all_but_events(&world).await;
+            world.deliver(&Queue::Topic(BUDUSECASES_EVENTS.to_owned())).await;
+        }
+        let look = async |id: ExecutionId| world.app.execution(&admin(), &id.to_string()).await.unwrap();
+        let undoing = look(execution).await.compensated_by.unwrap();
+        let is_undone = async || look(undoing).await.status.is_terminal();
+        if undone != Undone::After {
+            world.cluster.cloud().lingering.clear();
+            while !is_undone().await {
+                deliver_all_but_events(&world).await;
+            }
+        }
+        world.app.retry_deployment(&admin(), &id).await.unwrap();
+        world.app.stop_deployment(&admin(), &id).await.unwrap();
+        if undone == Undone::BeforeAndGivenUp {
+            assert_eq!(give_up_ends(&world).await, 1);
+        }
+        while world.status(&id).await != DeploymentStatus::Stopped {
+            deliver_all_but_events(&world).await;
+        }
+        world.cluster.cloud().lingering.clear();
+        while !is_undone().await {
+            deliver_all_but_events(&world).await;
+        }
+        world.settle().await;
+        assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+        assert!(world.cluster.cloud().installed.is_empty());
+        for (name, status) in world.components(&id).await {
+            assert_ne!(status, ComponentStatus::Running, "{undone:?}: {name}");
+        }
+    }
+}
