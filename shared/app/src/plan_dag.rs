@@ -231,7 +231,8 @@ impl App {
         status: ExecutionStatus,
         error_message: Option<String>,
     ) -> Result<(), AppError> {
-        self.being_undone(deployment).await?;
+        // Planning would have told it.
+        self.tell_undone(deployment).await?;
         let ending = Ending {
             execution,
             generation: deployment.generation,

@@ -149,7 +149,7 @@ impl App {
         mut planned: Vec<ComponentDeployment>,
         kept: &BTreeMap<String, JsonMap>,
     ) -> Result<Vec<String>, AppError> {
-        let undone = self.being_undone(deployment).await?;
+        let being_undone = self.tell_undone(deployment).await?;
         let mut made = Vec::new();
         for component in &mut planned {
             component.execution_id = Some(execution);
@@ -173,7 +173,7 @@ impl App {
                                 wanted,
                                 (execution, deployment.generation),
                                 kept.get(name),
-                                &undone,
+                                &being_undone,
                             )
                     })
                     .await?;
@@ -204,9 +204,9 @@ impl App {
         Ok(made)
     }
 
-    /// Of the executions that the components were last told of by, those that are being undone. What has been undone is
-    /// told to the components first.
-    pub(crate) async fn being_undone(
+    /// Tells the components what has been undone of the executions that they were last told of by. Returns those of which
+    /// something is being undone still.
+    pub(crate) async fn tell_undone(
         &self,
         deployment: &Deployment,
     ) -> Result<BTreeSet<ExecutionId>, AppError> {

@@ -62,7 +62,7 @@ impl App {
             return Ok(deployment.clone());
         };
         let Some((execution, progress)) = self.repair_components(deployment, id).await? else {
-            self.being_undone(deployment).await?;
+            self.tell_undone(deployment).await?;
             let mut session = self.store.session();
             if deployment.status.is_in_flight() {
                 send_plan(session.as_mut(), deployment);
