@@ -143,7 +143,11 @@ pub(super) const BUGS: &[Bug] = &[
     Bug {
         name: "a-superseded-job-lets-go",
         what: "A message that came twice ends a job as superseded while another invocation works for it.",
-        breaks: &["AFencedOutWriterChangesNothing", "OneWriterPerRelease"],
+        breaks: &[
+            "AFencedOutWriterChangesNothing",
+            "OneWriterPerRelease",
+            "EffectsHappenUnderALiveFence",
+        ],
         file: "shared/app/src/jobs/lease.rs",
         edits: &[(
             "                .is_some_and(|owner| self.is_at_work(owner, &key, job.id));",
