@@ -216,6 +216,9 @@ impl Run<'_> {
             }
             let message = decided.message.as_deref().unwrap_or_default();
             if let Some(revision) = self.failed_revision() {
+                if self.is_spent() {
+                    return Ok(Ok(Next::Later(Duration::ZERO)));
+                }
                 self.tell_helm_of_failure(revision, message).await;
             }
             finish(

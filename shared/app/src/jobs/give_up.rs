@@ -23,6 +23,7 @@ impl App {
     ) -> Result<(), AppError> {
         let mut session = self.store.session();
         let key = keys::job(tenant, id);
+        let mut held = None;
         loop {
             let Some(stored) = session.get(&key).await? else {
                 tracing::debug!(job = %id, "a dead letter is about a job that does not exist");
@@ -35,6 +36,9 @@ impl App {
                 {
                     self.publish_job_end(session.as_mut(), &job);
                 }
+                if let Some(held) = &held {
+                    self.leave_lease(session.as_mut(), &job, held, None).await?;
+                }
                 return Ok(session.settle().await?);
             }
             let work: JobWork = match session.get(&keys::job_work(tenant, id)).await? {
@@ -42,12 +46,16 @@ impl App {
                 Some(stored) => stored.read().unwrap_or_default(),
                 None => JobWork::default(),
             };
-            if let Some(lease) = &work.lease {
+            if let (Some(lease), None) = (&work.lease, &held) {
                 match self.hold_of(session.as_mut(), &job, lease).await? {
                     Hold::Working => return Ok(()),
                     // What an invocation leaves behind when it goes on later.
                     Hold::Idle(until) if until > verdict.at.plus(Duration::from_secs(60)) => return Ok(()),
                     Hold::Idle(_) | Hold::Lost => {}
+                }
+                held = self.hold_while_ending(session.as_mut(), &job, lease).await?;
+                if held.is_none() {
+                    return Ok(());
                 }
             }
             let left = work.left_unlooked_at();
@@ -75,8 +83,8 @@ impl App {
             }
             tracing::warn!(job = %id, reason = verdict.reason, "gave a job up");
             self.publish_job_end(session.as_mut(), &job);
-            if let Some(lease) = &work.lease {
-                self.leave_lease(session.as_mut(), &job, lease, None).await?;
+            if let Some(held) = &held {
+                self.leave_lease(session.as_mut(), &job, held, None).await?;
             }
             return Ok(session.settle().await?);
         }

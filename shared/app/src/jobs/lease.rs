@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{App, AppError, keys, steps::compensation_of};
 
+/// How long a job that is ended from outside is held meanwhile: a few calls.
+const ENDING: Duration = Duration::from_secs(60);
+
 /// Who writes a release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Owner {
@@ -171,6 +174,39 @@ impl App {
             true => Hold::Lost,
             false => Hold::Idle(owner.lease_until),
         })
+    }
+
+    /// Holds the lease of a job that is about to be ended from outside, so that no invocation begins anything for it
+    /// meanwhile. Returns the lease as it is to be left after that; nothing if somebody else has just taken it. One that is
+    /// another job's by now is left to that.
+    pub(super) async fn hold_while_ending(
+        &self,
+        session: &mut dyn Session,
+        job: &Job,
+        lease: &HeldLease,
+    ) -> Result<Option<HeldLease>, AppError> {
+        let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
+        let Some(stored) = session.get(&key).await? else {
+            return Ok(Some(lease.clone()));
+        };
+        let mut owner: Owner = stored.read()?;
+        if owner.job != job.id {
+            return Ok(Some(lease.clone()));
+        }
+        if owner.busy && self.is_live(&owner, &key) {
+            return Ok(None);
+        }
+        owner.fence += 1;
+        owner.busy = true;
+        owner.lease_until = self.clock.now().plus(ENDING);
+        owner.epoch.clone_from(&self.settings.epoch);
+        let put = session
+            .put(&key, Item::of(&owner), Guard::Version(stored.version))
+            .await?;
+        Ok(matches!(put, Put::Won(_)).then(|| HeldLease {
+            fence: owner.fence,
+            ..lease.clone()
+        }))
     }
 
     /// Says that a job wants its release; the newest one wins. Returns the newer one, if there is one that counts.

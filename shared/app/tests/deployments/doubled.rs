@@ -1,11 +1,12 @@
 //! Messages of a job that come again while an invocation works for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use slipway_model::{Job, JobId, JobStatus, Message, Queue, TenantId};
+use slipway_model::{Job, JobId, JobPhase, JobStatus, Message, Queue, TenantId};
 
 use slipway_testkit::START;
+use tokio::sync::Notify;
 
 use crate::world::{World, admin};
 
@@ -351,4 +352,38 @@ async fn a_process_that_stood_still_while_it_looked_leaves_helm_to_the_next_invo
     world.settle().await;
     assert_eq!(record(&world, job).status, JobStatus::Succeeded);
     assert_eq!(world.cluster.cloud().log, ["apply a"]);
+}
+
+#[tokio::test]
+async fn nothing_begins_for_a_job_while_it_is_given_up() {
+    let world = World::new().await;
+    world.cluster.cloud().flaky.insert("a".to_owned(), 1);
+    let job = job(&world.app).await;
+    go_on(&world.app, job).await;
+    assert_eq!(record(&world, job).phase, JobPhase::Apply);
+    world.cluster.cloud().log.clear();
+    world.clock.advance(Duration::from_secs(600));
+
+    let (begins, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begun, go) = (begins.clone(), goes_on.clone());
+    world.cluster.meanwhile("apply", async move {
+        begun.notify_one();
+        go.notified().await;
+    });
+    let app = world.app.clone();
+    // A message that comes again, right before the job is ended.
+    world.flaky.before_put("j", async move {
+        let other = tokio::spawn(async move { go_on(&app, job).await });
+        tokio::select! {
+            () = begins.notified() => {}
+            done = other => done.unwrap(),
+        }
+    });
+    let (tenant, queue) = (TenantId::local(), Queue::DeployHelm);
+    let message = Message::Job { tenant, job };
+    world.app.give_up(&queue, &message, "it broke").await.unwrap();
+    goes_on.notify_one();
+    world.settle().await;
+    assert_eq!(record(&world, job).status, JobStatus::Failed);
+    assert_eq!(world.cluster.cloud().log, [] as [&str; 0]);
 }
