@@ -377,7 +377,8 @@ impl Run<'_> {
         let kept = decided.status == JobStatus::Cancelled
             && !message.starts_with(SUPERSEDED)
             && self.work.ending.is_none()
-            && self.work.is_first_install();
+            && self.work.is_first_install()
+            && !self.config.adopt;
         (is_wanted && kept).then(|| message.replacen(&self.work.left_behind(), "", 1))
     }
 

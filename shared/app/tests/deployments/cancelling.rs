@@ -211,3 +211,20 @@ async fn an_install_that_was_to_stay_goes_if_somebody_wants_that_before_its_job_
         assert!(!cloud.installed.contains_key("x"), "{:?}", cloud.log);
     }
 }
+
+#[tokio::test]
+async fn a_cancelled_install_that_may_have_taken_something_over_ends_and_stays() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let install = job(&world, json!({"adopt": true})).await;
+    world.deliver(&Queue::DeployHelm).await;
+    cancel(&world, &install).await;
+    world.settle().await;
+    let ended = look(&world, &install).await;
+    let why = ended.error_message.unwrap_or_default();
+    assert!(
+        ended.status == JobStatus::Cancelled && why.contains("what was installed stays"),
+        "{why}"
+    );
+    assert_eq!(log(&world), ["apply app"]);
+}
