@@ -7,7 +7,6 @@ use slipway_ports::{Guard, Put, Session};
 
 use super::{
     deploy_helm::{finish, not_taken_away},
-    lease::Hold,
     work::JobWork,
 };
 use crate::{App, AppError, dead_letters::Verdict, keys};
@@ -47,13 +46,9 @@ impl App {
                 None => JobWork::default(),
             };
             if let (Some(lease), None) = (&work.lease, &held) {
-                match self.hold_of(session.as_mut(), &job, lease).await? {
-                    Hold::Working => return Ok(()),
-                    // What an invocation leaves behind when it goes on later.
-                    Hold::Idle(until) if until > verdict.at.plus(Duration::from_secs(60)) => return Ok(()),
-                    Hold::Idle(_) | Hold::Lost => {}
-                }
-                held = self.hold_while_ending(session.as_mut(), &job, lease).await?;
+                // What an invocation leaves behind when it goes on later is kept for a minute after that.
+                let since = verdict.at.plus(Duration::from_secs(60));
+                held = self.hold_to_end(session.as_mut(), &job, lease, since).await?;
                 if held.is_none() {
                     return Ok(());
                 }

@@ -130,16 +130,6 @@ pub(super) enum Taken {
     Superseded(JobId),
 }
 
-/// How a lease stands that a job took.
-pub(super) enum Hold {
-    /// An invocation works under it right now.
-    Working,
-    /// It is kept for the job's next message, until then or until it ran out then.
-    Idle(Timestamp),
-    /// Nobody works under it: it has expired in mid-invocation, or another job has the release.
-    Lost,
-}
-
 impl App {
     /// Whose job wrote a release last; nobody's, if this control plane never wrote it.
     pub(crate) async fn release_tenant(
@@ -154,36 +144,16 @@ impl App {
         }
     }
 
-    /// How the lease stands that a job took.
-    pub(super) async fn hold_of(
-        &self,
-        session: &mut dyn Session,
-        job: &Job,
-        lease: &HeldLease,
-    ) -> Result<Hold, AppError> {
-        let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
-        let Some(stored) = session.get(&key).await? else {
-            return Ok(Hold::Lost);
-        };
-        let owner: Owner = stored.read()?;
-        if owner.job != job.id {
-            return Ok(Hold::Lost);
-        }
-        Ok(match owner.busy {
-            true if self.is_live(&owner, &key) => Hold::Working,
-            true => Hold::Lost,
-            false => Hold::Idle(owner.lease_until),
-        })
-    }
-
     /// Holds the lease of a job that is about to be ended from outside, so that no invocation begins anything for it
-    /// meanwhile. Returns the lease as it is to be left after that; nothing if somebody else has just taken it. One that is
-    /// another job's by now is left to that.
-    pub(super) async fn hold_while_ending(
+    /// meanwhile. Returns the lease as it is to be left after that. Nothing if an invocation works under it or takes it at
+    /// this moment, or one that goes on later has left it until after `since`. One that is another job's by now is left to
+    /// that.
+    pub(super) async fn hold_to_end(
         &self,
         session: &mut dyn Session,
         job: &Job,
         lease: &HeldLease,
+        since: Timestamp,
     ) -> Result<Option<HeldLease>, AppError> {
         let key = keys::release_owner(&lease.cluster_uid, &lease.release.namespace, &lease.release.name);
         let Some(stored) = session.get(&key).await? else {
@@ -193,7 +163,11 @@ impl App {
         if owner.job != job.id {
             return Ok(Some(lease.clone()));
         }
-        if owner.busy && self.is_live(&owner, &key) {
+        let is_worked_on = match owner.busy {
+            true => self.is_live(&owner, &key),
+            false => owner.lease_until > since,
+        };
+        if is_worked_on {
             return Ok(None);
         }
         owner.fence += 1;

@@ -355,6 +355,28 @@ async fn a_process_that_stood_still_while_it_looked_leaves_helm_to_the_next_invo
 }
 
 #[tokio::test]
+async fn a_process_that_stood_still_while_it_cleaned_up_leaves_that_to_the_next_invocation() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let job = job(&world.app).await;
+    go_on(&world.app, job).await;
+    world.app.cancel_job(&admin(), &job.to_string()).await.unwrap();
+    let (cluster, clock) = (world.cluster.clone(), world.clock.clone());
+    // The second look is the last one before the release is taken away.
+    world.cluster.meanwhile("record", async move {
+        cluster.meanwhile("record", async move {
+            clock.advance(Duration::from_secs(900));
+        });
+    });
+    go_on(&world.app, job).await;
+    assert_eq!(record(&world, job).status, JobStatus::Running);
+    assert_eq!(world.cluster.cloud().log, ["apply a"]);
+    world.settle().await;
+    assert_eq!(record(&world, job).status, JobStatus::Cancelled);
+    assert_eq!(world.cluster.cloud().log, ["apply a", "uninstall a"]);
+}
+
+#[tokio::test]
 async fn nothing_begins_for_a_job_while_it_is_given_up() {
     let world = World::new().await;
     world.cluster.cloud().flaky.insert("a".to_owned(), 1);

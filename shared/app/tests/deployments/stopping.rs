@@ -10,6 +10,7 @@ use slipway_model::{
 use slipway_ports::Receiver;
 
 use crate::{
+    telling::undoing_but_for,
     upgrading::upgrade,
     world::{World, admin, mixed, problem, steps},
 };
@@ -266,16 +267,7 @@ async fn a_deletion_that_is_cancelled_before_it_touched_anything_leaves_everythi
 
 #[tokio::test]
 async fn what_is_still_being_undone_is_not_said_to_run_on() {
-    let world = World::new().await;
-    let mut template = mixed("2.0.0");
-    template["settings"] = json!({"on_failure": "rollback"});
-    world.app.publish_template(&admin(), template).await.unwrap();
-    {
-        let mut cloud = world.cluster.cloud();
-        let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
-        cloud.broken.extend([broken]);
-        cloud.lingering.insert("my-agent-llm".to_owned());
-    }
+    let world = undoing_but_for("my-agent-llm").await;
     let (id, _) = world.planned("agent").await;
     go_on(&world, 20).await;
     assert_eq!(world.status(&id).await, DeploymentStatus::Failed);

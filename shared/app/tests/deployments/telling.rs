@@ -150,6 +150,21 @@ async fn what_was_undone_is_told_although_all_that_was_said_of_it_was_given_up()
     }
 }
 
+/// A world whose use case `agent` fails in the end and undoes what it changed, all of it but that release, which lingers.
+pub(crate) async fn undoing_but_for(lingering: &str) -> World {
+    let world = World::new().await;
+    let mut template = mixed("2.0.0");
+    template["settings"] = json!({"on_failure": "rollback"});
+    world.app.publish_template(&admin(), template).await.unwrap();
+    {
+        let mut cloud = world.cluster.cloud();
+        let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+        cloud.broken.extend([broken]);
+        cloud.lingering.insert(lingering.to_owned());
+    }
+    world
+}
+
 /// When what a failed execution changed is undone: before a retry is asked for, which is stopped before anybody plans it, or
 /// after that; and whether what is said of it is heard.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -162,16 +177,7 @@ enum Undone {
 #[tokio::test]
 async fn what_was_undone_is_told_although_a_retry_came_between_that_was_never_planned() {
     for undone in [Undone::Before, Undone::BeforeAndGivenUp, Undone::After] {
-        let world = World::new().await;
-        let mut template = mixed("2.0.0");
-        template["settings"] = json!({"on_failure": "rollback"});
-        world.app.publish_template(&admin(), template).await.unwrap();
-        {
-            let mut cloud = world.cluster.cloud();
-            let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
-            cloud.broken.extend([broken]);
-            cloud.lingering.insert("my-agent-vector-db".to_owned());
-        }
+        let world = undoing_but_for("my-agent-vector-db").await;
         let (id, execution) = world.planned("agent").await;
         while world.status(&id).await != DeploymentStatus::Failed {
             deliver_all_but_events(&world).await;
