@@ -136,23 +136,26 @@ impl Options {
         self
     }
 
+    fn platform(&self) -> Platform {
+        self.platform.unwrap_or_else(Platform::of_this_run)
+    }
+
     /// Starts it, with nothing stored, on a free port.
     ///
     /// # Panics
     /// When it does not listen in time: with the end of its log.
     #[must_use]
     pub fn start(self) -> Server {
-        let (plane, client): (Box<dyn Plane>, Client) =
-            match self.platform.unwrap_or_else(Platform::of_this_run) {
-                Platform::Embedded => {
-                    let (plane, client) = Embedded::start(&self.environment, self.data.clone());
-                    (Box::new(plane), client)
-                }
-                Platform::AwsLocal => {
-                    let (plane, client) = AwsLocal::start(&self.environment, self.visibility);
-                    (Box::new(plane), client)
-                }
-            };
+        let (plane, client): (Box<dyn Plane>, Client) = match self.platform() {
+            Platform::Embedded => {
+                let (plane, client) = Embedded::start(&self.environment, self.data.clone());
+                (Box::new(plane), client)
+            }
+            Platform::AwsLocal => {
+                let (plane, client) = AwsLocal::start(&self.environment, self.visibility);
+                (Box::new(plane), client)
+            }
+        };
         Server {
             options: self,
             plane,
@@ -284,7 +287,7 @@ impl Server {
     /// When it does not within the time.
     #[track_caller]
     pub fn wait<T>(&self, seconds: u64, what: &str, mut look: impl FnMut(&Client) -> Option<T>) -> T {
-        let patience = match Platform::of_this_run() {
+        let patience = match self.options.platform() {
             Platform::Embedded => 1,
             Platform::AwsLocal => 3,
         };
