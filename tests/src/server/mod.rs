@@ -276,20 +276,21 @@ impl Server {
     #[track_caller]
     pub fn expect_no_helms(&self) {
         let gone = || Ok(self.helms().is_empty().then_some(()));
-        let outcome = wait::until(Duration::from_secs(15), "the end of every Helm", gone);
+        let outcome = wait::until(Duration::from_secs(60), "the end of every Helm", gone);
         assert!(outcome.is_ok(), "still there: {:?}", self.helms());
     }
 
-    /// Polls until `look` returns something. Where each call of the control plane crosses several processes, as on the
-    /// stand-in for AWS, a machine with other work has three times as long.
+    /// Polls until `look` returns something. So many seconds are enough on a machine that does nothing else; the limit is
+    /// for what hangs, so others have several times as long, the longest where each call of the control plane crosses
+    /// several processes, as on the stand-in for AWS.
     ///
     /// # Panics
     /// When it does not within the time.
     #[track_caller]
     pub fn wait<T>(&self, seconds: u64, what: &str, mut look: impl FnMut(&Client) -> Option<T>) -> T {
         let patience = match self.options.platform() {
-            Platform::Embedded => 1,
-            Platform::AwsLocal => 3,
+            Platform::Embedded => 2,
+            Platform::AwsLocal => 4,
         };
         match wait::until(Duration::from_secs(seconds * patience), what, || {
             Ok(look(&self.client))

@@ -462,5 +462,5 @@ async fn a_cluster_that_does_not_answer_is_said_soon_and_one_that_does_tells_its
     );
     let error = absent.check(&request(14, &web(), json!({}))).await.unwrap_err();
     assert_eq!(error.class(), FailureClass::Transient, "{error}");
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(45), "{:?}", start.elapsed());
 }

@@ -364,7 +364,7 @@ async fn a_template_without_an_end_is_stopped_at_the_time_limit() {
     let start = Instant::now();
     let error = target.apply(&endless).await.unwrap_err();
     assert_eq!(error.class(), FailureClass::TimedOut, "{error}");
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(helms_in(folder.path()), 0);
 }
 
