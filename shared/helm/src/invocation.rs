@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a place for Helm is waited for before it is said that others have them all.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Less time than this is not worth beginning with.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -189,7 +189,8 @@ pub(crate) fn require_helm<'a>(
     })
 }
 
-fn unusable(operation: &str, error: &io::Error) -> TargetError {
+/// Why Helm cannot run.
+pub(crate) fn unusable(operation: &str, error: &io::Error) -> TargetError {
     if error.kind() == io::ErrorKind::WouldBlock {
         return TargetError::queued(error.to_string());
     }

@@ -87,13 +87,7 @@ pub(crate) async fn run(
     limit: Duration,
 ) -> io::Result<Finished> {
     let end = Instant::now() + limit;
-    // Never closed, so that it cannot fail.
-    let Ok(_place) = timeout(patience.min(limit / 4), helm.places.acquire()).await else {
-        return Err(io::Error::new(
-            io::ErrorKind::WouldBlock,
-            format!("all {} places for Helm are taken", helm.settings.processes.max(1)),
-        ));
-    };
+    let _place = helm.place(patience.min(limit / 4)).await?;
     let path = workspace.path();
     let memory = (helm.settings.memory_limit >> 10).to_string();
     // Shells count files in blocks of 512 bytes, and memory in KiB.
@@ -378,6 +372,35 @@ mod tests {
         }
         drop(taken);
         assert!(run(&helm, &workspace, &[], LONG, LONG).await.unwrap().succeeded());
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_kept_is_for_any_number_of_helms_of_one_and_for_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut helm = helm(folder.path(), "echo done").await;
+        helm.places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        let workspace = Workspace::new(&helm).unwrap();
+        let short = Duration::from_millis(50);
+        let placed = helm.with_place(short).await.unwrap();
+        for _ in 0..2 {
+            assert!(
+                run(&placed, &workspace, &[], short, LONG)
+                    .await
+                    .unwrap()
+                    .succeeded()
+            );
+        }
+        let error = run(&helm, &workspace, &[], short, LONG).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        let error = helm.with_place(short).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        drop(placed);
+        assert!(
+            run(&helm, &workspace, &[], short, LONG)
+                .await
+                .unwrap()
+                .succeeded()
+        );
     }
 
     #[tokio::test]

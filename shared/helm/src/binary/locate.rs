@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt as _, process::Command, sync::Semaphore, time::timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::Command,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::HelmSettings;
 
@@ -29,6 +34,8 @@ pub struct Helm {
     version: semver::Version,
     /// A place for every Helm that may run.
     pub(super) places: Arc<Semaphore>,
+    /// Of one that keeps a place: what others cannot have until this is dropped.
+    _kept: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Why there is no usable Helm.
@@ -112,6 +119,33 @@ impl Helm {
             settings,
             version,
             places,
+            _kept: None,
+        })
+    }
+
+    /// Waits for a place for so long. Nothing is begun without one: the error is of the kind `WouldBlock` then.
+    pub(super) async fn place(&self, patience: Duration) -> io::Result<OwnedSemaphorePermit> {
+        // Never closed, so that it cannot fail.
+        match timeout(patience, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                format!("all {} places for Helm are taken", self.settings.processes.max(1)),
+            )),
+        }
+    }
+
+    /// This Helm with a place of its own, in which it runs as often as is needed, once at a time; others get the place when
+    /// what is returned is dropped.
+    ///
+    /// # Errors
+    /// Of the kind `WouldBlock`, when others have all the places for longer than `patience`.
+    pub(crate) async fn with_place(&self, patience: Duration) -> io::Result<Self> {
+        let kept = self.place(patience).await?;
+        Ok(Self {
+            places: Arc::new(Semaphore::new(1)),
+            _kept: Some(Arc::new(kept)),
+            ..self.clone()
         })
     }
 

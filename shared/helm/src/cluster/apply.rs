@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{CONCURRENCY, ClusterTarget, DEPLOYMENT_LABEL};
 use crate::{
     client::PatchKind,
-    invocation::{Budget, HISTORY, checked_chart, labels_argument, require_helm},
+    invocation::{Budget, HISTORY, checked_chart, labels_argument},
 };
 
 /// How long a deleted object may take until it is gone.
@@ -38,19 +38,20 @@ impl ClusterTarget {
     ) -> Result<AppliedRelease, TargetError> {
         let release = &request.release;
         let budget = Budget::of(request.time_limit);
-        require_helm(self.helm.as_ref(), release, "upgrade")?;
         let chart = checked_chart(request)?;
+        let placed = self.with_place(release, "upgrade", request.time_limit).await?;
         let namespace_created = self.ensure_namespace(request).await?;
-        self.apply_definitions(request, &chart).await?;
+        placed.apply_definitions(request, &chart).await?;
         // Read now, because Helm may forget the oldest of them.
         let revisions = self.kubernetes.revisions(release).await?;
         let suspects = self.objects_left_of(release, &revisions).await?;
         self.protect_claims(release, &suspects).await?;
         let mut recreated: Vec<ObjectReference> = Vec::new();
-        while let Err(error) = self.upgrade(request, budget).await {
+        while let Err(error) = placed.upgrade(request, budget).await {
             self.make_way(error, release, request.immutable, &mut recreated)
                 .await?;
         }
+        drop(placed);
         let record = self.own_record(request).await?;
         let completion = CompletionRequest {
             release: release.clone(),

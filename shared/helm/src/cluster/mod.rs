@@ -33,7 +33,12 @@ use slipway_ports::{
     TargetError, UninstallRequest, Uninstalled,
 };
 
-use crate::{binary::Helm, client::Kubernetes, gate::ReleaseGate, invocation::Invocation};
+use crate::{
+    binary::Helm,
+    client::Kubernetes,
+    gate::ReleaseGate,
+    invocation::{Invocation, PATIENCE, require_helm, unusable},
+};
 
 /// Requests to the API server that run side by side.
 const CONCURRENCY: usize = 8;
@@ -52,6 +57,7 @@ pub(crate) const RELEASE_LABEL: &str = "slipway.dev/release";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// A cluster that is reached with a kubeconfig.
+#[derive(Clone)]
 pub(crate) struct ClusterTarget {
     /// Without it, everything that needs no Helm works.
     pub(crate) helm: Option<Helm>,
@@ -62,6 +68,22 @@ pub(crate) struct ClusterTarget {
 }
 
 impl ClusterTarget {
+    /// The same with a place for its Helms, of which a quarter of the operation's time at most is spent on waiting. What
+    /// changes a cluster before Helm runs takes its place first: an operation that has to queue has done nothing.
+    async fn with_place(
+        &self,
+        release: &Release,
+        operation: &'static str,
+        limit: Duration,
+    ) -> Result<Self, TargetError> {
+        let helm = require_helm(self.helm.as_ref(), release, operation)?;
+        let placed = helm.with_place(PATIENCE.min(limit / 4)).await;
+        Ok(Self {
+            helm: Some(placed.map_err(|error| unusable(operation, &error))?),
+            ..self.clone()
+        })
+    }
+
     /// Begins an invocation of Helm against this cluster.
     fn invoke<'a>(
         &'a self,

@@ -50,9 +50,10 @@ impl ClusterTarget {
         let before = if self.is_rolled_back(request, target, &known).await? {
             request.newest_before
         } else {
+            let placed = self.with_place(release, "rollback", request.time_limit).await?;
             self.protect_claims(release, &suspects).await?;
             let mut recreated = Vec::new();
-            while let Err(error) = self.go_back(release, target, budget).await {
+            while let Err(error) = placed.go_back(release, target, budget).await {
                 self.make_way(error, release, request.immutable, &mut recreated)
                     .await?;
             }

@@ -38,7 +38,8 @@ impl ClusterTarget {
             .first()
             .is_some_and(|newest| newest.status != ReleaseStatus::Uninstalled)
         {
-            let uninstall = self.invoke(release, "uninstall")?;
+            let placed = self.with_place(release, "uninstall", request.time_limit).await?;
+            let uninstall = placed.invoke(release, "uninstall")?;
             self.keep_claims_of_sets(release, &objects).await?;
             // Helm would delete the claims that stand in the manifest.
             self.kubernetes.forget_claims(release).await?;
