@@ -13,7 +13,8 @@ use slipway_ports::{
 use super::{
     deploy_helm::{Next, Run},
     phases::{Phase, told, without_secrets},
-    work::Replaced,
+    undone::REPLACES_JOB,
+    work::{FIRST_INSTALL, Replaced},
 };
 use crate::{
     AppError,
@@ -189,6 +190,7 @@ impl Run<'_> {
             }
             // Known before anything is done, so that a crash in the middle is cleaned up.
             if !self.record_work().await? {
+                self.stand_back();
                 return Ok(Ok(None));
             }
         }
@@ -226,7 +228,24 @@ impl Run<'_> {
             job: maker.and_then(|id| id.parse().ok()),
         });
         self.work.tell(&mut self.job);
+        self.only_noted = true;
         Ok(())
+    }
+
+    /// Takes back that the job has come to its release, if this phase has only noted that: there was no place for Helm, or no
+    /// time, or the job was cancelled at that moment. Should it end now, the release is as it was before.
+    pub(super) fn stand_back(&mut self) {
+        if !std::mem::take(&mut self.only_noted) || self.work.hooks.is_some() {
+            return;
+        }
+        self.work.first_install = None;
+        self.work.apply_began = false;
+        self.work.newest_before = 0;
+        self.work.replaces = None;
+        self.job.replaces_revision = None;
+        for learnt in [FIRST_INSTALL, REPLACES_JOB] {
+            self.job.metadata_.remove(learnt);
+        }
     }
 
     /// The revision before the newest one that failed: what an earlier attempt replaced is what this one does.
@@ -299,6 +318,7 @@ impl Run<'_> {
     /// Recovers what a dead writer left pending.
     pub(super) async fn recover(&mut self, record: &ReleaseRecord) -> Result<(), TargetError> {
         if record.status.is_pending() {
+            self.only_noted = false;
             let done = self.target.recover(&self.lease.release, record.revision).await?;
             self.tell_recovered(done);
         }
@@ -342,6 +362,7 @@ impl Run<'_> {
         if !self.record_work().await? {
             return Ok(Ok(Some(self.interrupted())));
         }
+        self.only_noted = false;
         match self.target.recover(&self.lease.release, record.revision).await {
             Ok(done) => {
                 self.tell_recovered(done);
@@ -356,6 +377,7 @@ impl Run<'_> {
         record: &ReleaseRecord,
         keep_record: bool,
     ) -> Result<Option<Next>, TargetError> {
+        self.only_noted = false;
         if !keep_record && !self.work.finishes_uninstall {
             self.work.finishes_uninstall = true;
             self.tell_recovered(format!(
@@ -401,6 +423,7 @@ impl Run<'_> {
             Err(error) => return Ok(Err(error)),
         };
         if self.is_spent() {
+            self.stand_back();
             return Ok(Ok(Next::Later(Duration::ZERO)));
         }
         Ok(match self.target.apply(&request).await {
@@ -426,6 +449,7 @@ impl Run<'_> {
             return self.complete(&record).await;
         }
         if self.is_spent() {
+            self.stand_back();
             return Ok(Next::Later(Duration::ZERO));
         }
         let request = RollbackRequest {
@@ -497,9 +521,7 @@ impl Run<'_> {
         self.work.applied_at = Some(self.app.clock.now());
         let first = self.work.first_install.unwrap_or_default();
         self.job.metadata_.insert("revision".to_owned(), json!(revision));
-        self.job
-            .metadata_
-            .insert("first_install".to_owned(), json!(first));
+        self.job.metadata_.insert(FIRST_INSTALL.to_owned(), json!(first));
         self.job.waiting_for.clear();
         self.job.phase = JobPhase::Watch;
         if !self.config.wait {

@@ -54,6 +54,8 @@ pub(super) struct Run<'a> {
     pub(super) lease: HeldLease,
     /// When this invocation began.
     pub(super) began: Timestamp,
+    /// Whether this phase noted that the job comes to its release, and has changed nothing there since.
+    pub(super) only_noted: bool,
     /// The hooks of the event that is gone through. They may hold secrets, so they live no longer than the invocation.
     pub(super) hook_set: Option<HookSet>,
     /// What must not be told, once it was needed. Lives no longer than the invocation, too.
@@ -137,6 +139,7 @@ impl Run<'_> {
 
     async fn phases(&mut self) -> Result<(), AppError> {
         loop {
+            self.only_noted = false;
             let next = match self.phase().await? {
                 Ok(next) => {
                     self.work.failures_in_a_row = 0;
@@ -277,6 +280,7 @@ impl Run<'_> {
         if error.class() == FailureClass::Queued && may_queue {
             // Nothing was tried. What is left of the job's time is looked at when it comes back; cleaning up has its whole
             // time from when it has its turn.
+            self.stand_back();
             if let Some(ending) = &mut self.work.ending {
                 ending.until = ending.until.max(self.app.clock.now().plus(CLEAN_UP));
             }

@@ -13,7 +13,7 @@ use sha2::Sha256;
 use slipway_model::{DeploymentId, Job, JobId, JobPhase, JobStatus, TenantId};
 use slipway_ports::{ExposeSecret, ReleaseRecord, ReleaseRequest, ReleaseStatus, TargetError};
 
-use super::deploy_helm::Run;
+use super::{deploy_helm::Run, work::FIRST_INSTALL};
 use crate::{App, AppError};
 
 /// Where the key of a tenant's hashes is kept; no expression reaches it.
@@ -138,9 +138,7 @@ impl Run<'_> {
                 self.job.metadata_.insert(name.to_owned(), value.clone());
             }
         }
-        self.job
-            .metadata_
-            .insert("first_install".to_owned(), json!(false));
+        self.job.metadata_.insert(FIRST_INSTALL.to_owned(), json!(false));
         self.job.metadata_.insert(MADE_BY.to_owned(), json!(maker.id));
         self.job.kept = true;
         self.job.phase = JobPhase::Collect;

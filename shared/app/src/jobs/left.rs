@@ -3,7 +3,10 @@
 use serde_json::json;
 use slipway_model::{ExecutionId, HelmOperation, Job, JobId, TenantId};
 
-use super::{removal::TAKEN_AWAY, work::JobWork};
+use super::{
+    removal::TAKEN_AWAY,
+    work::{FIRST_INSTALL, JobWork},
+};
 use crate::{App, AppError, keys};
 
 /// Most attempts whose jobs are looked at: no step may have more.
@@ -58,7 +61,7 @@ fn left(job: &Job) -> Left {
     if !job.status.is_terminal() {
         return Left::Unknown;
     }
-    let is_first_install = job.metadata_.get("first_install") == Some(&json!(true));
+    let is_first_install = job.metadata_.get(FIRST_INSTALL) == Some(&json!(true));
     if is_first_install {
         return match job.metadata_.get(TAKEN_AWAY) == Some(&json!(true)) {
             true => Left::Nothing,

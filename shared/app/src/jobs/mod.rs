@@ -28,6 +28,7 @@ pub(crate) use removal::TAKEN_AWAY;
 pub use requests::NewJob;
 pub(crate) use undone::UNDOES;
 pub(crate) use unreturned::UnreturnedLeases;
+pub(crate) use work::FIRST_INSTALL;
 
 use slipway_model::{HelmOperation, Job, JobPhase};
 

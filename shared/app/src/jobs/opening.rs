@@ -114,6 +114,7 @@ impl<'a> Opening<'a> {
                     target,
                     lease: lease.clone(),
                     began: self.began,
+                    only_noted: false,
                     hook_set: None,
                     secrets: None,
                     _working: working,

@@ -36,6 +36,7 @@ impl Run<'_> {
     pub(super) async fn uninstall(&mut self) -> Result<Next, TargetError> {
         let has_hooks = self.has_hooks(HookEvent::PostDelete);
         if self.is_spent() {
+            self.stand_back();
             return Ok(Next::Later(Duration::ZERO));
         }
         let gone = self.target.uninstall(&self.uninstall_request(has_hooks)).await?;

@@ -10,6 +10,9 @@ use slipway_ports::{HookEvent, HookPolicies, MadeHook, ObjectReference, Release}
 use super::{removal::TAKEN_AWAY, undone::REPLACES_JOB};
 use crate::steps::RenderContext;
 
+/// What a job's metadata say once it is known whether its release was there before.
+pub(crate) const FIRST_INSTALL: &str = "first_install";
+
 /// Most objects that an error names.
 const MOST_NAMED: usize = 50;
 
@@ -28,7 +31,7 @@ pub(super) struct JobWork {
     /// Whether the release did not exist when this job first came to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) first_install: Option<bool>,
-    /// Whether an apply was ever begun.
+    /// Whether the job has come to its release: it may have changed something there.
     #[serde(default)]
     pub(super) apply_began: bool,
     /// The revision that this job made.
@@ -134,7 +137,7 @@ impl JobWork {
     /// what is noted here.
     pub(super) fn tell(&self, job: &mut Job) {
         if self.is_first_install() {
-            job.metadata_.insert("first_install".to_owned(), json!(true));
+            job.metadata_.insert(FIRST_INSTALL.to_owned(), json!(true));
         }
         if let Some(replaced) = &self.replaces {
             job.replaces_revision = Some(replaced.revision);

@@ -16,7 +16,7 @@ use crate::{
     AppError,
     deployments::{KEPT, UNDO, UNINSTALLED},
     executions::{NewExecution, each_chunk},
-    jobs::{TAKEN_AWAY, UNDOES, is_superseded},
+    jobs::{FIRST_INSTALL, TAKEN_AWAY, UNDOES, is_superseded},
     keys,
     steps::drive::Drive,
 };
@@ -171,7 +171,7 @@ fn may_be_left(job: &Job) -> bool {
 
 /// Whether a job installed something over what was there before, so that uninstalling it would take that away.
 fn has_adopted(job: &Job) -> bool {
-    let first = job.metadata_.get("first_install") == Some(&json!(true));
+    let first = job.metadata_.get(FIRST_INSTALL) == Some(&json!(true));
     first && job.status == JobStatus::Succeeded && job.config["adopt"] == true
 }
 
@@ -180,7 +180,7 @@ fn has_adopted(job: &Job) -> bool {
 /// job, unless it was to stay or that could not be done.
 fn undo(step: &str, job: &Job) -> Option<DagStep> {
     let succeeded = job.status == JobStatus::Succeeded;
-    let first = job.metadata_.get("first_install") == Some(&json!(true));
+    let first = job.metadata_.get(FIRST_INSTALL) == Some(&json!(true));
     let has_something_to_undo = match first {
         true => succeeded || may_be_left(job),
         false => succeeded || job.replaces_revision.is_some(),

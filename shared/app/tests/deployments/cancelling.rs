@@ -75,6 +75,35 @@ async fn a_job_that_is_cancelled_ends_cancelled_at_once_where_waiting_for_its_cl
 }
 
 #[tokio::test]
+async fn a_job_that_is_cancelled_while_it_looks_at_its_release_has_changed_nothing_and_says_so() {
+    for (is_first, changes) in [(true, &[] as &[&str]), (false, &["apply app"])] {
+        let world = World::new().await;
+        if !is_first {
+            assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+        }
+        let change = job(&world, json!({})).await;
+        let (cluster, app, id) = (world.cluster.clone(), world.app.clone(), change.id.to_string());
+        world.cluster.meanwhile("check", async move {
+            cluster.meanwhile("record", async move {
+                app.cancel_job(&admin(), &id).await.unwrap();
+            });
+        });
+        world.settle().await;
+        let ended = look(&world, &change).await;
+        assert_eq!(
+            (
+                ended.status,
+                ended.error_message.as_deref(),
+                ended.replaces_revision
+            ),
+            (JobStatus::Cancelled, Some("cancelled by user-789"), None)
+        );
+        assert_eq!(log(&world), changes, "nothing is to be taken away");
+        assert!(!ended.metadata_.contains_key("first_install"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_cancelled_job_whose_message_died_ends_cancelled() {
     let world = World::new().await;
     let upgrade = upgrading(&world).await;

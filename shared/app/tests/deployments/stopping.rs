@@ -71,14 +71,34 @@ fn said(component: ComponentDeployment) -> (ComponentStatus, Option<String>, Opt
     (component.status, component.endpoint_url, component.error_message)
 }
 
+/// Where an upgrade is stopped that has touched nothing.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Untouched {
+    /// Its first job has no place with Helm to check what it is to apply.
+    Unchecked,
+    /// It has none to apply what it has checked.
+    Unapplied,
+}
+
 #[tokio::test]
 async fn an_upgrade_that_is_stopped_before_it_touched_anything_leaves_everything_running() {
-    for events in [Events::Heard, Events::Lost] {
+    for (events, queued) in [
+        (Events::Heard, Untouched::Unchecked),
+        (Events::Lost, Untouched::Unchecked),
+        (Events::Heard, Untouched::Unapplied),
+        (Events::Lost, Untouched::Unapplied),
+    ] {
         let world = World::new().await;
         let id = world.running("agent").await;
         let before = world.view(&id).await.components;
         // The first job waits for a place with Helm, and never gets one.
-        world.cluster.cloud().crowded = true;
+        let crowd = world.cluster.clone();
+        match queued {
+            Untouched::Unchecked => crowd.cloud().crowded = true,
+            Untouched::Unapplied => world
+                .cluster
+                .meanwhile("apply", async move { crowd.cloud().crowded = true }),
+        }
         let request = upgrade(json!({"components": {"vector_db": "milvus"}}));
         world
             .app
