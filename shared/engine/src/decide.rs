@@ -274,7 +274,7 @@ impl Step<'_> {
                 next.outputs = outputs;
                 next.deadline = next.deadline.map(|deadline| deadline.plus(JOB_GRACE));
             }),
-            Outcome::AwaitApproval => self.wait(record, |_| {}),
+            Outcome::AwaitApproval(outputs) => self.wait(record, |next| next.outputs = outputs),
             Outcome::WaitUntil(wake, outputs) => self.wait(record, |next| {
                 next.wake_at = Some(wake);
                 next.outputs = outputs;

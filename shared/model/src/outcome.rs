@@ -29,8 +29,8 @@ pub enum Outcome {
     },
     /// A job was made; its end decides. The outputs are there from now on.
     AwaitJob(JobId, JsonMap),
-    /// A person decides.
-    AwaitApproval,
+    /// A person decides. The outputs, what that person is asked among them, are there from now on.
+    AwaitApproval(JsonMap),
     /// Done when that time has come, with outputs.
     WaitUntil(Timestamp, JsonMap),
     /// Nothing was done yet, because of something that may pass: what, for people, and never a secret. The attempt is

@@ -22,12 +22,20 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 fn a_person_decides() {
     let mut server = Server::start();
     let dag = json!({"name": "asks", "steps": [
-        {"id": "ask", "action": "approval", "params": {"message": "go on?"}},
+        {"id": "what", "action": "pass", "params": {"word": "on"}},
+        {"id": "ask", "action": "approval", "depends_on": ["what"],
+         "params": {"message": "go {{ steps.what.outputs.word }}?"}},
         {"id": "then", "action": "pass", "depends_on": ["ask"], "params": {"by": "{{ steps.ask.outputs.approved_by }}"}},
     ]});
     let waits = |execution: &str| {
         server.wait(30, "the step waits for a person", |client| {
-            (step(&client.steps(execution), "ask")["status"] == "AWAITING_EVENT").then_some(())
+            let progress = client.steps(execution);
+            let ask = step(&progress, "ask");
+            (ask["status"] == "AWAITING_EVENT").then(|| {
+                let waits = text(ask, "waiting_for");
+                assert!(waits.starts_with("the approval of a person, until "), "{ask}");
+                assert!(waits.ends_with(": go on?"), "{ask}");
+            })
         });
     };
     let yes = server.execute(&dag);
@@ -65,7 +73,10 @@ fn a_person_decides() {
         .expect(200);
     let progress = server.ended(&no, 30);
     assert_eq!(progress["status"], "FAILED", "{progress:#}");
-    assert_eq!(steps(&progress), pairs(&[("ask", "FAILED"), ("then", "SKIPPED")]));
+    assert_eq!(
+        steps(&progress),
+        pairs(&[("what", "COMPLETED"), ("ask", "FAILED"), ("then", "SKIPPED")])
+    );
     server.stop();
 }
 

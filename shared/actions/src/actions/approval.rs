@@ -32,6 +32,11 @@ static METADATA: ActionMetadata = ActionMetadata {
     }],
     outputs: &[
         OutputDefinition {
+            name: "message",
+            output_type: "string",
+            description: "What the person was asked",
+        },
+        OutputDefinition {
             name: "approved",
             output_type: "boolean",
             description: "Whether it was approved",
@@ -60,7 +65,7 @@ impl Action for Definition {
         &METADATA
     }
 
-    async fn run(&self, _context: Context<'_>) -> Answer {
-        Answer::Outcome(Outcome::AwaitApproval)
+    async fn run(&self, context: Context<'_>) -> Answer {
+        Answer::Outcome(Outcome::AwaitApproval(context.params))
     }
 }

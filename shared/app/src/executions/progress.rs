@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use slipway_engine::{eta_seconds, percent};
 use slipway_model::{
     CHUNK_SIZE, Event, EventType, Execution, ExecutionId, ExecutionLook, ExecutionProgress, ExecutionStatus,
@@ -200,10 +201,16 @@ impl App {
                 None => None,
             },
             (StepStatus::AwaitingEvent, None, Some(wake)) => Some(format!("until {wake}")),
-            (StepStatus::AwaitingEvent, None, None) => Some(match record.deadline {
-                Some(deadline) => format!("the approval of a person, until {deadline}"),
-                None => "the approval of a person".to_owned(),
-            }),
+            (StepStatus::AwaitingEvent, None, None) => {
+                let until = record.deadline.map(|deadline| format!(", until {deadline}"));
+                let asked = record.outputs.get("message").and_then(Value::as_str);
+                let asked = asked.map(|message| format!(": {message}"));
+                Some(format!(
+                    "the approval of a person{}{}",
+                    until.unwrap_or_default(),
+                    asked.unwrap_or_default()
+                ))
+            }
             _ => None,
         })
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use slipway_model::{
-    Execution, ExecutionId, ExecutionStatus, JsonMap, NodeKind, StepProgress, StepRecord, StepStatus,
+    Execution, ExecutionId, ExecutionStatus, NodeKind, StepProgress, StepRecord, StepStatus,
 };
 use slipway_ports::{Filter, Guard, Put};
 
@@ -102,7 +102,7 @@ impl App {
             )));
         }
         record.approval = Some(approval.approved);
-        record.outputs = JsonMap::from_iter([
+        record.outputs.extend([
             ("approved".to_owned(), json!(approval.approved)),
             ("approved_by".to_owned(), json!(caller.user_id)),
             ("comment".to_owned(), json!(approval.comment)),

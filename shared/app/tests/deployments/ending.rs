@@ -274,14 +274,15 @@ async fn what_was_stopped_is_started_again_by_a_retry() {
 async fn a_refusal_says_who_and_why_and_is_not_asked_again() {
     let world = World::new().await;
     let dag = json!({"name": "x", "steps": [
-        {"id": "ask", "action": "approval", "retry": {"max_attempts": 3}, "timeout_seconds": 600}]});
+        {"id": "ask", "action": "approval", "params": {"message": "now?"}, "retry": {"max_attempts": 3},
+         "timeout_seconds": 600}]});
     let id = run(&world, dag.clone()).await;
     world.deliver(&Queue::ExecuteStep).await;
     let waits = step(&world, id, "ask").await;
     assert_eq!(waits.status, StepStatus::AwaitingEvent);
     let waiting = waits.waiting_for.unwrap();
     assert!(
-        waiting.starts_with("the approval of a person, until "),
+        waiting.starts_with("the approval of a person, until ") && waiting.ends_with("Z: now?"),
         "{waiting}"
     );
     let refusal = Approval {

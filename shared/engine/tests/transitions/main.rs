@@ -268,7 +268,7 @@ fn every_pair_of_state_and_event_has_an_answer() {
     let events = [
         READY,
         StepEvent::Poke,
-        answer(&claim, Outcome::AwaitApproval),
+        answer(&claim, Outcome::AwaitApproval(JsonMap::new())),
         StepEvent::JobEnded(end),
     ];
     let mut illegal = 0;

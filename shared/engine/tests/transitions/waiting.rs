@@ -159,7 +159,7 @@ fn an_approval_waits_for_a_person_and_for_no_longer_than_its_deadline() {
         &node(1),
         Some(&claim),
         &header(),
-        answer(&claim, Outcome::AwaitApproval),
+        answer(&claim, Outcome::AwaitApproval(JsonMap::new())),
         NOW,
     ));
     let decided = |approval| StepRecord {
