@@ -13,7 +13,6 @@ use slipway_ports::{
 use super::{
     deploy_helm::{Next, Run},
     phases::{Phase, told, without_secrets},
-    undone::REPLACES_JOB,
     work::{FIRST_INSTALL, Replaced},
 };
 use crate::{
@@ -242,10 +241,7 @@ impl Run<'_> {
         self.work.apply_began = false;
         self.work.newest_before = 0;
         self.work.replaces = None;
-        self.job.replaces_revision = None;
-        for learnt in [FIRST_INSTALL, REPLACES_JOB] {
-            self.job.metadata_.remove(learnt);
-        }
+        self.work.tell(&mut self.job);
     }
 
     /// The revision before the newest one that failed: what an earlier attempt replaced is what this one does.

@@ -187,10 +187,13 @@ impl Run<'_> {
     /// first install that failed is to be a first install again. Helm itself was not there to see it.
     async fn tell_helm_of_failure(&self, revision: u32, message: &str) {
         let reason = message.lines().next().unwrap_or_default();
-        let told = self
-            .target
-            .mark_failed(&self.lease.release, revision, reason)
-            .await;
+        let release = &self.lease.release;
+        let told = match self.target.record(release).await {
+            // Somebody took this job's away and installed another one since, which may have the same number.
+            Ok(Some(record)) if record.revision == revision && !self.is_mine(&record) => return,
+            Ok(_) => self.target.mark_failed(release, revision, reason).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = told {
             tracing::warn!(job = %self.job.id, %error, "Helm's record still says that a failed revision is deployed");
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use slipway_model::{HelmOperation, JobPhase, JobStatus, JobWait};
-use slipway_ports::{Hook, HookEvent, HookRun, HookSet, HookSource, MadeHook, TargetError};
+use slipway_ports::{FailureClass, Hook, HookEvent, HookRun, HookSet, HookSource, MadeHook, TargetError};
 
 use super::{
     deploy_helm::{Next, Run},
@@ -140,7 +140,10 @@ impl Run<'_> {
             }
         };
         let outcome = self.hook_step(&mut hooks, revision).await;
-        self.work.hooks = Some(hooks);
+        let is_queued = matches!(&outcome, Ok(Err(error)) if error.class() == FailureClass::Queued);
+        if !(is_queued && self.only_noted && hooks.is_untouched()) {
+            self.work.hooks = Some(hooks);
+        }
         outcome
     }
 

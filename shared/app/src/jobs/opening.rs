@@ -8,9 +8,9 @@ use slipway_model::{
 use slipway_ports::{FailureClass, Guard, Put, Release, Session, Target, TargetError};
 
 use super::{
-    deploy_helm::{CLEAN_UP, Run, finish, not_taken_away, superseded, write},
+    deploy_helm::{CLEAN_UP, Run, SET_DOWN, finish, not_taken_away, superseded, write},
     lease::Taken,
-    work::{Ending, JobWork},
+    work::{Ending, HeldLease, JobWork},
 };
 use crate::{App, AppError, clusters::ConnectError, keys};
 
@@ -123,7 +123,7 @@ impl<'a> Opening<'a> {
                 let saved = match run.save(session.as_mut()).await {
                     Ok(true) => session.settle().await.map_err(AppError::from),
                     Ok(false) => {
-                        run.withdraw(session).await?;
+                        self.leave(session, &run.lease).await?;
                         return Ok(None);
                     }
                     Err(error) => Err(error),
@@ -158,6 +158,18 @@ impl<'a> Opening<'a> {
                 Ok(None)
             }
         }
+    }
+
+    /// Leaves a lease that was taken for a job which somebody else has moved on meanwhile: idle, but the job's, unless that
+    /// has ended. What it has begun may go on.
+    async fn leave(&self, mut session: Box<dyn Session>, lease: &HeldLease) -> Result<(), AppError> {
+        let job = self.app.load_job(&self.job.tenant, self.job.id).await?;
+        let goes_on = job.is_some_and(|job| !job.status.is_terminal());
+        let keep = goes_on.then_some(SET_DOWN);
+        self.app
+            .leave_lease(session.as_mut(), &self.job, lease, keep)
+            .await?;
+        Ok(session.settle().await?)
     }
 
     /// Whether another invocation works for the job at this moment. It sees for itself what the job has to hear.

@@ -58,6 +58,9 @@ impl Run<'_> {
             Ok(record) => record,
             Err(error) => return Ok(Err(error)),
         };
+        if let Some(error) = record.as_ref().and_then(|record| self.foreign(record)) {
+            return Ok(Err(error));
+        }
         if let Some(error) = self.changed_since(record.as_ref()).await? {
             return Ok(Err(error));
         }
@@ -209,6 +212,8 @@ impl Run<'_> {
                 .hooks_left
                 .retain(|left| left.object.namespace != *namespace);
             self.work.taken_away = true;
+            // Whatever revision has that number from now on is not this job's.
+            self.work.revision = None;
             self.work.tell(&mut self.job);
             return Ok(self.give_up(""));
         }

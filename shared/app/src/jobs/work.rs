@@ -136,6 +136,12 @@ impl JobWork {
     /// Has a job know what was found and decided: its own record is written after this one, and whoever comes next goes by
     /// what is noted here.
     pub(super) fn tell(&self, job: &mut Job) {
+        if !self.apply_began && self.first_install.is_none() {
+            // It may have been known before, and taken back by somebody who died before the job's own record said so.
+            job.replaces_revision = None;
+            job.metadata_.remove(FIRST_INSTALL);
+            job.metadata_.remove(REPLACES_JOB);
+        }
         if self.is_first_install() {
             job.metadata_.insert(FIRST_INSTALL.to_owned(), json!(true));
         }
@@ -252,6 +258,11 @@ impl HookWork {
             failure: None,
             log: String::new(),
         }
+    }
+
+    /// Whether none was created yet, or is about to be.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.done.is_empty() && self.next.is_none() && self.running.is_none() && self.failure.is_none()
     }
 
     /// The hook that may go on if nobody looks at it any more. One that failed does not.

@@ -121,6 +121,36 @@ async fn a_cancelled_job_whose_message_died_ends_cancelled() {
     );
 }
 
+#[tokio::test]
+async fn no_revision_of_others_is_marked_failed() {
+    // What was taken away has none any more.
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("app".to_owned());
+    let failed = ended(&world, json!({"timeout": 60})).await;
+    assert_eq!(failed.status, JobStatus::TimedOut, "{failed:?}");
+    assert_eq!(log(&world), ["apply app", "uninstall app"]);
+    assert_eq!(world.cluster.cloud().marked, [""; 0]);
+    // What stays is, unless somebody has put something else in its place.
+    let stays = json!({"timeout": 60, "delete_on_failure": false});
+    let mut marked = 0;
+    for is_anothers in [false, true] {
+        let change = job(&world, stays.clone()).await;
+        if is_anothers {
+            let cluster = world.cluster.clone();
+            world.cluster.meanwhile("observe", async move {
+                let mut cloud = cluster.cloud();
+                let of_another = [("slipway-job".to_owned(), "another".to_owned())].into();
+                cloud.revisions.get_mut("app").unwrap().1 = of_another;
+            });
+        }
+        world.settle().await;
+        assert_eq!(look(&world, &change).await.status, JobStatus::TimedOut);
+        marked += usize::from(!is_anothers);
+        let told = world.cluster.cloud().marked.clone();
+        assert_eq!(told.len(), marked, "{told:?}");
+    }
+}
+
 /// An execution of one step that may be tried twice.
 fn twice() -> Value {
     json!({"name": "x", "steps": [{"id": "x", "action": "helm_deploy",

@@ -75,6 +75,7 @@ fn object(release: &Release) -> ObjectReference {
 #[async_trait]
 impl Target for FakeCluster {
     async fn identity(&self) -> Result<String, TargetError> {
+        self.on_the_way("identity").await;
         match self.cloud().away {
             true => Err(TargetError::transient("no route to host")),
             false => self.uid.clone(),
@@ -386,8 +387,12 @@ impl Target for FakeCluster {
         &self,
         release: &Release,
         event: HookEvent,
-        _source: HookSource<'_>,
+        source: HookSource<'_>,
     ) -> Result<HookSet, TargetError> {
+        self.on_the_way("hooks").await;
+        if self.cloud().crowded && matches!(source, HookSource::Rendered(_)) {
+            return Err(TargetError::queued("all 8 places for Helm are taken"));
+        }
         let names = self
             .cloud()
             .hooks

@@ -324,6 +324,28 @@ async fn after_a_sleep(alone: bool) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_message_that_is_late_leaves_the_release_to_its_job() {
+    let world = World::new().await;
+    world.cluster.cloud().stuck.insert("a".to_owned());
+    let waits = job(&world.app).await;
+    go_on(&world.app, waits).await;
+    assert_eq!(record(&world, waits).phase, JobPhase::Watch);
+    // It comes once more, and looks away while the job goes on.
+    let app = world.app.clone();
+    world
+        .cluster
+        .meanwhile("identity", async move { go_on(&app, waits).await });
+    go_on(&world.app, waits).await;
+    let test = json!({"name": "x", "steps": [{"id": "a", "action": "helm_test", "params": {
+        "cluster_id": "dev", "release_name": "a", "namespace": "shared"}}]});
+    let test = job_of(&world.app, test).await;
+    go_on(&world.app, test).await;
+    let held = record(&world, test);
+    let waits: Vec<&str> = held.waiting_for.iter().map(|wait| &*wait.reason).collect();
+    assert_eq!(waits, ["another job"], "{held:?}");
+}
+
+#[tokio::test]
 async fn a_machine_that_slept_while_helm_worked_starts_no_second_one() {
     assert_eq!(after_a_sleep(true).await, [""; 0]);
     assert!(

@@ -95,6 +95,27 @@ async fn hooks_run_before_and_after_each_change_one_after_another() {
 }
 
 #[tokio::test]
+async fn what_somebody_installed_while_the_last_hooks_of_an_uninstall_ran_stays() {
+    let world = World::new().await;
+    hooks(&world, &[("post-delete", &["sweep"])]);
+    assert_eq!(ended(&world, json!({})).await.status, JobStatus::Succeeded);
+    let cluster = world.cluster.clone();
+    world.cluster.meanwhile("made hook", async move {
+        let mut cloud = cluster.cloud();
+        cloud.uninstalled.clear();
+        cloud.revisions.insert("app".to_owned(), (2, BTreeMap::new()));
+    });
+    let stopped = ended(&world, json!({"operation": "uninstall"})).await;
+    let message = stopped.error_message.unwrap();
+    assert!(message.contains("was not made by Slipway"), "{message}");
+    assert_eq!(stopped.status, JobStatus::Failed);
+    assert_eq!(
+        log(&world),
+        ["apply app", "uninstall objects of app", "hook sweep"]
+    );
+}
+
+#[tokio::test]
 async fn post_hooks_wait_until_everything_is_ready() {
     let world = World::new().await;
     hooks(&world, &[("post-install", &["seed"])]);

@@ -76,6 +76,8 @@ fn said(component: ComponentDeployment) -> (ComponentStatus, Option<String>, Opt
 enum Untouched {
     /// Its first job has no place with Helm to check what it is to apply.
     Unchecked,
+    /// It has none to find the hooks that run before what it has checked is applied.
+    Unhooked,
     /// It has none to apply what it has checked.
     Unapplied,
 }
@@ -85,6 +87,8 @@ async fn an_upgrade_that_is_stopped_before_it_touched_anything_leaves_everything
     for (events, queued) in [
         (Events::Heard, Untouched::Unchecked),
         (Events::Lost, Untouched::Unchecked),
+        (Events::Heard, Untouched::Unhooked),
+        (Events::Lost, Untouched::Unhooked),
         (Events::Heard, Untouched::Unapplied),
         (Events::Lost, Untouched::Unapplied),
     ] {
@@ -95,6 +99,14 @@ async fn an_upgrade_that_is_stopped_before_it_touched_anything_leaves_everything
         let crowd = world.cluster.clone();
         match queued {
             Untouched::Unchecked => crowd.cloud().crowded = true,
+            Untouched::Unhooked => {
+                let hooks = vec!["migrate".to_owned()];
+                let event = "my-agent-vector-db pre-upgrade".to_owned();
+                crowd.cloud().hooks.insert(event, hooks);
+                world
+                    .cluster
+                    .meanwhile("hooks", async move { crowd.cloud().crowded = true });
+            }
             Untouched::Unapplied => world
                 .cluster
                 .meanwhile("apply", async move { crowd.cloud().crowded = true }),

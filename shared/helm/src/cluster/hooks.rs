@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{ClusterTarget, DEPLOYMENT_LABEL, FENCE_LABEL, HOOK_LABEL, JOB_LABEL, RELEASE_LABEL};
 use crate::{
     client::encode,
-    invocation::{checked_chart, require_helm},
+    invocation::checked_chart,
     manifest::{self, Document, text_at},
     readiness::{LogRequest, end},
 };
@@ -48,12 +48,12 @@ impl ClusterTarget {
         let payload = match source {
             HookSource::Revision(revision) => self.kubernetes.payload(release, revision).await?,
             HookSource::Rendered(request) => {
-                require_helm(self.helm.as_ref(), release, "upgrade")?;
-                // Helm makes both before its first hook, which may be of a kind that the chart defines.
                 let chart = checked_chart(request)?;
+                let placed = self.with_place(release, "upgrade", request.time_limit).await?;
+                // Helm makes both before its first hook, which may be of a kind that the chart defines.
                 self.ensure_namespace(request).await?;
-                self.apply_definitions(request, &chart).await?;
-                self.dry_run(request).await?
+                placed.apply_definitions(request, &chart).await?;
+                placed.dry_run(request).await?
             }
         };
         let mut hooks = payload.hooks_of(event, &release.namespace)?;
