@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slipway_ports::{ObjectReference, ReleaseStatus, UninstallRequest};
+use slipway_ports::{HookEvent, HookSource, ObjectReference, ReleaseStatus, UninstallRequest};
 
 use crate::{
-    cluster::{kubectl, read, target, until_gone, until_ready, web},
+    cluster::{PATIENCE, kubectl, read, run_hooks, target, until_gone, until_ready, web},
     support::{Chart, cluster_target, deployment, kubeconfig, release, remove, request},
 };
 
@@ -145,6 +145,44 @@ async fn what_an_object_without_a_namespace_owns_keeps_the_namespace_and_is_not_
     // With its owner it goes, and with it the namespace.
     kubectl(&["delete", "clusterrole", &owner]);
     remove(&*target, 13).await;
+    until_gone(release);
+}
+
+#[tokio::test]
+async fn the_hook_of_a_release_that_took_the_name_over_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(folder.path()).await;
+    let hook = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shared, annotations: {helm.sh/hook: post-install}}\n";
+    let wanted = request(
+        36,
+        &Chart::new("shared").file("templates/hook.yaml", hook),
+        json!({}),
+    );
+    let release = &wanted.release;
+    target.apply(&wanted).await.unwrap();
+    run_hooks(
+        &*target,
+        release,
+        HookEvent::PostInstall,
+        HookSource::Revision(1),
+        PATIENCE,
+    )
+    .await
+    .unwrap();
+    let namespace = &release.namespace;
+    let of_another = "slipway.dev/release=another";
+    kubectl(&[
+        "-n",
+        namespace,
+        "label",
+        "--overwrite",
+        "configmap/shared",
+        of_another,
+    ]);
+    assert_eq!(target.uninstall(&whole(36)).await.unwrap().remaining, []);
+    read(release, "configmap/shared");
+    kubectl(&["-n", namespace, "delete", "configmap/shared"]);
+    remove(&*target, 36).await;
     until_gone(release);
 }
 

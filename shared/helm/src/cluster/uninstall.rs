@@ -73,7 +73,7 @@ impl ClusterTarget {
             .await?;
         if !request.keep_record {
             let hooks: Vec<JobWait> = stream::iter(self.left_hooks(release, &there).await?)
-                .map(|hook| self.remove_hook(hook))
+                .map(|hook| self.remove_hook(release, hook))
                 .buffered(CONCURRENCY)
                 .try_filter_map(|wait| std::future::ready(Ok(wait)))
                 .try_collect()
@@ -148,13 +148,22 @@ impl ClusterTarget {
         Ok(hooks)
     }
 
-    /// Helm leaves the objects of hooks behind, unless their delete policy says otherwise.
-    async fn remove_hook(&self, reference: ObjectReference) -> Result<Option<JobWait>, TargetError> {
+    /// Helm leaves the objects of hooks behind, unless their delete policy says otherwise. One of a name that the hooks of
+    /// several releases have is that of the release whose hook ran last.
+    async fn remove_hook(
+        &self,
+        release: &Release,
+        reference: ObjectReference,
+    ) -> Result<Option<JobWait>, TargetError> {
         let Some(path) = self.kubernetes.path_of(&reference).await? else {
             return Ok(None);
         };
         match self.kubernetes.get(&path).await? {
-            Some(object) if annotation(&object, HOOK).is_some() && !is_kept(&object) => {
+            Some(object)
+                if annotation(&object, HOOK).is_some()
+                    && !is_kept(&object)
+                    && label(&object, RELEASE_LABEL).is_none_or(|of| of == release.name) =>
+            {
                 self.delete_and_look(&reference, &path, &object).await
             }
             _ => Ok(None),
