@@ -144,6 +144,14 @@ pub(crate) fn text_at<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Annotation that keeps an object when its release goes.
+pub(crate) const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
+/// Whether Helm leaves an object alone when its release goes.
+pub(crate) fn is_kept(object: &Value) -> bool {
+    annotation(object, RESOURCE_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
+}
+
 /// An annotation of an object.
 pub(crate) fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(name)?.as_str()

@@ -172,6 +172,8 @@ pub struct ReleaseRecord {
     pub chart: String,
     /// Objects of the revision, hooks excluded.
     pub objects: Vec<ObjectReference>,
+    /// Those of them that stay when the release is uninstalled, because their manifest says so.
+    pub kept: Vec<ObjectReference>,
     /// Events for which the revision has hooks that this target runs.
     pub hooks: BTreeSet<HookEvent>,
     /// Whether any revision was ever `deployed` or `superseded`.

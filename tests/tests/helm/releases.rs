@@ -287,7 +287,7 @@ async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
         )
     };
     let thing = format!(
-        "apiVersion: test.slipway.dev/v1\nkind: {}\nmetadata: {{name: one}}\nspec: {{known: {{{{ .Capabilities.APIVersions.Has \"test.slipway.dev/v1\" }}}}}}\n",
+        "apiVersion: test.slipway.dev/v1\nkind: {}\nmetadata: {{name: one}}\nspec:\n  known: {{{{ .Capabilities.APIVersions.Has \"test.slipway.dev/v1\" }}}}\n  kinds: {{{{ and (.Capabilities.APIVersions.Has \"networking.k8s.io/v1/Ingress\") (.Capabilities.APIVersions.Has \"v1/ConfigMap\") }}}}\n  none: {{{{ .Capabilities.APIVersions.Has \"v1/Nothing\" }}}}\n",
         plural.replacen('t', "T", 1)
     );
     // Of a subchart that the values leave out.
@@ -318,9 +318,14 @@ async fn definitions_are_created_kept_or_updated_as_the_policy_says() {
     assert!(error.to_string().contains("no matches for kind"), "{error}");
     first.crds = CrdPolicy::Create;
     let checked = target.check(&first).await.unwrap();
-    assert!(
-        checked.manifest.contains("known: true") && checked.manifest.contains("CustomResourceDefinition")
-    );
+    for said in [
+        "known: true",
+        "kinds: true",
+        "none: false",
+        "CustomResourceDefinition",
+    ] {
+        assert!(checked.manifest.contains(said), "{said}: {}", checked.manifest);
+    }
     assert!(!checked.manifest.contains(&unwanted), "{}", checked.manifest);
     let applied = target.apply(&first).await.unwrap();
     assert_eq!(applied.objects, checked.objects);

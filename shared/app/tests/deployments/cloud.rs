@@ -39,6 +39,8 @@ pub(crate) struct Cloud {
     pub(crate) flaky: BTreeMap<String, u32>,
     /// `apply NAME`, `uninstall NAME`, in order.
     pub(crate) log: Vec<String>,
+    /// Releases whose object stays when they are uninstalled.
+    pub(crate) kept: BTreeSet<String>,
     /// Releases whose objects stay for a while when they are uninstalled.
     pub(crate) lingering: BTreeSet<String>,
     /// Releases whose record says that they are uninstalled, while their objects are still there.

@@ -118,6 +118,7 @@ impl Target for FakeCluster {
                 ]),
                 chart: "chart-1.0.0".to_owned(),
                 objects: vec![left],
+                kept: Vec::new(),
                 hooks: BTreeSet::new(),
                 ever_deployed: false,
             }));
@@ -129,6 +130,7 @@ impl Target for FakeCluster {
                 labels: labels.clone(),
                 chart: "chart-1.0.0".to_owned(),
                 objects: vec![object(release)],
+                kept: Vec::new(),
                 hooks: BTreeSet::new(),
                 ever_deployed: false,
             }));
@@ -147,6 +149,12 @@ impl Target for FakeCluster {
                 labels: labels.clone(),
                 chart: "chart-1.0.0".to_owned(),
                 objects: vec![object(release)],
+                kept: cloud
+                    .kept
+                    .contains(&release.name)
+                    .then(|| object(release))
+                    .into_iter()
+                    .collect(),
                 hooks: cloud.events(&release.name),
                 ever_deployed: *revision > 1 || !cloud.is_marked(&release.name, *revision),
             }))

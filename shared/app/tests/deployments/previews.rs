@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use slipway_app::{ComponentChange, DeploymentPlan, PlanRequested, UpgradeRequest};
-use slipway_model::{DangerKind, DeploymentStatus, Message, Queue};
+use slipway_model::{DangerKind, DeploymentStatus, Message, ObjectChange, Queue};
 use slipway_ports::{Guard, Receiver as _, Store as _};
 
 use crate::world::{World, admin, mixed, models, problem};
@@ -589,11 +589,18 @@ async fn the_plan_of_a_deletion_that_failed_is_to_delete() {
     let plan = plan_of(&world, &id, None).await;
     assert_eq!(changes(&plan), [("llm", Delete), ("vector_db", Delete)]);
     assert_eq!((plan.summary.delete, plan.summary.dangers), (2, 2));
-    let steps = plan.dag.unwrap().steps;
+    let steps = plan.dag.clone().unwrap().steps;
     assert!(
         steps.iter().all(|step| step.action == "helm_uninstall"),
         "{steps:?}"
     );
+    let change = |plan: &DeploymentPlan| plan.components[0].objects[0].change;
+    assert_eq!(change(&plan), ObjectChange::Delete);
+    world.cluster.cloud().kept.insert("my-models-llm".to_owned());
+    let kept = plan_of(&world, &id, None).await;
+    assert_eq!(change(&kept), ObjectChange::Unchanged);
+    let reason = kept.components[0].objects[0].reason.as_deref();
+    assert!(reason.unwrap().starts_with("helm.sh/resource-policy keeps it"));
     // An upgrade is what it was.
     let upgrade = serde_json::from_value(json!({"values": {"llm": {"extra": 1}}})).unwrap();
     let plan = plan_of(&world, &id, Some(upgrade)).await;

@@ -1,9 +1,12 @@
 //! Rendering against the cluster without changing it.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 use slipway_model::CrdPolicy;
 use slipway_ports::{CheckedRelease, ReleaseRequest, TargetError};
 
-use super::ClusterTarget;
+use super::{ClusterTarget, inhabitants::list};
 use crate::{
     invocation::checked_chart,
     manifest::{self, Document, hook_events, inventory, preview, text_at},
@@ -138,22 +141,13 @@ impl ClusterTarget {
             .map_err(|error| TargetError::permanent(crate::chain(&error)))
     }
 
-    async fn api_versions(&self, definitions: &[Document]) -> Result<Vec<String>, TargetError> {
-        let mut known = vec!["v1".to_owned()];
-        let groups = self.kubernetes.get("/apis").await?.unwrap_or_default();
-        for group in groups
-            .get("groups")
-            .and_then(|groups| groups.as_array())
-            .into_iter()
-            .flatten()
-        {
-            for version in group
-                .get("versions")
-                .and_then(|list| list.as_array())
-                .into_iter()
-                .flatten()
-            {
-                known.push(text_at(version, "/groupVersion").to_owned());
+    /// What charts may ask for in `.Capabilities.APIVersions`: every version of every group, and every kind in it.
+    async fn api_versions(&self, definitions: &[Document]) -> Result<BTreeSet<String>, TargetError> {
+        let mut known = BTreeSet::from(["v1".to_owned()]);
+        for root in ["/api", "/apis"] {
+            match self.kubernetes.discover(root).await? {
+                Some(groups) => known.extend(served(&groups)),
+                None => known.extend(self.versions_of_groups(root).await?),
             }
         }
         for definition in definitions {
@@ -162,12 +156,58 @@ impl ClusterTarget {
             for version in versions.into_iter().flatten() {
                 let group = text_at(object, "/spec/group");
                 let api_version = format!("{group}/{}", text_at(version, "/name"));
-                known.push(format!("{api_version}/{}", text_at(object, "/spec/names/kind")));
-                known.push(api_version);
+                known.insert(format!("{api_version}/{}", text_at(object, "/spec/names/kind")));
+                known.insert(api_version);
             }
         }
         Ok(known)
     }
+
+    /// The same of an API server that tells of each version by itself.
+    async fn versions_of_groups(&self, root: &str) -> Result<Vec<String>, TargetError> {
+        let root_list = self.kubernetes.get(root).await?.unwrap_or_default();
+        let mut versions = Vec::new();
+        for version in list(&root_list, "versions") {
+            versions.extend(version.as_str().map(str::to_owned));
+        }
+        for group in list(&root_list, "groups") {
+            let of_group = list(&group, "versions");
+            versions.extend(
+                of_group
+                    .iter()
+                    .map(|one| text_at(one, "/groupVersion").to_owned()),
+            );
+        }
+        let mut found = Vec::new();
+        for version in versions {
+            // One whose server is away has no kinds to tell.
+            let resources = self.kubernetes.get(&format!("{root}/{version}")).await;
+            for resource in list(&resources.ok().flatten().unwrap_or_default(), "resources") {
+                found.push(format!("{version}/{}", text_at(&resource, "/kind")));
+            }
+            found.push(version);
+        }
+        Ok(found)
+    }
+}
+
+/// Versions and kinds, as in `apps/v1` and `apps/v1/Deployment`, of an aggregated discovery.
+fn served(groups: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for group in list(groups, "items") {
+        for version in list(&group, "versions") {
+            let api_version = match text_at(&group, "/metadata/name") {
+                "" => text_at(&version, "/version").to_owned(),
+                name => format!("{name}/{}", text_at(&version, "/version")),
+            };
+            for resource in list(&version, "resources") {
+                let kind = text_at(&resource, "/responseKind/kind");
+                found.push(format!("{api_version}/{kind}"));
+            }
+            found.push(api_version);
+        }
+    }
+    found
 }
 
 fn lacks_definitions(error: &TargetError) -> bool {

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 
 use super::{
     ClusterTarget,
-    uninstall::{RESOURCE_POLICY, is_kept, is_own},
+    uninstall::{is_kept, is_own},
 };
 use crate::{
     client::{PatchKind, encode},
-    manifest::text_at,
+    manifest::{RESOURCE_POLICY, text_at},
 };
 
 /// Annotation of a StatefulSet that Helm is kept from deleting, because its claims would go with it: what its chart does

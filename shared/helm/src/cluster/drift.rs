@@ -114,10 +114,13 @@ impl ClusterTarget {
         };
         let mut fields = Vec::new();
         for field in differing(&wanted_part(&live), &wanted_part(&result)) {
-            if rules.paths.iter().any(|rule| covers(rule, &field)) {
+            if rules.paths.iter().any(|rule| covers(rule, &field.path)) {
                 continue;
             }
-            let owners = owners(&live, &field);
+            // What is not there any more is nobody's.
+            let owners = field
+                .before
+                .map_or_else(Vec::new, |before| owners(&live, &before));
             // A controller that took a field over does its work: replicas that an autoscaler sets, say.
             let is_controlled = owners.iter().any(Owner::is_controller);
             if is_controlled
@@ -130,7 +133,7 @@ impl ClusterTarget {
             let mut managers: Vec<String> = owners.into_iter().map(|owner| owner.name).collect();
             managers.dedup();
             fields.push(DriftedField {
-                path: field,
+                path: field.path,
                 managers,
             });
         }

@@ -135,7 +135,7 @@ fn cannot_be_listed(error: &TargetError) -> bool {
     error.class() == FailureClass::Permanent || error.to_string().contains("conversion webhook for")
 }
 
-fn list(value: &Value, field: &str) -> Vec<Value> {
+pub(super) fn list(value: &Value, field: &str) -> Vec<Value> {
     value
         .get(field)
         .and_then(Value::as_array)

@@ -86,12 +86,8 @@ impl ClusterTarget {
             applied: &applied,
             namespace: self.kubernetes.get(&path).await?.is_some(),
         };
-        let exists = revisions.iter().any(|revision| {
-            matches!(
-                revision.status,
-                ReleaseStatus::Deployed | ReleaseStatus::Superseded
-            )
-        });
+        let newest = self.kubernetes.record(release).await?;
+        let exists = newest.is_some_and(|record| !record.is_absent());
 
         let mut looked = Vec::new();
         if !surroundings.namespace {
@@ -351,6 +347,11 @@ pub(crate) fn compared(
         let (before, after) = hidden.pair(before, after);
         unified(before.as_ref(), after.as_ref())
     });
+    let mut dangers = dangers(change, before, after);
+    for danger in &mut dangers {
+        // It names hosts, paths and containers as they stand in the object.
+        danger.message = hidden.hide(&danger.message);
+    }
     ObjectPlan {
         api_version: reference.api_version.clone(),
         kind: reference.kind.clone(),
@@ -360,7 +361,7 @@ pub(crate) fn compared(
         role: ObjectRole::Object,
         reason: None,
         diff: diff.filter(|diff| !diff.is_empty()),
-        dangers: dangers(change, before, after),
+        dangers,
     }
 }
 
@@ -438,4 +439,33 @@ pub(crate) fn blanked(documents: &[Document], hidden: &Hidden) -> String {
         .map(|document| document.with_object(hidden.blank(&document.object)))
         .collect();
     preview(&blanked)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_danger_tells_no_secret() {
+        let route = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
+            "spec": {"rules": [{"host": "not-to-be-told.example.com"}]}});
+        let reference = ObjectReference {
+            api_version: "networking.k8s.io/v1".to_owned(),
+            kind: "Ingress".to_owned(),
+            namespace: "n".to_owned(),
+            name: "web".to_owned(),
+        };
+        let hidden = Hidden::of(["not-to-be-told"]);
+        let plan = compared(&hidden, &reference, ObjectChange::Create, None, Some(&route));
+        let [danger] = plan.dangers.as_slice() else {
+            panic!("{:?}", plan.dangers)
+        };
+        assert!(
+            danger.message.contains("from outside into the cluster at "),
+            "{danger:?}"
+        );
+        assert!(!danger.message.contains("not-to-be-told"), "{danger:?}");
+    }
 }

@@ -15,11 +15,8 @@ use crate::{
     client::encode,
     collect::INSTANCE,
     invocation::Budget,
-    manifest::{HOOK, annotation, label, text_at},
+    manifest::{self, HOOK, annotation, label, text_at},
 };
-
-/// Annotation that keeps an object when its release goes.
-pub(super) const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
 
 impl ClusterTarget {
     /// `helm uninstall` without hooks, then what a failed revision left, then a look at what is still there. Then, unless
@@ -216,8 +213,7 @@ pub(super) fn is_own(object: &Value, release: &Release) -> bool {
 
 /// Whether its chart, or somebody, wants an object to outlive its release; not what Helm alone is kept from deleting.
 pub(super) fn is_kept(object: &Value) -> bool {
-    annotation(object, RESOURCE_POLICY).is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
-        && annotation(object, GUARD).is_none()
+    manifest::is_kept(object) && annotation(object, GUARD).is_none()
 }
 
 /// Why an object that was deleted is still there.

@@ -5,10 +5,8 @@ use slipway_model::OutputType;
 
 /// Converts what was read; the error says what was expected.
 pub(super) fn convert(value: Value, wanted: OutputType) -> Result<Value, String> {
-    let refused = |value: &Value, expected: &str| {
-        let shown: String = value.to_string().chars().take(80).collect();
-        Err(format!("{shown} is not {expected}"))
-    };
+    // Whole: what is secret in it is masked before it is cut.
+    let refused = |value: &Value, expected: &str| Err(format!("{value} is not {expected}"));
     match wanted {
         OutputType::String => Ok(match value {
             Value::String(text) => text.into(),

@@ -123,7 +123,7 @@ fn outputs_are_read_and_typed() {
     };
     all.others.insert(
         object("v1", "ConfigMap"),
-        json!({"data": {"n": " 42 ", "j": "[1]", "b": "yes"}}),
+        json!({"data": {"n": " 42 ", "j": "[1]", "b": "yes", "long": "x".repeat(200)}}),
     );
     all.others.insert(
         object("apps/v1", "Deployment"),
@@ -156,11 +156,14 @@ fn outputs_are_read_and_typed() {
         boolean.to_string(),
         "output 'out' of release ns/rel: \"yes\" is not true or false"
     );
+    // What is secret in it can be masked only while it is whole.
+    let long = error(key("long", "integer")).to_string();
+    assert!(long.contains(&"x".repeat(200)), "{long}");
     let missing = error(key("absent", "string"));
     assert!(
         missing
             .to_string()
-            .ends_with("ConfigMap/x has no key 'absent'; it has: b, j, n"),
+            .ends_with("ConfigMap/x has no key 'absent'; it has: b, j, long, n"),
         "{missing}"
     );
     let port = error(json!({"from": "service", "port": "web"}));

@@ -80,20 +80,20 @@ fn image_pull(pod: &Value, status: &Value, reason: &str, message: &str, snapshot
         })
         .max_by_key(|event| seen(event))
         .map_or(message, |event| text_at(event, "/message").trim());
-    let lower = said.to_lowercase();
+    // Its tag or digest may hold any word or number.
+    let lower = said.to_lowercase().replace(&image.to_lowercase(), "");
     let any = |signs: &[&str]| signs.iter().any(|sign| lower.contains(sign));
     let help = if reason == "InvalidImageName" {
         "correct the image's name in the values"
     } else if reason == "ErrImageNeverPull" {
         "imagePullPolicy is Never and the node does not have it"
-    } else if any(&["toomanyrequests", "429", "rate limit"]) {
+    } else if any(&["toomanyrequests", "too many requests", "rate limit"]) {
         "the registry limits pulls: log in (imagePullSecrets) or use a mirror"
     } else if any(&[
         "unauthorized",
         "authentication required",
         "no basic auth",
         "denied",
-        "403",
         "forbidden",
     ]) {
         "the registry refuses: check that the image exists and that imagePullSecrets may read it"

@@ -356,6 +356,43 @@ fn what_a_container_said_is_told_whole() {
 }
 
 #[test]
+fn what_a_registry_says_is_read_and_not_the_name_of_the_image() {
+    let told = |image: &str, message: &str| {
+        let status = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": image,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}]});
+        match with_pod(status, vec![]) {
+            State::Waiting(wait) => wait.message,
+            other => format!("{other:?}"),
+        }
+    };
+    for (image, message, expected) in [
+        (
+            "ghcr.io/acme/agent:20240315",
+            "failed to resolve reference \"ghcr.io/acme/agent:20240315\": not found",
+            "no such image or tag",
+        ),
+        (
+            "acme/denied:429",
+            "lookup ghcr.io on 10.96.0.10:53: read udp 10.42.9.7:42955->10.96.0.10:53: i/o timeout",
+            "the node does not reach the registry",
+        ),
+        (
+            "acme/agent:1",
+            "unexpected status from HEAD request to https://ghcr.io/v2/acme/agent/manifests/1: 403 Forbidden",
+            "the registry refuses",
+        ),
+        (
+            "acme/agent:1",
+            "429 Too Many Requests - Server message: toomanyrequests",
+            "the registry limits pulls",
+        ),
+    ] {
+        let said = told(image, message);
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn a_node_that_is_heard_of_again_is_no_reason_any_more() {
     let lost = json!({"reason": "NodeNotReady", "message": "Node is not ready", "lastTimestamp": "2026-01-01T12:00:00Z",
         "involvedObject": {"uid": "p"}});

@@ -8,7 +8,7 @@ use slipway_ports::{Release, ReleaseRecord, ReleaseStatus, TargetError};
 use super::payload::{Payload, status_of};
 use crate::{
     client::{Kubernetes, encode},
-    manifest::{hook_events, inventory, label, text_at},
+    manifest::{hook_events, inventory, is_kept, label, text_at},
 };
 
 /// Labels that Helm itself puts onto a record.
@@ -64,14 +64,19 @@ impl Kubernetes {
             return Ok(None);
         };
         let payload = self.payload(release, newest.number).await?;
-        let mut objects = inventory(&payload.documents()?, &release.namespace);
+        let mut documents = payload.documents()?;
+        let mut objects = inventory(&documents, &release.namespace);
         self.settle_namespaces(&mut objects).await?;
+        documents.retain(|document| is_kept(&document.object));
+        let mut kept = inventory(&documents, &release.namespace);
+        self.settle_namespaces(&mut kept).await?;
         Ok(Some(ReleaseRecord {
             revision: newest.number,
             status: newest.status,
             labels: newest.labels.clone(),
             chart: payload.chart(),
             objects,
+            kept,
             hooks: hook_events(&payload.hooks()?),
             ever_deployed: revisions.iter().any(|revision| {
                 matches!(

@@ -237,6 +237,7 @@ impl Target for RenderTarget {
             labels: newest.labels,
             chart: newest.chart,
             objects: newest.objects,
+            kept: Vec::new(),
             hooks: BTreeSet::from([HookEvent::Test]),
             ever_deployed,
         }))

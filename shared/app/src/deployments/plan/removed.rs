@@ -80,7 +80,10 @@ impl App {
             Ok(record) => {
                 plan.revision = Some(record.revision);
                 plan.chart = Some(record.chart);
-                plan.objects = record.objects.iter().map(taken_away).collect();
+                let objects = record.objects.iter();
+                plan.objects = objects
+                    .map(|object| taken_away(object, record.kept.contains(object)))
+                    .collect();
             }
             Err(error) => plan.notes.push(format!("its objects are not known: {error}")),
         }
@@ -98,10 +101,17 @@ impl App {
     }
 }
 
-/// An object of a release that is uninstalled. Volume claims stay.
-fn taken_away(object: &ObjectReference) -> ObjectPlan {
-    let is_claim = object.kind == "PersistentVolumeClaim";
+/// An object of a release that is uninstalled. Volume claims stay, and what its manifest keeps.
+fn taken_away(object: &ObjectReference, is_kept: bool) -> ObjectPlan {
+    let stays = if object.kind == "PersistentVolumeClaim" {
+        Some("a volume claim stays when its release is uninstalled")
+    } else if is_kept {
+        Some("helm.sh/resource-policy keeps it when its release is uninstalled")
+    } else {
+        None
+    };
     let danger = match object.kind.as_str() {
+        _ if stays.is_some() => None,
         "CustomResourceDefinition" => Some((
             DangerKind::Definition,
             format!("{object} is deleted: all custom resources of its kind go with it"),
@@ -121,13 +131,12 @@ fn taken_away(object: &ObjectReference) -> ObjectPlan {
         kind: object.kind.clone(),
         namespace: object.namespace.clone(),
         name: object.name.clone(),
-        change: if is_claim {
-            ObjectChange::Unchanged
-        } else {
-            ObjectChange::Delete
+        change: match stays {
+            Some(_) => ObjectChange::Unchanged,
+            None => ObjectChange::Delete,
         },
         role: ObjectRole::Object,
-        reason: is_claim.then(|| "a volume claim stays when its release is uninstalled".to_owned()),
+        reason: stays.map(str::to_owned),
         diff: None,
         dangers: danger
             .map(|(kind, message)| Danger::new(kind, message))

@@ -45,6 +45,7 @@ impl SimTarget {
             labels: newest.labels.clone(),
             chart: newest.manifest.clone(),
             objects: newest.objects.clone(),
+            kept: Vec::new(),
             hooks: hook_events(&newest.manifest),
             ever_deployed: ever,
         }))
