@@ -4,10 +4,15 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
-use slipway_api::Streams;
-use support::{Answer, call, call_as, deployment, router, router_with, send, template};
+use slipway_api::{Api, Resource, Streams};
+use slipway_ports::{Guard, Item, Store};
+use support::{
+    Answer, Believer, app_and_store, call, call_as, deployment, router, router_with, send, template,
+};
 
 #[tokio::test]
 async fn creations_answer_201_with_an_address_that_leads_to_what_was_created() {
@@ -210,7 +215,11 @@ async fn another_tenants_things_do_not_exist() {
 }
 
 async fn create_with_key(router: &axum::Router, key: &str, body: &Value) -> Answer {
-    let request = Request::post("/api/v1/executions")
+    create_at_with_key(router, "executions", key, body).await
+}
+
+async fn create_at_with_key(router: &axum::Router, path: &str, key: &str, body: &Value) -> Answer {
+    let request = Request::post(format!("/api/v1/{path}"))
         .header("x-role", "admin")
         .header("idempotency-key", key)
         .body(Body::from(body.to_string()))
@@ -244,6 +253,35 @@ async fn a_repeated_creation_gets_the_first_answer() {
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn a_repeated_creation_finds_the_first_deployment_although_its_answer_was_not_kept() {
+    let (app, store) = app_and_store();
+    let api = Api::new(app, Arc::new(Believer), Streams::EndWithTheLastEvent);
+    let router = slipway_api::router(&api, &Resource::ALL);
+    deployment(&router, "other").await;
+    for (key, name) in [("k-1", Some("mine")), ("k-2", None)] {
+        let mut body = json!({"template": "tiny@1.0.0", "cluster": "here"});
+        if let Some(name) = name {
+            body["name"] = json!(name);
+        }
+        let first = create_at_with_key(&router, "deployments", key, &body).await;
+        assert_eq!(first.status, 201, "{first:?}");
+        for stored in store.items() {
+            let mut record: Value = serde_json::from_str(&stored.body).unwrap();
+            if record.get("claimed_until").is_some() {
+                record.as_object_mut().unwrap().remove("answer");
+                record["claimed_until"] = json!(slipway_testkit::START);
+                let mut session = store.session();
+                let item = Item::of(&record);
+                session.put(&stored.key, item, Guard::Any).await.unwrap();
+                session.settle().await.unwrap();
+            }
+        }
+        let again = create_at_with_key(&router, "deployments", key, &body).await;
+        assert_eq!((again.status.as_u16(), again.json()), (201, first.json()));
+    }
 }
 
 #[tokio::test]

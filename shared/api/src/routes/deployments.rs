@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 use slipway_app::{Caller, DeploymentView, NewDeployment, Page, RollbackRequest, Started, UpgradeRequest};
-use slipway_model::{Deployment, DeploymentStatus, Problem, ProblemType};
+use slipway_model::{Deployment, DeploymentId, DeploymentStatus, Problem, ProblemType};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -45,7 +45,9 @@ async fn create(
     let once = sent.idempotent("POST /deployments")?;
     let view = api
         .app
-        .create_once(&caller, once, |_| api.app.create_deployment(&caller, new))
+        .create_once(&caller, once, |id| {
+            api.app.create_deployment_as(&caller, DeploymentId(id), new)
+        })
         .await?;
     Ok(created(
         format!("/api/v1/deployments/{}", view.deployment.id),

@@ -9,6 +9,7 @@ use slipway_model::{
 };
 use slipway_ports::{Guard, Item, Put, Session, Stored};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     DeploymentView, check_deployment_name, components, inputs::secret_names, records, uses::CREATION,
@@ -65,12 +66,30 @@ impl App {
         caller: &Caller,
         new: NewDeployment,
     ) -> Result<DeploymentView, AppError> {
+        self.create_deployment_as(caller, DeploymentId(self.ids.uuid()), new)
+            .await
+    }
+
+    /// Creates a deployment under an id that was chosen before, or under one that follows from it; a repeat with the
+    /// same id finds the first one, or takes away what was cut short of it and makes it anew.
+    ///
+    /// # Errors
+    /// As [`create_deployment`](Self::create_deployment).
+    pub async fn create_deployment_as(
+        &self,
+        caller: &Caller,
+        id: DeploymentId,
+        new: NewDeployment,
+    ) -> Result<DeploymentView, AppError> {
         caller.require(Role::Deployer)?;
         let tenant = &caller.tenant;
+        if let Some(made) = self.made_before(tenant, id).await? {
+            return Ok(made);
+        }
         if let Some(name) = &new.name {
             self.refuse_taken_name(tenant, name).await?;
         }
-        let draft = self.check_deployment(caller, new).await?;
+        let draft = self.check_deployment(caller, id, new).await?;
         let Draft {
             mut deployment,
             template,
@@ -106,9 +125,7 @@ impl App {
             self.unmake(&deployment).await?;
             return Err(taken);
         }
-        let message = format!("created from template {} {}", template.name, template.version);
-        self.note(session.as_mut(), &deployment, "created", message)
-            .await?;
+        self.note_created(session.as_mut(), &deployment).await?;
         session.settle().await?;
         Ok(DeploymentView {
             deployment,
@@ -117,7 +134,48 @@ impl App {
         })
     }
 
-    async fn check_deployment(&self, caller: &Caller, new: NewDeployment) -> Result<Draft, AppError> {
+    /// What an earlier try under the id made, if one came to its name. What is left of those that did not is taken away.
+    async fn made_before(
+        &self,
+        tenant: &TenantId,
+        first: DeploymentId,
+    ) -> Result<Option<DeploymentView>, AppError> {
+        for id in ids_of(first) {
+            let Some(holder) = self.store.get(&keys::short_id(tenant, &id.short())).await? else {
+                break;
+            };
+            if holder.read::<DeploymentId>()? != id {
+                continue;
+            }
+            let Some(found) = self.load_deployment(tenant, id).await? else {
+                continue;
+            };
+            if self.unmake_nameless(&found).await? {
+                continue;
+            }
+            if found.status == DeploymentStatus::Pending {
+                // Whoever made it may have died before this.
+                let mut session = self.store.session();
+                self.note_created(session.as_mut(), &found).await?;
+                session.settle().await?;
+            }
+            return Ok(Some(self.view(found).await?));
+        }
+        Ok(None)
+    }
+
+    async fn note_created(&self, session: &mut dyn Session, deployment: &Deployment) -> Result<(), AppError> {
+        let TemplateReference { name, version } = &deployment.template;
+        let message = format!("created from template {name} {version}");
+        self.note(session, deployment, "created", message).await
+    }
+
+    async fn check_deployment(
+        &self,
+        caller: &Caller,
+        first: DeploymentId,
+        new: NewDeployment,
+    ) -> Result<Draft, AppError> {
         let tenant = &caller.tenant;
         let mut errors = Vec::new();
         if let Some(name) = &new.name
@@ -157,7 +215,7 @@ impl App {
         let (Some(choices), Some(cluster), true) = (choices, cluster, errors.is_empty()) else {
             return refused(errors);
         };
-        let id = self.draw_id(tenant).await?;
+        let id = self.draw_id(tenant, first).await?;
         let name = new.name.unwrap_or_else(|| default_name(&template.name, id));
         let now = self.clock.now();
         let deployment = Deployment {
@@ -204,10 +262,12 @@ impl App {
         }
     }
 
-    /// An id whose first eight characters no other deployment of the tenant has: namespaces are named after them.
-    async fn draw_id(&self, tenant: &TenantId) -> Result<DeploymentId, AppError> {
+    /// The first of the ids whose first eight characters no other deployment of the tenant has: namespaces are named
+    /// after them. An earlier try's is not used again, because the sweeper may still be taking that one away.
+    async fn draw_id(&self, tenant: &TenantId, first: DeploymentId) -> Result<DeploymentId, AppError> {
+        let mut ids = ids_of(first);
         loop {
-            let id = DeploymentId(self.ids.uuid());
+            let id = ids.next().unwrap_or_else(|| DeploymentId(self.ids.uuid()));
             let mut session = self.store.session();
             let key = keys::short_id(tenant, &id.short());
             let put = session.put(&key, Item::of(&id), Guard::Absent).await?;
@@ -286,6 +346,12 @@ impl App {
             }
         }
     }
+}
+
+/// `first`, and the ids that are tried after it, always the same ones: whoever repeats a creation finds its id again.
+fn ids_of(first: DeploymentId) -> impl Iterator<Item = DeploymentId> + Send {
+    let more = (1_u64..).map(move |number| DeploymentId(Uuid::new_v5(&first.0, &number.to_be_bytes())));
+    std::iter::once(first).chain(more)
 }
 
 /// `<template>-<first 8 of the id>`, cut to what a name may have.

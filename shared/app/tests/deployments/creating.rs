@@ -255,3 +255,23 @@ async fn a_creation_that_was_cut_short_leaves_nothing_behind() {
     world.app.delete_template(&admin(), "agent", None).await.unwrap();
     world.app.delete_cluster(&admin(), "dev").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_repeat_finds_its_deployment_also_where_another_has_the_first_characters_of_its_id() {
+    let world = World::new().await;
+    let (first, second) = (
+        "8f14e45f-ceea-467f-a0e6-2f6f0f1f4a1b".parse().unwrap(),
+        "8f14e45f-0000-467f-a0e6-2f6f0f1f4a1b".parse().unwrap(),
+    );
+    let create = |id, name| {
+        let new = new_deployment("agent", name);
+        let app = world.app.clone();
+        async move { app.create_deployment_as(&admin(), id, new).await.unwrap() }
+    };
+    let other = create(first, "other").await;
+    let made = create(second, "my-agent").await;
+    assert_eq!(other.deployment.id, first);
+    assert_ne!(made.deployment.namespace, other.deployment.namespace);
+    assert_eq!(create(second, "my-agent").await, made);
+    assert_eq!(create(first, "other").await, other);
+}

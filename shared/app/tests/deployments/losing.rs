@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use slipway_app::{App, IdempotentRequest, ListQuery, Services};
-use slipway_model::{ExecutionId, ExecutionStatus, JobId, Message, Queue};
+use slipway_app::{App, AppError, DeploymentView, IdempotentRequest, ListQuery, Services};
+use slipway_model::{DeploymentId, ExecutionId, ExecutionStatus, JobId, Message, Queue};
 use slipway_ports::Receiver;
 
-use crate::world::{World, admin};
+use crate::world::{World, admin, new_deployment};
 
 const TOPIC: &str = "probe";
 
@@ -471,5 +471,83 @@ async fn a_creation_that_was_cut_short_anywhere_is_not_made_twice_under_its_key(
             assert!(calls > 4, "hardly anything was cut short");
             break;
         }
+    }
+}
+
+/// Creates a deployment under a key, as the API does.
+async fn created_once(world: &World, name: Option<&str>) -> Result<DeploymentView, AppError> {
+    let (app, caller) = (&world.app, &admin());
+    let request = Some(IdempotentRequest {
+        key: "key",
+        operation: "POST /deployments",
+        body: b"x",
+    });
+    let mut new = new_deployment("agent", "");
+    new.name = name.map(str::to_owned);
+    app.create_once(caller, request, move |id| {
+        app.create_deployment_as(caller, DeploymentId(id), new)
+    })
+    .await
+}
+
+/// Whether that deployment is the only one, has its name, and says once that it was created.
+async fn assert_only(world: &World, made: &DeploymentView, after: &str) {
+    let query = ListQuery::default();
+    let all = world.app.deployments(&admin(), &query).await.unwrap().items;
+    assert_eq!(all, std::slice::from_ref(&made.deployment), "{after}");
+    assert_eq!(world.view(&made.deployment.name).await, *made, "{after}");
+    let id = made.deployment.id.to_string();
+    let history = world
+        .app
+        .deployment_events(&admin(), &id, None, 100)
+        .await
+        .unwrap();
+    let types: Vec<&str> = history.iter().map(|line| line.entry_type.as_str()).collect();
+    assert_eq!(types, ["created"], "{after}");
+}
+
+#[tokio::test]
+async fn a_deployment_whose_creation_was_cut_short_anywhere_is_not_made_twice_under_its_key() {
+    for name in [Some("my-agent"), None] {
+        for calls in 0.. {
+            let world = World::new().await;
+            world.flaky.die_after_calls(Some(calls));
+            let first = created_once(&world, name).await;
+            world.flaky.die_after_calls(None);
+            // The claim of a process that died is void after that.
+            world.clock.advance(world.app.settings.invocation);
+            let made = created_once(&world, name).await.unwrap();
+            assert_only(
+                &world,
+                &made,
+                &format!("{name:?}: the process ended after {calls} calls"),
+            )
+            .await;
+            if first.is_ok() {
+                assert!(calls > 10, "hardly anything was cut short");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_whose_creation_is_repeated_until_it_is_answered_is_made_once() {
+    for seed in 0..200 {
+        let world = World::new().await;
+        let name = (seed % 2 == 0).then_some("my-agent");
+        world.flaky.fail(seed, 60);
+        let made = loop {
+            match created_once(&world, name).await {
+                Ok(made) => break made,
+                Err(error) => assert_eq!(error.to_problem().status, 503, "seed {seed}: {error}"),
+            }
+            world.clock.advance(world.app.settings.invocation);
+        };
+        world.flaky.fail(0, 0);
+        // Whatever was cut short and could not be taken away at once is taken away by the sweeper.
+        world.clock.advance(Duration::from_secs(601));
+        world.app.sync_deployments().await.unwrap();
+        assert_only(&world, &made, &format!("seed {seed}")).await;
     }
 }
