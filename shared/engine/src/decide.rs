@@ -256,12 +256,16 @@ impl Step<'_> {
             Some(false) => return self.fail(record, refusal(record), FailureKind::Permanent),
             None => {}
         }
-        if let Some(end) = self.stopped(record) {
-            return Decision::Write(Box::new(end));
+        // So does a point in time that came in time.
+        if let Some(wake) = record.wake_at
+            && self.now >= wake
+            && record.deadline.is_none_or(|deadline| wake <= deadline)
+        {
+            return self.complete(record, record.outputs.clone());
         }
-        match record.wake_at {
-            Some(wake) if self.now >= wake => self.complete(record, record.outputs.clone()),
-            wake => Decision::Stay(wake.or(record.deadline)),
+        match self.stopped(record) {
+            Some(end) => Decision::Write(Box::new(end)),
+            None => Decision::Stay(record.wake_at.or(record.deadline)),
         }
     }
 
@@ -278,6 +282,8 @@ impl Step<'_> {
             Outcome::WaitUntil(wake, outputs) => self.wait(record, |next| {
                 next.wake_at = Some(wake);
                 next.outputs = outputs;
+                // Its limit begins with the wait, some time after the claim: a wait as long as its limit ends in time.
+                next.deadline = Some(self.now.plus(Duration::from_secs(self.timeout_seconds())));
             }),
             Outcome::Blocked(why) => self.block(record, why),
         }

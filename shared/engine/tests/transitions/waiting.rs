@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use slipway_engine::{Decision, StepEvent};
-use slipway_model::{FailureKind, JobEnd, JobId, JobStatus, JsonMap, Node, Outcome, StepRecord, StepStatus};
+use slipway_model::{
+    Execution, FailureKind, JobEnd, JobId, JobStatus, JsonMap, Node, Outcome, StepRecord, StepStatus,
+};
 
 use crate::{NOW, answer, cancelled, claimed, go, header, node, uuid, written};
 
@@ -150,6 +152,43 @@ fn a_wait_completes_when_its_time_has_come_and_not_before() {
         written(go(&node(1), Some(&waiting), &cancelled(), StepEvent::Poke, NOW)).status,
         StepStatus::Cancelled
     );
+}
+
+#[test]
+fn a_wait_whose_time_came_within_its_limit_completes_whenever_that_is_looked_at() {
+    let claim = claimed(&node(1), &header());
+    let look = |record: &StepRecord, header: &Execution, at| {
+        written(go(&node(1), Some(record), header, StepEvent::Poke, at)).status
+    };
+    // The action says until when some time after the claim.
+    let began = NOW.plus(Duration::from_millis(40));
+    let waiting = |seconds| {
+        let wake = began.plus(Duration::from_secs(seconds));
+        let outcome = Outcome::WaitUntil(wake, JsonMap::new());
+        let record = written(go(
+            &node(1),
+            Some(&claim),
+            &header(),
+            answer(&claim, outcome),
+            began,
+        ));
+        (record, wake)
+    };
+    for seconds in [5, 100] {
+        let (record, wake) = waiting(seconds);
+        let late = wake.plus(Duration::from_secs(1000));
+        assert_eq!(look(&record, &header(), wake), StepStatus::Completed, "{seconds}");
+        assert_eq!(look(&record, &header(), late), StepStatus::Completed, "{seconds}");
+        assert_eq!(
+            look(&record, &cancelled(), late),
+            StepStatus::Cancelled,
+            "{seconds}"
+        );
+    }
+    let (record, wake) = waiting(101);
+    assert_eq!(look(&record, &header(), wake), StepStatus::TimedOut);
+    let limit = began.plus(Duration::from_secs(100));
+    assert_eq!(look(&record, &header(), limit), StepStatus::TimedOut);
 }
 
 #[test]
