@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
-use slipway_model::{Execution, ExecutionId, JsonMap, Node, StepRecord, StepStatus, TenantId, Timestamp};
-use slipway_ports::Session;
+use slipway_model::{
+    Execution, ExecutionId, JsonMap, Message, Node, Queue, StepRecord, StepStatus, TenantId, Timestamp,
+};
+use slipway_ports::{Session, chain};
 
 use crate::{
     App, AppError,
@@ -84,7 +86,8 @@ pub(super) struct Drive<'a> {
 }
 
 impl App {
-    /// Looks at steps of an execution and goes on with what follows from them.
+    /// Looks at steps of an execution and goes on with what follows from them. Steps that fail together are sent again in
+    /// two halves: one that cannot be looked at takes none of the others with it.
     pub(crate) async fn drive(
         &self,
         tenant: &TenantId,
@@ -95,6 +98,29 @@ impl App {
             tracing::warn!(%execution, "dropped a message for an execution that does not exist");
             return Ok(());
         };
+        let Err(error) = self.drive_together(header, ordinals).await else {
+            return Ok(());
+        };
+        if ordinals.len() < 2 {
+            return Err(error);
+        }
+        tracing::warn!(%execution, error = chain(&error), "steps that could not be looked at together are sent apart");
+        // Also those that were gone through before: what follows from them was lost.
+        let (first, second) = ordinals.split_at(ordinals.len() / 2);
+        let mut session = self.store.session();
+        for half in [first, second] {
+            let message = Message::Steps {
+                tenant: tenant.clone(),
+                execution,
+                ordinals: half.to_vec(),
+            };
+            session.send(Queue::ExecuteStep, message, Duration::ZERO);
+        }
+        Ok(session.settle().await?)
+    }
+
+    /// Looks at steps of an execution within one commit, and at what follows from them.
+    pub(super) async fn drive_together(&self, header: Execution, ordinals: &[u32]) -> Result<(), AppError> {
         let had_ended = header.status.is_terminal();
         let mut drive = Drive::new(self, header, self.store.session(), ordinals);
         drive.run().await?;

@@ -71,7 +71,7 @@ impl App {
         if header.callback_topics.is_empty() || !verdict.is_fresh(self.clock.now()) {
             return Ok(());
         }
-        match self.drive(&header.tenant, header.id, ordinals).await {
+        match self.drive_together(header.clone(), ordinals).await {
             Err(error) if is_unreadable(&error) => {
                 let mut drive = Drive::new(self, header.clone(), self.store.session(), &[]);
                 drive.publish_end();

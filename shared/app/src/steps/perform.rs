@@ -199,10 +199,17 @@ impl Drive<'_> {
         effect: EffectClass,
     ) -> Result<(), AppError> {
         let outcome = match outcome {
-            Outcome::Completed(outputs) if larger_than(&outputs, OUTPUT_BYTES) => Outcome::Failed {
-                message: format!("its outputs are larger than {} KiB", OUTPUT_BYTES / 1024),
-                kind: FailureKind::Permanent,
-            },
+            // Those of a step that waits stand in its record, which has to fit into the store.
+            Outcome::Completed(outputs)
+            | Outcome::AwaitApproval(outputs)
+            | Outcome::WaitUntil(_, outputs)
+                if larger_than(&outputs, OUTPUT_BYTES) =>
+            {
+                Outcome::Failed {
+                    message: format!("its outputs are larger than {} KiB", OUTPUT_BYTES / 1024),
+                    kind: FailureKind::Permanent,
+                }
+            }
             other => other,
         };
         let event = StepEvent::Answer {

@@ -379,3 +379,22 @@ async fn a_call_that_posts_many_steps_with_effects_sends_few_messages() {
         (ExecutionStatus::Failed, 1_000)
     );
 }
+
+#[tokio::test]
+async fn what_a_step_keeps_while_it_waits_is_no_larger_than_outputs_may_be() {
+    let world = World::new().await;
+    let large = "x".repeat(300 * 1024);
+    let id = run(
+        &world,
+        json!({"name": "x", "settings": {"on_failure": "continue"}, "steps": [
+            {"id": "ask", "action": "approval", "params": {"message": large}},
+            {"id": "b", "action": "pass"}]}),
+    )
+    .await;
+    world.settle().await;
+    let ask = step(&world, id, "ask").await;
+    assert_eq!(ask.status, StepStatus::Failed);
+    let why = "its outputs are larger than 256 KiB";
+    assert_eq!(ask.error_message.as_deref(), Some(why));
+    assert_eq!(step(&world, id, "b").await.status, StepStatus::Completed);
+}

@@ -74,6 +74,8 @@ struct Plan {
     sends_left: Option<usize>,
     /// Which put of items with which sort key fails: those before it are counted down.
     refused: Option<(String, usize)>,
+    /// Items with this sort key are never put.
+    never_put: Option<String>,
 }
 
 /// Fails `per_mille` of all calls.
@@ -114,6 +116,11 @@ impl FlakyStore {
     /// Whether that is still to happen.
     pub(crate) fn is_to_refuse(&self) -> bool {
         self.plan.lock().unwrap().refused.is_some()
+    }
+
+    /// Has every put of an item with that sort key fail. Nothing: it works again.
+    pub(crate) fn never_put(&self, sort: Option<&str>) {
+        self.plan.lock().unwrap().never_put = sort.map(str::to_owned);
     }
 
     /// Has the process end while the next session that has messages sends them, after so many.
@@ -243,6 +250,9 @@ impl FlakySession {
 
     fn refuse(&self, key: &Key) -> Result<(), StoreError> {
         let mut plan = self.plan.lock().unwrap();
+        if plan.never_put.as_ref() == Some(&key.sort) {
+            return Err(StoreError::Unavailable("refused".into()));
+        }
         match &mut plan.refused {
             Some((sort, 0)) if *sort == key.sort => {
                 plan.refused = None;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_app::{About, Caller, DeadLetterSummary, ListQuery, Role};
-use slipway_model::{DeploymentStatus, Event, JobId, Message, Queue, TenantId};
+use slipway_model::{DeploymentStatus, Event, JobId, Message, Queue, StepStatus, TenantId};
 use slipway_ports::{Clock, Receiver, Store};
 
 use crate::{
     flaky::Chance,
-    world::{World, admin, caller, problem},
+    world::{World, admin, caller, problem, steps},
 };
 
 /// A dead letter with that message.
@@ -214,6 +214,55 @@ async fn letters_come_in_pages_oldest_first() {
     query.cursor = Some("zz".to_owned());
     let refused = world.app.dead_letters(&admin(), None, &query).await;
     assert_eq!(problem(refused).status, 400);
+}
+
+/// Handles what is on a queue; what fails dies. How many died.
+async fn handle_once(world: &World, queue: &Queue) -> usize {
+    let mut died = 0;
+    loop {
+        let (wait, hidden) = (Duration::ZERO, Duration::from_secs(60));
+        let got = world.store.receive(queue, 10, wait, hidden).await.unwrap();
+        if got.is_empty() {
+            return died;
+        }
+        for delivery in got {
+            let message = Message::from_body(queue, &delivery.body).unwrap();
+            match world.app.handle(queue, message).await {
+                Ok(()) => world.store.acknowledge(queue, &delivery.receipt).await.unwrap(),
+                Err(_) => {
+                    died += 1;
+                    world
+                        .store
+                        .bury(queue, &delivery.receipt, "it broke")
+                        .await
+                        .unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_cannot_be_looked_at_takes_none_of_those_with_it_that_are_sent_together() {
+    for broken in 0..5 {
+        let world = World::new().await;
+        let step = |id: &str| json!({"id": id, "action": "pass"});
+        let dag = json!({"name": "x", "settings": {"on_failure": "continue"},
+            "steps": [step("a"), step("b"), step("c"), step("d"), step("e")]});
+        let id = world.app.create_execution(&admin(), dag).await.unwrap().id;
+        world.flaky.never_put(Some(&format!("s{broken:05}")));
+        let died = handle_once(&world, &Queue::ExecuteStep).await;
+        assert_eq!(died, 1);
+        world.flaky.never_put(None);
+        world.app.look_at_dead_letters().await.unwrap();
+        world.settle().await;
+        let steps = steps(&world, &id.to_string()).await;
+        let failed: Vec<usize> = (0..5)
+            .filter(|at| steps[*at].status == StepStatus::Failed)
+            .collect();
+        let completed = steps.iter().filter(|step| step.status == StepStatus::Completed);
+        assert_eq!((failed, completed.count()), (vec![broken], 4), "{steps:?}");
+    }
 }
 
 /// Messages die in large numbers, of the store's failures, and whatever they were about ends.
