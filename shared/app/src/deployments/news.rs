@@ -133,8 +133,8 @@ impl App {
 
 /// Takes news of a component's step in an execution for that generation of the deployment, unless a newer one has planned
 /// or told something of the component. Messages come late and in any order, so the end of a step is taken once and its
-/// start never after it, unless what is known is `certain`. A step that `uninstalls` ends with the component stopped. One that
-/// was cancelled before it came to the release leaves the component as it ran.
+/// start never after it, unless what is known is `certain`. A step that `uninstalls` ends with the component stopped, and
+/// says nothing if it did not come to the release. Any other that was cancelled before it did leaves the component as it ran.
 /// Whether something changed.
 pub(crate) fn hear(
     component: &mut ComponentDeployment,
@@ -187,11 +187,11 @@ pub(crate) fn hear(
                 return false;
             }
             let is_untouched = *left == Some(Left::Untouched);
-            let ran = match uninstalls {
-                true => component.status == ComponentStatus::Running,
-                false => ran_before,
-            };
-            let runs_on = is_untouched && ran;
+            if uninstalls && (is_untouched || *untouched) && component.status.is_terminal() {
+                // What undoes an earlier execution may still come, and is heard.
+                return false;
+            }
+            let runs_on = is_untouched && ran_before && !uninstalls;
             let is_halfway = matches!(left, Some(Left::Halfway(_) | Left::Removed(_)));
             component.status = match status {
                 ComponentStatus::Running if uninstalls => ComponentStatus::Stopped,

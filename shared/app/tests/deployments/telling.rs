@@ -212,3 +212,41 @@ async fn what_was_undone_is_told_although_a_retry_came_between_that_was_never_pl
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_undone_is_told_although_a_deletion_was_cancelled_that_waited_for_it() {
+    let world = undoing_but_for("my-agent-vector-db").await;
+    let (id, _) = world.planned("agent").await;
+    let all = async || {
+        for queue in World::queues() {
+            world.deliver(&queue).await;
+        }
+        world.clock.advance(Duration::from_secs(2));
+    };
+    while world.status(&id).await != DeploymentStatus::Failed {
+        all().await;
+    }
+    let deleting = world.app.delete_deployment(&admin(), &id).await.unwrap();
+    let deleting = deleting.pipeline_execution_id.unwrap().to_string();
+    world.deliver(&Queue::PlanDag).await;
+    until_it_waits(&world, &deleting, "vector_db").await;
+    let reason = "somebody thought again";
+    world
+        .app
+        .cancel_execution(&admin(), &deleting, reason)
+        .await
+        .unwrap();
+    while world.status(&id).await == DeploymentStatus::Deleting {
+        all().await;
+    }
+    let runs = world.component(&id, "vector_db").await;
+    assert_eq!(runs.status, ComponentStatus::Running, "{runs:?}");
+    world.cluster.cloud().lingering.clear();
+    world.settle().await;
+    assert!(world.cluster.cloud().installed.is_empty());
+    let undone = world.component(&id, "vector_db").await;
+    assert_eq!(
+        (undone.status, undone.endpoint_url),
+        (ComponentStatus::Stopped, None)
+    );
+}
