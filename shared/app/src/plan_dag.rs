@@ -210,12 +210,22 @@ impl App {
             .await
     }
 
+    /// Ends a generation that cannot be planned, unless it was planned before: what has changed since says nothing of that.
     async fn fail_planning(
         &self,
         deployment: &Deployment,
         execution: ExecutionId,
         errors: &[FieldError],
     ) -> Result<(), AppError> {
+        if self
+            .load_execution(&deployment.tenant, execution)
+            .await?
+            .is_some()
+        {
+            // Whoever planned it may have died before sending its first steps.
+            self.reconcile(deployment).await?;
+            return Ok(());
+        }
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let message = format!("the deployment cannot be planned: {}", list.join("; "));
         tracing::warn!(deployment = %deployment.id, %message, "a deployment cannot be planned");

@@ -105,6 +105,15 @@ async fn an_unknown_deployment_is_dropped() {
     world.app.plan_dag(&TenantId::local(), unknown, 1).await.unwrap();
 }
 
+/// Takes a version of the template `models` away behind the server's back.
+async fn take_template_away(world: &World, version: &str) {
+    let key = slipway_ports::Key::new("local/t/models", format!("v/{version}"));
+    use slipway_ports::Store;
+    let mut session = world.store.session();
+    session.delete(&key, slipway_ports::Guard::Any).await.unwrap();
+    session.settle().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_cannot_be_planned_any_more_fails_the_deployment_and_says_why() {
     let world = World::new().await;
@@ -116,12 +125,7 @@ async fn what_cannot_be_planned_any_more_fails_the_deployment_and_says_why() {
     assert_eq!(view.components[1].cluster_id, other.id);
     let id = view.deployment.id.to_string();
     world.app.start_deployment(&admin(), &id).await.unwrap();
-    // The template is taken away behind the server's back.
-    let key = slipway_ports::Key::new("local/t/models", "v/3.0.0");
-    use slipway_ports::Store;
-    let mut session = world.store.session();
-    session.delete(&key, slipway_ports::Guard::Any).await.unwrap();
-    session.settle().await.unwrap();
+    take_template_away(&world, "3.0.0").await;
     world.settle().await;
     let deployment = world.deployment(&id).await;
     assert_eq!(deployment.status, DeploymentStatus::Failed);
@@ -130,6 +134,27 @@ async fn what_cannot_be_planned_any_more_fails_the_deployment_and_says_why() {
         message.contains("template 'models' version 3.0.0 does not exist any more"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn what_cannot_be_planned_any_more_runs_if_it_was_planned_before() {
+    for dies in [false, true] {
+        let world = World::new().await;
+        let id = world.created("models").await.deployment.id;
+        let name = id.to_string();
+        world.app.start_deployment(&admin(), &name).await.unwrap();
+        if dies {
+            world.flaky.lose_sends_after(0);
+        }
+        let tenant = TenantId::local();
+        let plan = || world.app.plan_dag(&tenant, id, 1);
+        assert_eq!(plan().await.is_err(), dies);
+        take_template_away(&world, "1.0.0").await;
+        plan().await.unwrap();
+        assert_eq!(world.status(&name).await, DeploymentStatus::Deploying);
+        world.settle().await;
+        assert_eq!(world.status(&name).await, DeploymentStatus::Running);
+    }
 }
 
 #[tokio::test]
