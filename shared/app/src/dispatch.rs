@@ -52,7 +52,11 @@ impl App {
                 tenant,
                 cluster,
                 after,
-            } => self.look_for_orphans(&tenant, cluster, after.as_deref()).await,
+                look,
+            } => {
+                self.look_for_orphans(&tenant, cluster, after.as_deref(), look)
+                    .await
+            }
             Message::Event(event) => match queue.name() {
                 BUDPIPELINE_EVENTS => self.handle_event(&event).await,
                 BUDUSECASES_EVENTS => self.track_event(&event).await,

@@ -81,6 +81,11 @@ uuid_id!(
     PlanRequestId,
     "the id of a request for a plan"
 );
+uuid_id!(
+    /// One look at a cluster for what nobody owns there.
+    LookId,
+    "the id of a look"
+);
 
 /// Namespace of the UUIDv5 job ids: fixed for ever, because a repeated step must find its job again.
 const JOB_NAMESPACE: Uuid = Uuid::from_u128(0x6d0c_96a0_52a1_4c0b_9a53_6e1d_0d1b_7f11);

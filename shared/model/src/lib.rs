@@ -40,7 +40,7 @@ pub use execution::{
     StepRecord, StepStatus,
 };
 pub use health::HealthCheck;
-pub use ids::{ClusterId, DeploymentId, ExecutionId, InvalidId, JobId, PlanRequestId, TenantId};
+pub use ids::{ClusterId, DeploymentId, ExecutionId, InvalidId, JobId, LookId, PlanRequestId, TenantId};
 pub use job::{HelmJobConfig, HelmOperation, Job, JobPhase, JobStatus, JobType, JobWait};
 pub use message::{ExecutionLook, Message, Queue, UnreadableMessage};
 pub use outcome::{FailureKind, JobEnd, Outcome};

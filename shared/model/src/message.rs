@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, DeploymentId, Event, ExecutionId, JobId, PlanRequestId, TenantId};
+use crate::{ClusterId, DeploymentId, Event, ExecutionId, JobId, LookId, PlanRequestId, TenantId};
 
 /// A queue by logical name. An adapter knows what stands behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub enum Message {
         /// Where the last invocation stopped; from the beginning if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
+        /// Which look goes on; absent at the beginning of one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        look: Option<LookId>,
     },
     /// An event on a topic: the only message with a payload.
     Event(Event),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slipway_model::{
-    Cluster, ClusterId, ClusterTarget, DeploymentId, DeploymentStatus, Message, Orphan, OrphanKind, Orphans,
-    Queue, TenantId,
+    Cluster, ClusterId, ClusterTarget, DeploymentId, DeploymentStatus, LookId, Message, Orphan, OrphanKind,
+    Orphans, Queue, TenantId,
 };
 use slipway_ports::{Guard, Item, Key, Managed, ManagedRelease, Put, Session};
 
@@ -29,6 +29,9 @@ enum Owner {
 /// A cluster's looks: the one that is going on, and what the last one found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Looks {
+    /// The look that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    going_on: Option<LookId>,
     /// What the look that is going on has found so far.
     #[serde(default)]
     so_far: Vec<Orphan>,
@@ -95,12 +98,14 @@ impl App {
         }
     }
 
-    /// Looks at one page of what is labelled as Slipway's on a cluster.
+    /// Looks at one page of what is labelled as Slipway's on a cluster: the first one begins a look. Later ones of a look that
+    /// has ended, or that another one has taken the place of, change nothing.
     pub(crate) async fn look_for_orphans(
         &self,
         tenant: &TenantId,
         cluster: ClusterId,
         after: Option<&str>,
+        look: Option<LookId>,
     ) -> Result<(), AppError> {
         let key = keys::orphans(tenant, cluster);
         if self.find_cluster(tenant, &cluster.to_string()).await?.is_none() {
@@ -108,6 +113,12 @@ impl App {
             session.delete(&key, Guard::Any).await?;
             return Ok(session.settle().await?);
         }
+        let look = match (after, look) {
+            (None, _) => LookId(self.ids.uuid()),
+            (Some(_), Some(look)) => look,
+            // Nobody can tell any more what it goes on with.
+            (Some(_), None) => return Ok(()),
+        };
         let page = match self.managed_on(tenant, cluster, after).await {
             Ok(page) => page,
             Err(ConnectError::App(error)) => return Err(error),
@@ -124,8 +135,12 @@ impl App {
             };
             let mut looks: Looks = stored.read()?;
             if after.is_none() {
+                looks.going_on = Some(look);
                 looks.so_far.clear();
                 looks.more = 0;
+            }
+            if looks.going_on != Some(look) {
+                return Ok(());
             }
             looks.uid = Some(page.1.clone());
             for orphan in &found {
@@ -138,6 +153,7 @@ impl App {
                 }
             }
             if page.0.next.is_none() {
+                looks.going_on = None;
                 looks.last = Some(Orphans {
                     checked_at: self.clock.now(),
                     items: std::mem::take(&mut looks.so_far),
@@ -150,7 +166,7 @@ impl App {
                 continue;
             }
             if let Some(next) = page.0.next.clone() {
-                send(session.as_mut(), tenant, cluster, Some(next));
+                send(session.as_mut(), tenant, cluster, Some((next, look)));
             }
             return Ok(session.settle().await?);
         }
@@ -280,11 +296,18 @@ impl App {
     }
 }
 
-pub(super) fn send(session: &mut dyn Session, tenant: &TenantId, cluster: ClusterId, after: Option<String>) {
+pub(super) fn send(
+    session: &mut dyn Session,
+    tenant: &TenantId,
+    cluster: ClusterId,
+    next: Option<(String, LookId)>,
+) {
+    let (after, look) = next.unzip();
     let message = Message::Orphans {
         tenant: tenant.clone(),
         cluster,
         after,
+        look,
     };
     session.send(Queue::ExecuteStep, message, Duration::ZERO);
 }

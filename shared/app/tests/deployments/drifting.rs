@@ -8,7 +8,8 @@ use slipway_model::{
     DeploymentStatus, DriftKind, DriftedField, DriftedObject, Message, Orphan, OrphanKind, Queue,
 };
 use slipway_ports::{
-    ManagedNamespace, ManagedRelease, ObjectReference, Release, ReleaseStatus, UncomparedObject,
+    ManagedNamespace, ManagedRelease, ObjectReference, Receiver as _, Release, ReleaseStatus,
+    UncomparedObject,
 };
 
 use crate::world::{World, admin, problem};
@@ -33,6 +34,14 @@ async fn an_hour_later(world: &World) {
     world.clock.advance(Duration::from_secs(3601));
     world.app.sync_deployments().await.unwrap();
     world.settle().await;
+}
+
+/// Adds the cluster `real`, which can be looked at.
+async fn add_real_cluster(world: &World) {
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}]\nusers: [{name: u, user: {token: t}}]\n";
+    let new = serde_json::from_value(json!({"name": "real", "type": "kubeconfig", "kubeconfig": kubeconfig}))
+        .unwrap();
+    world.app.create_cluster(&admin(), new).await.unwrap();
 }
 
 async fn lines(world: &World, id: &str) -> Vec<String> {
@@ -238,10 +247,7 @@ async fn a_look_during_a_change_says_nothing() {
 #[tokio::test]
 async fn what_nobody_owns_on_a_cluster_is_reported_and_left_alone() {
     let world = World::new().await;
-    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}]\nusers: [{name: u, user: {token: t}}]\n";
-    let new = serde_json::from_value(json!({"name": "real", "type": "kubeconfig", "kubeconfig": kubeconfig}))
-        .unwrap();
-    world.app.create_cluster(&admin(), new).await.unwrap();
+    add_real_cluster(&world).await;
     let running = world.running("models").await;
     let running = world.deployment(&running).await;
     let gone = "00000000-0000-4000-8000-00000000dead";
@@ -343,10 +349,7 @@ async fn a_cluster_is_looked_at_when_somebody_asks_and_a_failed_look_forgets_not
     let world = World::new().await;
     let refused = problem(world.app.request_orphans(&admin(), "dev").await);
     assert!(refused.detail.contains("render"), "{refused:?}");
-    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:6443'}}]\nusers: [{name: u, user: {token: t}}]\n";
-    let new = serde_json::from_value(json!({"name": "real", "type": "kubeconfig", "kubeconfig": kubeconfig}))
-        .unwrap();
-    world.app.create_cluster(&admin(), new).await.unwrap();
+    add_real_cluster(&world).await;
     world.cluster.cloud().managed.namespaces = vec![ManagedNamespace {
         name: "uc-dead".to_owned(),
         deployment: "00000000-0000-4000-8000-00000000dead".to_owned(),
@@ -363,4 +366,51 @@ async fn a_cluster_is_looked_at_when_somebody_asks_and_a_failed_look_forgets_not
     let again = world.app.orphans(&admin(), "real").await.unwrap();
     assert_eq!(again.items, found.items);
     assert!(again.error.unwrap().contains("no route to host"));
+}
+
+/// The page of a look at a cluster that was sent.
+async fn page_sent(world: &World) -> Message {
+    let queue = Queue::ExecuteStep;
+    let (wait, hidden) = (Duration::ZERO, Duration::from_secs(60));
+    let got = world.store.receive(&queue, 10, wait, hidden).await.unwrap();
+    let [delivery] = &got[..] else { panic!("{got:?}") };
+    world.store.acknowledge(&queue, &delivery.receipt).await.unwrap();
+    Message::from_body(&queue, &delivery.body).unwrap()
+}
+
+#[tokio::test]
+async fn a_page_that_comes_again_or_late_takes_nothing_of_what_was_found() {
+    let world = World::new().await;
+    add_real_cluster(&world).await;
+    let show = |name: &str, next: Option<&str>| {
+        let mut cloud = world.cluster.cloud();
+        cloud.managed.namespaces = vec![ManagedNamespace {
+            name: name.to_owned(),
+            deployment: "00000000-0000-4000-8000-00000000dead".to_owned(),
+        }];
+        cloud.managed.next = next.map(str::to_owned);
+    };
+    let handle = async |page: &Message| {
+        let handled = world.app.handle(&Queue::ExecuteStep, page.clone()).await;
+        handled.unwrap();
+    };
+    show("uc-first", Some("last"));
+    let mut last_pages = Vec::new();
+    for _ in 0..2 {
+        world.app.request_orphans(&admin(), "real").await.unwrap();
+        handle(&page_sent(&world).await).await;
+        last_pages.push(page_sent(&world).await);
+    }
+    show("uc-last", None);
+    let [older, newer] = &last_pages[..] else {
+        panic!("{last_pages:?}")
+    };
+    handle(older).await;
+    assert_eq!(problem(world.app.orphans(&admin(), "real").await).status, 404);
+    for page in [newer, newer, older] {
+        handle(page).await;
+        let found = world.app.orphans(&admin(), "real").await.unwrap().items;
+        let names: Vec<&str> = found.iter().map(|orphan| orphan.namespace.as_str()).collect();
+        assert_eq!(names, ["uc-first", "uc-last"]);
+    }
 }
