@@ -262,6 +262,10 @@ fn legacy_job(deployment: &Deployment, id: JobId, draft: &LegacyJob, now: Timest
 }
 
 fn hear_job(component: &mut ComponentDeployment, job: &Job) -> bool {
+    if component.status.is_terminal() && !job.status.is_terminal() {
+        // Somebody else has looked since, and nobody looks again at what has ended.
+        return false;
+    }
     let before = component.clone();
     component.status = match job.status {
         JobStatus::Pending | JobStatus::Running => ComponentStatus::Deploying,

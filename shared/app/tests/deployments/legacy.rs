@@ -335,3 +335,27 @@ async fn what_was_said_to_run_is_looked_at_although_whoever_said_so_got_no_furth
     world.app.sync_deployments().await.unwrap();
     assert!(is_to_be_looked_at());
 }
+
+#[tokio::test]
+async fn a_look_that_stalled_leads_no_component_back_that_has_come_up_since() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    let (others, name) = (world.clone(), id.clone());
+    // It reads a job that waits, and stalls before it says so.
+    world.flaky.before_get("j", async move {
+        let stalled = others.clone();
+        others
+            .flaky
+            .before_session_get("component/vector_db", async move {
+                stalled.settle().await;
+                stalled.app.sync_deployment(&admin(), &name).await.unwrap();
+                assert_eq!(stalled.status(&name).await, DeploymentStatus::Running);
+            });
+    });
+    world.app.sync_deployment(&admin(), &id).await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+    for (name, status) in world.components(&id).await {
+        assert_eq!(status, ComponentStatus::Running, "{name}");
+    }
+}
