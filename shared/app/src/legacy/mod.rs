@@ -128,19 +128,30 @@ impl App {
         if found.generation == 0 {
             return Ok(found.clone());
         }
+        let mut refused = None;
         if found.stop_requested || found.status == DeploymentStatus::Stopped {
             self.cancel_legacy_jobs(found, STOPPED).await?;
         } else if found.status == DeploymentStatus::Deploying {
             // A crash may have kept the start and lost some of the jobs.
-            let plan = self.legacy_plan(found).await?;
-            let mut session = self.store.session();
-            self.make_jobs(session.as_mut(), found, &plan).await?;
-            session.settle().await?;
-            self.cancel_unwanted_jobs(found).await?;
+            match self.legacy_plan(found).await {
+                Ok(plan) => {
+                    let mut session = self.store.session();
+                    self.make_jobs(session.as_mut(), found, &plan).await?;
+                    session.settle().await?;
+                    self.cancel_unwanted_jobs(found).await?;
+                }
+                // The catalog may be another one by now. What has its job goes on.
+                Err(AppError::Problem(problem)) => {
+                    tracing::warn!(deployment = %found.id, %problem, "a deployment cannot be planned any more");
+                    refused = Some(problem.detail);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let mut session = self.store.session();
         for component in self.components_of(found).await? {
-            let job = match component.job_id {
+            let known = component.job_id;
+            let job = match known {
                 Some(id) => self.load_job(tenant, id).await?,
                 None => None,
             };
@@ -150,7 +161,10 @@ impl App {
                 &component.component_name,
                 |component| match &job {
                     Some(job) => component.job_id == Some(job.id) && hear_job(component, job),
-                    None => found.stop_requested && stop_unbegun(component),
+                    None => match &refused {
+                        Some(why) => component.job_id == known && fail_unbegun(component, why),
+                        None => found.stop_requested && stop_unbegun(component),
+                    },
                 },
             )
             .await?;
@@ -291,6 +305,18 @@ fn stop_unbegun(component: &mut ComponentDeployment) -> bool {
     let is_open = !component.status.is_terminal();
     if is_open {
         component.status = ComponentStatus::Stopped;
+    }
+    is_open
+}
+
+/// A component whose job was not made yet, and cannot be made any more. Whether it was open.
+fn fail_unbegun(component: &mut ComponentDeployment, why: &str) -> bool {
+    let is_open = !component.status.is_terminal();
+    if is_open && component.disabled {
+        component.status = ComponentStatus::Stopped;
+    } else if is_open {
+        component.status = ComponentStatus::Failed;
+        component.error_message = Some(format!("its job cannot be made: {why}"));
     }
     is_open
 }

@@ -359,3 +359,50 @@ async fn a_look_that_stalled_leads_no_component_back_that_has_come_up_since() {
         assert_eq!(status, ComponentStatus::Running, "{name}");
     }
 }
+
+/// Takes the template away behind the server's back, so that nothing can be planned any more.
+async fn take_template_away(world: &World) {
+    let mut session = world.store.session();
+    let key = Key::new("local/t/models", "v/1.0.0");
+    session.delete(&key, Guard::Any).await.unwrap();
+    session.settle().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_its_jobs_runs_although_it_cannot_be_planned_any_more() {
+    let world = legacy().await;
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    take_template_away(&world).await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Deploying);
+    world.settle().await;
+    sweep(&world).await;
+    assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+}
+
+#[tokio::test]
+async fn what_lacks_a_job_that_cannot_be_made_any_more_fails_when_the_others_have_ended() {
+    for made in [0, 1] {
+        let world = legacy().await;
+        let id = world.created("models").await.deployment.id.to_string();
+        world.flaky.refuse_put("j", made);
+        assert!(world.app.start_deployment(&admin(), &id).await.is_err());
+        take_template_away(&world).await;
+        sweep(&world).await;
+        world.settle().await;
+        sweep(&world).await;
+        let deployment = world.deployment(&id).await;
+        assert_eq!(deployment.status, DeploymentStatus::Failed);
+        let why = deployment.error_message.unwrap();
+        assert!(
+            why.ends_with("failed: its job cannot be made: template 'models' does not exist"),
+            "{why}"
+        );
+        let running = world.components(&id).await;
+        let running = running
+            .iter()
+            .filter(|(_, status)| *status == ComponentStatus::Running);
+        assert_eq!(running.count(), made);
+    }
+}
