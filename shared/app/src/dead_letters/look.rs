@@ -6,8 +6,9 @@ use slipway_ports::{DeadLetter, chain};
 use super::{consumed, give_up::Verdict};
 use crate::{App, AppError};
 
-/// Most dead letters of one queue that one look goes through.
-const MOST: usize = 200;
+/// Dead letters of one queue that one look goes through: all of them, because those of earlier looks stay, and come first
+/// in their queue.
+const MOST: usize = u32::MAX as usize;
 
 impl App {
     /// Goes through the dead letters of every queue and [gives up](Self::give_up) what they were about, because a
@@ -30,7 +31,8 @@ impl App {
                     continue;
                 }
             };
-            for DeadLetter { id, body, reason, at } in letters {
+            // The newest first: a look that is cut short leaves what earlier ones have seen.
+            for DeadLetter { id, body, reason, at } in letters.into_iter().rev() {
                 // Whoever buried what cannot be read has said so in the log.
                 let Ok(message) = Message::from_body(&queue, &body) else {
                     continue;

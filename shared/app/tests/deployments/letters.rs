@@ -84,6 +84,20 @@ async fn the_schedule_ends_what_dead_letters_were_about_and_leaves_them_there() 
 }
 
 #[tokio::test]
+async fn however_many_letters_lie_there_the_new_ones_are_looked_at() {
+    let world = World::new().await;
+    for _ in 0..1001 {
+        bury(&world, &Queue::PlanDag, unreadable(), "what is this").await;
+    }
+    world.clock.advance(Duration::from_secs(1));
+    let id = world.created("models").await.deployment.id.to_string();
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    bury_all(&world, &Queue::PlanDag, "it broke").await;
+    world.app.look_at_dead_letters().await.unwrap();
+    assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+}
+
+#[tokio::test]
 async fn one_that_cannot_be_dealt_with_does_not_keep_the_others() {
     let world = World::new().await;
     for template in ["models", "agent"] {
