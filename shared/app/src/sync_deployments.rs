@@ -7,7 +7,7 @@ use slipway_model::{
     Deployment, DeploymentId, DeploymentStatus, Execution, ExecutionId, ExecutionLook, Message, Queue,
     TenantId,
 };
-use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session};
+use slipway_ports::{DUE_SHARDS, DueItem, Guard, Session, chain};
 
 use crate::{
     App, AppError,
@@ -25,40 +25,50 @@ impl App {
     /// Looks at everything that is due and sends the message that goes on with it. Every consumer can be told twice.
     ///
     /// # Errors
-    /// Parts of the control plane that do not answer; the next sweep goes on.
+    /// The first of the parts that did not answer, after everything else was looked at; the next sweep goes on.
     pub async fn sync_deployments(&self) -> Result<(), AppError> {
-        for shard in 0..DUE_SHARDS {
-            let until = self.clock.now().plus(AHEAD);
-            let due = self.store.due(shard, until, MOST).await?;
-            if due.len() == MOST {
-                tracing::warn!(
-                    shard,
-                    "more is due than one sweep looks at; the next sweep goes on"
-                );
+        let mut first = None;
+        // Each sweep begins elsewhere: one that is cut short must not leave out the same shards again and again.
+        let minutes = self.clock.now().as_millis() / 60_000;
+        let begin = u8::try_from(minutes.rem_euclid(i64::from(DUE_SHARDS))).unwrap_or(0);
+        for shard in (begin..DUE_SHARDS).chain(0..begin) {
+            if let Err(error) = self.sweep_shard(shard).await {
+                tracing::error!(shard, error = chain(&error), "what is due could not be looked at");
+                first.get_or_insert(error);
             }
-            for item in &due {
-                // First: how an execution has to end decides how its steps do.
-                if let Some((tenant, DueThing::Execution(id))) = keys::due_thing(&item.key) {
-                    report(item, self.look_at_execution(&tenant, id, item).await);
-                }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    async fn sweep_shard(&self, shard: u8) -> Result<(), AppError> {
+        let until = self.clock.now().plus(AHEAD);
+        let due = self.store.due(shard, until, MOST).await?;
+        if due.len() == MOST {
+            tracing::warn!(
+                shard,
+                "more is due than one sweep looks at; the next sweep goes on"
+            );
+        }
+        for item in &due {
+            // First: how an execution has to end decides how its steps do.
+            if let Some((tenant, DueThing::Execution(id))) = keys::due_thing(&item.key) {
+                report(item, self.look_at_execution(&tenant, id, item).await);
             }
-            let mut session = self.store.session();
-            for item in &due {
-                self.poke(session.as_mut(), item);
-            }
-            session.settle().await?;
-            for item in &due {
-                let looked = match keys::due_thing(&item.key) {
-                    Some((tenant, DueThing::Deployment(id))) => self.look_at_deployment(&tenant, id).await,
-                    Some((tenant, DueThing::Drift(id))) => self.send_drift(&tenant, id).await,
-                    Some((tenant, DueThing::Orphans(id))) => self.send_orphans(&tenant, id).await,
-                    Some((tenant, DueThing::Registration(id))) => {
-                        self.take_registration_back(&tenant, id).await
-                    }
-                    _ => continue,
-                };
-                report(item, looked);
-            }
+        }
+        let mut session = self.store.session();
+        for item in &due {
+            self.poke(session.as_mut(), item);
+        }
+        session.settle().await?;
+        for item in &due {
+            let looked = match keys::due_thing(&item.key) {
+                Some((tenant, DueThing::Deployment(id))) => self.look_at_deployment(&tenant, id).await,
+                Some((tenant, DueThing::Drift(id))) => self.send_drift(&tenant, id).await,
+                Some((tenant, DueThing::Orphans(id))) => self.send_orphans(&tenant, id).await,
+                Some((tenant, DueThing::Registration(id))) => self.take_registration_back(&tenant, id).await,
+                _ => continue,
+            };
+            report(item, looked);
         }
         Ok(())
     }

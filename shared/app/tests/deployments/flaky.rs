@@ -76,6 +76,10 @@ struct Plan {
     refused: Option<(String, usize)>,
     /// Items with this sort key are never put.
     never_put: Option<String>,
+    /// Shards that were asked for what is due.
+    shards: Vec<u8>,
+    /// The shard that never says what is due.
+    silent: Option<u8>,
 }
 
 /// Fails `per_mille` of all calls.
@@ -121,6 +125,16 @@ impl FlakyStore {
     /// Has every put of an item with that sort key fail. Nothing: it works again.
     pub(crate) fn never_put(&self, sort: Option<&str>) {
         self.plan.lock().unwrap().never_put = sort.map(str::to_owned);
+    }
+
+    /// The shards that were asked for what is due since this was asked last.
+    pub(crate) fn shards(&self) -> Vec<u8> {
+        std::mem::take(&mut self.plan.lock().unwrap().shards)
+    }
+
+    /// Has a shard never say what is due.
+    pub(crate) fn silence(&self, shard: u8) {
+        self.plan.lock().unwrap().silent = Some(shard);
     }
 
     /// Has the process end while the next session that has messages sends them, after so many.
@@ -218,6 +232,14 @@ impl Store for FlakyStore {
 
     async fn due(&self, shard: u8, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, StoreError> {
         self.read()?;
+        let is_silent = {
+            let mut plan = self.plan.lock().unwrap();
+            plan.shards.push(shard);
+            plan.silent == Some(shard)
+        };
+        if is_silent {
+            return Err(StoreError::Unavailable("the shard does not answer".into()));
+        }
         self.inner.due(shard, until, limit).await
     }
 

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use slipway_model::{DeploymentStatus, Message, Queue};
+use slipway_ports::DUE_SHARDS;
 
-use crate::world::{World, admin};
+use crate::world::{World, admin, problem};
 
 #[tokio::test]
 async fn a_lost_plan_message_is_sent_again() {
@@ -36,6 +37,34 @@ async fn lost_events_are_made_up_for() {
     world.clock.advance(Duration::from_secs(61));
     world.app.sync_deployments().await.unwrap();
     assert_eq!(world.status(&id).await, DeploymentStatus::Running);
+}
+
+#[tokio::test]
+async fn each_sweep_begins_elsewhere_and_looks_at_every_shard() {
+    let world = World::new().await;
+    let all: Vec<u8> = (0..DUE_SHARDS).collect();
+    let mut begun = Vec::new();
+    for _ in 0..DUE_SHARDS {
+        world.app.sync_deployments().await.unwrap();
+        let mut shards = world.flaky.shards();
+        begun.push(shards[0]);
+        shards.sort_unstable();
+        assert_eq!(shards, all);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    begun.sort_unstable();
+    assert_eq!(begun, all);
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_answer_keeps_no_other_from_being_looked_at() {
+    let world = World::new().await;
+    world.app.sync_deployments().await.unwrap();
+    let first = world.flaky.shards()[0];
+    world.flaky.silence(first);
+    let swept = world.app.sync_deployments().await;
+    assert_eq!(problem(swept).status, 503);
+    assert_eq!(world.flaky.shards().len(), usize::from(DUE_SHARDS));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use super::*;
 struct Script {
     sweep_fails: bool,
     sweep_hangs: bool,
+    look_hangs: bool,
     done: Mutex<Vec<&'static str>>,
 }
 
@@ -31,6 +32,9 @@ impl Rounds for Script {
     }
 
     async fn dead_letters(&self) -> Result<(), AppError> {
+        if self.look_hangs {
+            std::future::pending::<()>().await;
+        }
         self.done.lock().unwrap().push("dead letters");
         Ok(())
     }
@@ -71,10 +75,22 @@ async fn dead_letters_are_looked_at_though_the_sweep_failed_and_the_invocation_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn dead_letters_are_looked_at_though_the_sweep_does_not_end() {
+    let (ended, done) = tick(Script {
+        sweep_hangs: true,
+        ..Script::default()
+    })
+    .await;
+    assert!(ended.unwrap_err().to_string().contains("stopped after 82 s"));
+    assert_eq!(done, ["dead letters"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_round_that_does_not_end_is_stopped_before_the_function_is() {
     let began = Instant::now();
     let (ended, _) = tick(Script {
         sweep_hangs: true,
+        look_hangs: true,
         ..Script::default()
     })
     .await;
