@@ -200,7 +200,10 @@ impl Run<'_> {
             .pull(
                 &self.job.tenant,
                 &config.chart_ref,
-                config.chart_version.as_deref(),
+                config
+                    .chart_version
+                    .as_deref()
+                    .filter(|version| !version.is_empty()),
             )
             .await;
         let chart = match pulled {

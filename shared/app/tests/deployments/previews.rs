@@ -7,7 +7,7 @@ use slipway_app::{ComponentChange, DeploymentPlan, PlanRequested, UpgradeRequest
 use slipway_model::{DangerKind, DeploymentStatus, Message, ObjectChange, Queue};
 use slipway_ports::{Guard, Receiver as _, Store as _};
 
-use crate::world::{World, admin, mixed, models, problem};
+use crate::world::{World, admin, mixed, models, new_deployment, problem};
 
 async fn preview(world: &World, id: &str) -> DeploymentPlan {
     world.app.request_plan(&admin(), id, None).await.unwrap();
@@ -623,4 +623,30 @@ async fn a_plan_is_made_within_its_invocation_and_names_what_it_did_not_look_at(
     let errors = plan.drift.unwrap().errors;
     assert_eq!(errors.len(), 2, "{errors:?}");
     assert!(errors[0].contains("vector_db: not looked at"), "{errors:?}");
+}
+
+#[tokio::test]
+async fn a_chart_from_a_host_that_is_not_allowed_is_refused_by_the_plan_as_it_is_by_the_job() {
+    let world = World::new().await;
+    let template = json!({
+        "name": "elsewhere", "version": "1.0.0",
+        "components": [{"name": "app", "type": "helm", "chart": {"ref": "{{ parameters.registry }}/app"}}],
+        "parameters": {"registry": {"type": "string", "default": "charts"}},
+        "deployment_order": ["app"],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    for (registry, expected) in [
+        ("charts", ComponentChange::Create),
+        ("oci://evil.example/x", ComponentChange::Refused),
+    ] {
+        let mut new = new_deployment("elsewhere", &format!("of-{}", registry.len()));
+        new.parameters = serde_json::from_value(json!({"registry": registry})).unwrap();
+        let made = world.app.create_deployment(&admin(), new).await.unwrap();
+        let plan = preview(&world, &made.deployment.id.to_string()).await;
+        assert_eq!(changes(&plan), [("app", expected)]);
+        if expected == ComponentChange::Refused {
+            let reason = plan.components[0].reason.as_ref().unwrap();
+            assert!(reason.contains("evil.example"), "{reason}");
+        }
+    }
 }

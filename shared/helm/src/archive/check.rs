@@ -346,6 +346,21 @@ mod tests {
     }
 
     #[test]
+    fn folders_that_hide_files_from_one_of_the_readers_are_refused() {
+        let folder = |header: &mut [u8; 512]| header[156] = b'5';
+        // The size is one, and what it covers would be an entry of its own for Helm.
+        let sized = pack_with(&[], folder);
+        let extended = pack_with(&[("size", b"512")], |header| {
+            folder(header);
+            header[124..136].copy_from_slice(b"00000000000\0");
+        });
+        for archive in [sized, extended] {
+            let error = check_archive(&archive).unwrap_err();
+            assert!(matches!(error, ArchiveError::Disputed { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn headers_that_helm_reads_another_name_from_are_refused() {
         let schema: &[u8] = b"demo/values.schema.json";
         check_archive(&pack_with(&[("mtime", b"1.5"), ("path", b"demo/a")], |_| ())).unwrap();

@@ -17,11 +17,18 @@ pub(super) fn checked_path(entry: &mut Entry<'_, impl Read>) -> Result<(String, 
     refuse_kind(kind, &path)?;
     refuse_path(&path)?;
     let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+    let disputed = |found| ArchiveError::Disputed {
+        path: path.clone(),
+        found,
+    };
+    if kind == EntryType::Directory {
+        // Go's reader takes what follows a folder for the next entries, whatever size that says it has.
+        let said = entry.header().entry_size().map_err(ArchiveError::Unreadable)?;
+        if said != 0 || entry.size() != 0 || has_doubtful_extensions(entry)? {
+            return Err(disputed("is a folder that has a size"));
+        }
+    }
     if is_file {
-        let disputed = |found| ArchiveError::Disputed {
-            path: path.clone(),
-            found,
-        };
         if !is_clean(&path) {
             return Err(disputed("has an empty or '.' part"));
         }

@@ -118,23 +118,29 @@ impl Comparator {
 }
 
 fn comparators(text: &str) -> Option<Vec<Comparator>> {
-    if let Some((low, high)) = text.split_once(" - ") {
-        return Some(vec![
-            Comparator::read(Operator::GreaterOrEqual, low.trim())?,
-            Comparator::read(Operator::LessOrEqual, high.trim())?,
-        ]);
-    }
+    let words: Vec<&str> = text
+        .split([' ', ',', '\t'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let mut words = words.as_slice();
     let mut parts = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let (operator, after) = OPERATORS
+    while let [first, rest @ ..] = words {
+        if let ["-", last, rest @ ..] = rest {
+            parts.push(Comparator::read(Operator::GreaterOrEqual, first)?);
+            parts.push(Comparator::read(Operator::LessOrEqual, last)?);
+            words = rest;
+            continue;
+        }
+        let (operator, version) = OPERATORS
             .iter()
-            .find_map(|(sign, operator)| rest.strip_prefix(sign).map(|after| (*operator, after)))
-            .unwrap_or((Operator::Equal, rest));
-        let after = after.trim_start();
-        let end = after.find([' ', ',']).unwrap_or(after.len());
-        parts.push(Comparator::read(operator, after.get(..end)?)?);
-        rest = after.get(end..)?.trim_start_matches([' ', ',']);
+            .find_map(|(sign, operator)| first.strip_prefix(sign).map(|after| (*operator, after)))
+            .unwrap_or((Operator::Equal, first));
+        let (version, rest) = match (version, rest) {
+            ("", [version, rest @ ..]) => (*version, rest),
+            (version, rest) => (version, rest),
+        };
+        parts.push(Comparator::read(operator, version)?);
+        words = rest;
     }
     (!parts.is_empty()).then_some(parts)
 }
@@ -157,6 +163,8 @@ mod tests {
             (">=1.2, <2", "1.9.9", "2.0.0"),
             (">= 1.2 < 2", "1.2.0", "1.1.9"),
             ("1.2 - 1.4", "1.4.7", "1.5.0"),
+            ("1.2 - 1.4, !=1.3.0", "1.3.1", "1.3.0"),
+            (">=1.2\t<2", "1.9.9", "2.0.0"),
             ("1.0.0 || 3.x", "3.1.0", "2.0.0"),
             (">1.2", "1.3.0", "1.2.5"),
             ("!=1.2.3", "1.2.4", "1.2.3"),

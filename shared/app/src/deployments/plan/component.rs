@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use slipway_model::{
     ComponentDeployment, DagStep, Deployment, HealthCheck, Job, JsonMap, ObjectChange, ObjectPlan,
     ObjectRole, Timestamp,
 };
+use slipway_policy::ConfigCheck;
 use slipway_ports::{
     ChartError, FailureClass, ObjectReference, PreviewRequest, PulledChart, Release, ReleasePreview,
     ReleaseRecord, ReleaseRequest, TargetError,
@@ -111,12 +112,24 @@ impl App {
                 return Ok((plan, None));
             }
         };
+        let version = rendering.chart_version.as_deref().unwrap_or_default();
+        let config = json!({
+            "chart_ref": rendering.chart_ref,
+            "chart_version": version,
+            "release_name": component.release_name,
+            "namespace": deployment.namespace,
+        });
+        // As the job would: a reference that was an expression is known only now.
+        if let Some(message) = self.config_errors(&config, ConfigCheck::Rendered) {
+            plan.reason = Some(message);
+            return Ok((plan, None));
+        }
         let pulled = self
             .charts
             .pull(
                 &deployment.tenant,
                 &rendering.chart_ref,
-                rendering.chart_version.as_deref(),
+                Some(version).filter(|version| !version.is_empty()),
             )
             .await;
         let chart = match pulled {
