@@ -1,6 +1,6 @@
 //! Files and values that people write.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde_json::Value;
 use slipway_model::JsonMap;
@@ -21,11 +21,12 @@ pub(crate) fn read(file: &Path, limit: usize) -> Result<Value, Failure> {
 }
 
 /// A value on the command line, typed as YAML types a plain scalar: `4` is a number, `true` a boolean, `"4"` text.
-/// What is no scalar there is text.
+/// Everything else is text, as it stands: a password may begin with `#` or `&`, and a key has several lines.
 pub(crate) fn scalar(text: &str) -> Value {
     match slipway_dag::parse(text, slipway_dag::MAX_TEMPLATE_BYTES) {
-        Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) => value,
-        Ok(Value::Null) if !text.is_empty() => Value::Null,
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) if !text.contains(['#', '&', '!', '\n']) => value,
+        Ok(value @ Value::String(_)) if text.starts_with(['"', '\'']) => value,
+        _ if matches!(text, "null" | "~") => Value::Null,
         _ => Value::String(text.to_owned()),
     }
 }
@@ -36,6 +37,23 @@ pub(crate) fn parameters(pairs: &[(String, String)]) -> JsonMap {
         .iter()
         .map(|(key, value)| (key.clone(), scalar(value)))
         .collect()
+}
+
+/// The parameters of a change: those on the command line, and those that stand in files.
+pub(crate) fn changed_parameters(change: &ChangeArguments) -> Result<JsonMap, Failure> {
+    let mut found = parameters(&change.set);
+    for (key, file) in &change.set_file {
+        let (shown, read) = match file.as_str() {
+            "-" => ("standard input", io::read_to_string(io::stdin())),
+            file => (file, fs::read_to_string(file)),
+        };
+        let text =
+            read.map_err(|error| Failure::misuse(format!("{shown} cannot be read as text: {error}")))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        found.insert(key.clone(), Value::String(text.to_owned()));
+    }
+    Ok(found)
 }
 
 /// Chart values per component, from `--values`.
@@ -83,6 +101,12 @@ mod tests {
         assert_eq!(scalar("[1, 2]"), json!("[1, 2]"));
         assert_eq!(scalar("{broken"), json!("{broken"));
         assert_eq!(scalar("https://x.example/y"), json!("https://x.example/y"));
+        let key = "-----BEGIN KEY-----\nabc\n-----END KEY-----";
+        for text in [
+            "abc #123", "#abc", "&abc", "&a bc", "---", "|", "4 # four", "!!str 4", "\"a\" b", key,
+        ] {
+            assert_eq!(scalar(text), json!(text));
+        }
     }
 
     #[test]

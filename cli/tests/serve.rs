@@ -56,10 +56,14 @@ struct Server {
 impl Server {
     /// Starts a control plane and waits until it says that it is up.
     fn start(data: &Path) -> Self {
+        Self::start_with_log(data, Stdio::null())
+    }
+
+    fn start_with_log(data: &Path, log: Stdio) -> Self {
         let mut child = slipway(data)
             .args(["serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -138,6 +142,17 @@ fn a_control_plane_survives_being_killed_and_ends_when_asked_to() {
         !data.join("server.json").exists(),
         "clients would look for a control plane that is gone"
     );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_done_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut server = Server::start_with_log(&data, full.into());
+    let done = run(&data, &["run", &dag(folder.path()), "--watch"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(server.signal(Signal::TERM).success(), "it did not end in order");
 }
 
 #[test]

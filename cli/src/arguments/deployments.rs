@@ -46,6 +46,10 @@ pub(crate) struct ChangeArguments {
     /// A parameter; the value is read as YAML reads it, so 4 is a number, true a boolean and "4" text
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
+    /// A parameter that is the text of a file, or of standard input with -, without a line break at its end: a secret
+    /// given so is seen by no other program
+    #[arg(long, value_name = "KEY=FILE", value_parser = key_value)]
+    pub(crate) set_file: Vec<(String, String)>,
     /// File with chart values per component, in YAML or JSON: {component: {…}}
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Option<PathBuf>,

@@ -26,6 +26,9 @@ use address::{Address, Unanswered};
 /// Times that a creation is repeated of which nobody knows what became.
 const REPEATS: u32 = 2;
 
+/// How long a stream is listened to at once. A connection that has died says nothing either.
+const LONGEST_STREAM: Duration = Duration::from_secs(120);
+
 /// A Slipway control plane, local or on AWS.
 pub(crate) struct Client {
     agent: Agent,
@@ -76,7 +79,8 @@ impl Client {
         };
         Ok(Self {
             agent: agent(Some(Duration::from_secs(60))),
-            streaming: agent(None),
+            // One that has gone silent is begun again where it was.
+            streaming: agent(Some(LONGEST_STREAM)),
             whereabouts,
             answered_at: Cell::new(None),
         })

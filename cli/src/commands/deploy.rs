@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit, Failure> {
     refuse_files(&arguments.template)?;
     let values = document::values(&arguments.change)?;
-    let parameters = document::parameters(&arguments.change.set);
+    let parameters = document::changed_parameters(&arguments.change)?;
     let selections: BTreeMap<String, String> = arguments.change.select.iter().cloned().collect();
     if arguments.dry_run {
         return dry_run(session, arguments, &parameters, &selections, &values);
@@ -60,7 +60,7 @@ pub(super) fn run(session: &Session, arguments: &DeployArguments) -> Result<Exit
         if session.format == Format::Text {
             output::say(&format!("deployment {} ({})", deployment.name, deployment.id));
         }
-        return watch::deployment(session, &deployment.id.to_string(), Aim::Settled);
+        return watch::deployment(session, &deployment.id.to_string(), Aim::Running);
     }
     session.show(&started, |started| {
         let started: Started = read(started)?;

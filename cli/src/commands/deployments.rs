@@ -229,7 +229,7 @@ pub(super) fn delete(session: &Session, arguments: &DeleteArguments) -> Result<E
 /// The body of an upgrade, or of a plan for one.
 pub(super) fn upgrade_body(to: Option<&str>, change: &ChangeArguments) -> Result<Value, Failure> {
     let mut body = json!({
-        "parameters": document::parameters(&change.set),
+        "parameters": document::changed_parameters(change)?,
         "values": document::values(change)?,
         "components": change.select.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
     });
@@ -248,7 +248,7 @@ pub(super) fn upgrade(session: &Session, arguments: &UpgradeArguments) -> Result
         session,
         &arguments.deployment,
         &answer,
-        arguments.watch.then_some(Aim::Settled),
+        arguments.watch.then_some(Aim::Running),
     )
 }
 
@@ -264,7 +264,7 @@ pub(super) fn rollback(session: &Session, arguments: &RollbackArguments) -> Resu
         session,
         &arguments.deployment,
         &answer,
-        arguments.watch.then_some(Aim::Settled),
+        arguments.watch.then_some(Aim::Running),
     )
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Watch(which) => crate::watch::deployment(&session, &which.deployment, Aim::Settled),
         Command::Events(events) => history::events(&session, &events),
         Command::Logs(logs) => history::logs(&session, &logs),
-        Command::Start(act) => deployments::act(&session, &act, "start", Aim::Settled),
+        Command::Start(act) => deployments::act(&session, &act, "start", Aim::Running),
         Command::Stop(act) => deployments::act(&session, &act, "stop", Aim::Stopped),
         Command::Retry(act) => deployments::act(&session, &act, "retry", Aim::Settled),
         Command::Upgrade(upgrade) => deployments::upgrade(&session, &upgrade),

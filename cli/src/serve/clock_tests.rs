@@ -154,7 +154,8 @@ async fn a_day_that_passed_while_it_was_down_ends_what_was_due() {
     let data = tempfile::tempdir().unwrap();
     let wall = Arc::new(Wall(AtomicI64::new(1_800_000_000_000)));
     let running = Running::start(data.path(), &wall).await;
-    let late = running.execute(waiting(400)).await;
+    // Longer than its step has: what would have come in time counts as come in time.
+    let late = running.execute(waiting(700)).await;
     running.plane.embedded.flush().await.unwrap();
     running.kill().await;
     wall.jump(DAY);

@@ -65,6 +65,8 @@ fn start_log() -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // A line that cannot be written, as on a disk that is full, would end whatever wrote it.
+        .log_internal_errors(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .init();
     Ok(())
@@ -146,7 +148,7 @@ async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen()?;
     let (stop, stopped) = watch::channel(false);
 
-    let consumers = consumers::start(&plane.app, &plane.embedded, &plane.receiver, &stopped);
+    let mut consumers = consumers::start(&plane.app, &plane.embedded, &plane.receiver, &stopped);
     let helm = Arc::clone(&plane.helm);
     tokio::spawn(async move { helm.report().await });
     let api = Api::new(
@@ -168,7 +170,10 @@ async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
     output::say(&format!("address: {url}\ntoken:   {token}"));
     tracing::info!(url, data = %data.display(), "the control plane is up");
 
-    interrupts.next().await;
+    let is_broken = tokio::select! {
+        () = interrupts.next() => false,
+        _ = consumers.join_next() => true,
+    };
     tracing::info!(
         "ending: what is in progress has {} seconds to finish",
         GRACE.as_secs()
@@ -183,7 +188,16 @@ async fn serve(address: SocketAddr, data: &Path) -> Result<(), Failure> {
             "the last records could not be written: {}",
             chain(&error)
         ))
-    })
+    })?;
+    if is_broken {
+        // Without it messages of a queue, or what is due, would lie there while everything seems to work.
+        return Err(
+            Failure::failed("a part of the control plane ended by itself").next(
+                "start it again; what was in progress goes on. The lines before this one say what went wrong",
+            ),
+        );
+    }
+    Ok(())
 }
 
 async fn ended(mut consumers: JoinSet<()>, server: tokio::task::JoinHandle<io::Result<()>>) {

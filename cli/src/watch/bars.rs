@@ -15,6 +15,9 @@ use crate::output::{duration, standing, word};
 /// How often the spinners turn.
 const TURN: Duration = Duration::from_millis(120);
 
+/// How a component looks that has not ended.
+const AT_WORK: &str = "{spinner:.cyan} {wide_msg}";
+
 /// A bar for the deployment and a line for each component.
 pub(super) struct DeploymentBars {
     all: MultiProgress,
@@ -50,7 +53,7 @@ impl Display<DeploymentProgress> for DeploymentBars {
             let name = &line.component.component_name;
             let all = &self.all;
             let shown = self.components.entry(name.clone()).or_insert_with(|| {
-                let bar = all.add(ProgressBar::new_spinner().with_style(style("{spinner:.cyan} {wide_msg}")));
+                let bar = all.add(ProgressBar::new_spinner().with_style(style(AT_WORK)));
                 bar.enable_steady_tick(TURN);
                 Line {
                     bar,
@@ -111,6 +114,9 @@ impl Line {
             };
             self.bar.set_style(style("{prefix} {wide_msg}"));
             self.bar.set_prefix(mark);
+        } else {
+            // It may have ended before, as one does that is upgraded or tried again.
+            self.bar.set_style(style(AT_WORK));
         }
         self.bar.set_message(text);
     }

@@ -54,6 +54,8 @@ impl Wait {
 /// What a deployment is meant to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aim {
+    /// To run.
+    Running,
     /// To run; or to be gone, where that is what happens to it.
     Settled,
     /// To be stopped.
@@ -65,6 +67,7 @@ pub(crate) enum Aim {
 impl Aim {
     fn exit(self, status: DeploymentStatus) -> Exit {
         let reached = match self {
+            Self::Running => status == DeploymentStatus::Running,
             Self::Settled => matches!(status, DeploymentStatus::Running | DeploymentStatus::Deleted),
             Self::Stopped => status == DeploymentStatus::Stopped,
             Self::Deleted => status == DeploymentStatus::Deleted,
@@ -241,7 +244,10 @@ mod tests {
 
     #[test]
     fn the_exit_status_says_whether_the_aim_was_reached() {
+        assert_eq!(Aim::Running.exit(DeploymentStatus::Running), Exit::Done);
+        assert_eq!(Aim::Running.exit(DeploymentStatus::Deleted), Exit::Failed);
         assert_eq!(Aim::Settled.exit(DeploymentStatus::Running), Exit::Done);
+        assert_eq!(Aim::Settled.exit(DeploymentStatus::Deleted), Exit::Done);
         assert_eq!(Aim::Settled.exit(DeploymentStatus::Failed), Exit::Failed);
         assert_eq!(Aim::Settled.exit(DeploymentStatus::Stopped), Exit::Failed);
         assert_eq!(Aim::Stopped.exit(DeploymentStatus::Stopped), Exit::Done);

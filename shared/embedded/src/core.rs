@@ -175,20 +175,26 @@ impl Shared {
             self.rows_written.store(writer.total_changes(), Ordering::Relaxed);
             result
         };
+        // Said before the pending writes are held: whatever a log does must not keep others from them.
+        match &result {
+            Ok(_) if self.refused.swap(false, Ordering::Relaxed) => {
+                tracing::info!("the state store can be written again");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let path = self.path.display();
+                tracing::error!(%error, %path, "a commit to the state store failed and was rolled back");
+                self.refused.store(true, Ordering::Relaxed);
+            }
+        }
         let (afterwards, result) = {
             let mut pending = self.pending();
             let (afterwards, result) = match result {
                 Ok(swept) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
-                    if self.refused.swap(false, Ordering::Relaxed) {
-                        tracing::info!("the state store can be written again");
-                    }
                     (pending.landed(batch, &swept), Ok(()))
                 }
                 Err(error) => {
-                    let path = self.path.display();
-                    tracing::error!(%error, %path, "a commit to the state store failed and was rolled back");
-                    self.refused.store(true, Ordering::Relaxed);
                     let failed = CommitFailed::RolledBack(Arc::new(error));
                     (pending.crashed(batch), Err(failed))
                 }
