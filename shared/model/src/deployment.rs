@@ -248,6 +248,9 @@ pub struct ComponentDeployment {
     /// The execution that the status comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,
+    /// What undoes an execution before that one and has yet to say what becomes of the component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<ExecutionId>,
     /// The job that deploys it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,

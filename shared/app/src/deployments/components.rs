@@ -57,6 +57,7 @@ pub(crate) fn planned(
                 kept: false,
                 ran_before: false,
                 execution_id: None,
+                undone_by: None,
                 job_id: None,
                 endpoint_url: None,
                 error_message: None,
@@ -67,13 +68,14 @@ pub(crate) fn planned(
 }
 
 /// Makes a component's record fit what the generation's execution does with it: it brings it up, leaves it out, or keeps it
-/// with these outputs. What executions that are being `undone` brought up does not count as running. Whether that changes it.
+/// with these outputs. What executions that are being `undone` brought up does not count as running until what undoes it
+/// has said so. Whether that changes it.
 fn make_fit(
     found: &mut ComponentDeployment,
     wanted: &ComponentDeployment,
     (execution, generation): (ExecutionId, u64),
     kept: Option<&JsonMap>,
-    undone: &BTreeSet<ExecutionId>,
+    undone: &BTreeMap<ExecutionId, ExecutionId>,
 ) -> bool {
     let anew = ComponentDeployment {
         updated_at: found.updated_at,
@@ -81,11 +83,13 @@ fn make_fit(
     };
     // What is known of another release says nothing of this one.
     let is_another = found.release_name != wanted.release_name;
+    let undone_by = undoing_of(found, undone);
     let mut after = match is_another {
         true => anew.clone(),
         false => ComponentDeployment {
             status: found.status,
             execution_id: found.execution_id,
+            undone_by,
             job_id: found.job_id,
             endpoint_url: found.endpoint_url.clone(),
             kept: found.kept,
@@ -94,8 +98,6 @@ fn make_fit(
             ..anew.clone()
         },
     };
-    // What undoes that execution may take it away at any moment, and is not heard any more.
-    let is_going = found.execution_id.is_some_and(|id| undone.contains(&id)) && !found.kept;
     if found.execution_id != Some(execution) {
         if wanted.disabled {
             after = anew;
@@ -107,13 +109,11 @@ fn make_fit(
                 false,
                 true,
             );
-        } else if after.status != ComponentStatus::Running || is_going {
+        } else if after.status != ComponentStatus::Running || undone_by.is_some() {
+            // What undoes an execution may take away at any moment what that one brought up.
             after.status = ComponentStatus::Pending;
             after.kept = false;
             after.ran_before = false;
-            if is_going {
-                after.endpoint_url = None;
-            }
             after.execution_id = Some(execution);
             after.error_message = None;
         }
@@ -121,6 +121,20 @@ fn make_fit(
     let differs = after != *found;
     *found = after;
     differs
+}
+
+/// What undoes the execution that a component was last told of by, of those that are being `undone`, and has yet to say what
+/// becomes of the component.
+fn undoing_of(
+    component: &ComponentDeployment,
+    undone: &BTreeMap<ExecutionId, ExecutionId>,
+) -> Option<ExecutionId> {
+    let of_last = component.execution_id.and_then(|id| undone.get(&id)).copied();
+    // One that was planned in between may not have come to it.
+    let of_earlier = component
+        .undone_by
+        .filter(|id| undone.values().any(|open| open == id));
+    of_last.filter(|_| !component.kept).or(of_earlier)
 }
 
 /// Whether nothing has come of a component, and the generation of its deployment that has been planned since does without
@@ -160,7 +174,9 @@ impl App {
                 match session.put(&key, Item::of(wanted), Guard::Absent).await? {
                     Put::Won(_) => made.push(name.clone()),
                     Put::Lost(Some(stored)) => {
-                        self.leave_release(session, deployment, &stored.read()?, wanted)
+                        let found = stored.read()?;
+                        let undone_by = undoing_of(&found, &being_undone);
+                        self.leave_release(session, deployment, (&found, undone_by), wanted)
                             .await?;
                     }
                     Put::Lost(None) => {}
@@ -194,6 +210,7 @@ impl App {
                     let changes = !found.removed && found.generation <= deployment.generation;
                     if changes {
                         found.removed = true;
+                        found.undone_by = undoing_of(found, &being_undone);
                         found.generation = deployment.generation;
                     }
                     changes
@@ -204,18 +221,27 @@ impl App {
         Ok(made)
     }
 
-    /// Tells the components what has been undone of the executions that they were last told of by. Returns those of which
-    /// something is being undone still.
+    /// Tells the components what has been undone of the executions that they were last told of by, or wait to be told of.
+    /// Returns those of which something is being undone still, each with what undoes it.
     pub(crate) async fn tell_undone(
         &self,
         deployment: &Deployment,
-    ) -> Result<BTreeSet<ExecutionId>, AppError> {
+    ) -> Result<BTreeMap<ExecutionId, ExecutionId>, AppError> {
         let components = self.components_of(deployment).await?;
-        let told: BTreeSet<ExecutionId> = components
+        let mut told: BTreeSet<ExecutionId> = components
             .iter()
             .filter_map(|component| component.execution_id)
             .collect();
-        let mut open = BTreeSet::new();
+        let awaited: BTreeSet<ExecutionId> = components
+            .iter()
+            .filter_map(|component| component.undone_by)
+            .collect();
+        for id in awaited {
+            if let Some(undoing) = self.load_execution(&deployment.tenant, id).await? {
+                told.extend(undoing.compensates);
+            }
+        }
+        let mut open = BTreeMap::new();
         for id in told {
             let Some(header) = self.load_execution(&deployment.tenant, id).await? else {
                 continue;
@@ -224,8 +250,8 @@ impl App {
                 continue;
             };
             let undoing = self.load_execution(&deployment.tenant, undoing).await?;
-            if undoing.is_some_and(|undoing| !undoing.status.is_terminal()) {
-                open.insert(id);
+            if let Some(undoing) = undoing.filter(|undoing| !undoing.status.is_terminal()) {
+                open.insert(id, undoing.id);
             }
             self.repair_undone(deployment, &header).await?;
         }
@@ -311,7 +337,7 @@ impl App {
         &self,
         session: &mut dyn Session,
         deployment: &Deployment,
-        found: &ComponentDeployment,
+        (found, undone_by): (&ComponentDeployment, Option<ExecutionId>),
         wanted: &ComponentDeployment,
     ) -> Result<(), AppError> {
         let goes_on = found.release_name == wanted.release_name && !wanted.disabled;
@@ -323,6 +349,7 @@ impl App {
             // No component has a hyphen in its name.
             component_name: format!("{}-{}", found.component_name, deployment.generation),
             removed: true,
+            undone_by,
             // Whoever stalled at the end of an earlier one does not take it for uninstalled.
             generation: deployment.generation,
             ..found.clone()

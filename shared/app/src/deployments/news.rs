@@ -132,10 +132,10 @@ impl App {
 }
 
 /// Takes news of a component's step in an execution for that generation of the deployment, unless a newer one has planned
-/// or told something of the component. Messages come late and in any order, so the end of a step is taken once and its
-/// start never after it, unless what is known is `certain`. A step that `uninstalls` ends with the component stopped, and
-/// says nothing if it did not come to the release. Any other that was cancelled before it did leaves the component as it ran.
-/// Whether something changed.
+/// or told something of the component; what undoes an earlier one and has yet to tell is taken all the same. Messages come
+/// late and in any order, so the end of a step is taken once and its start never after it, unless what is known is
+/// `certain`. A step that `uninstalls` ends with the component stopped, and says nothing if it did not come to the release.
+/// Any other that was cancelled before it did leaves the component as it ran. Whether something changed.
 pub(crate) fn hear(
     component: &mut ComponentDeployment,
     (execution, generation): (ExecutionId, u64),
@@ -143,7 +143,8 @@ pub(crate) fn hear(
     uninstalls: bool,
     certain: bool,
 ) -> bool {
-    if component.generation > generation {
+    let is_awaited = component.undone_by == Some(execution);
+    if component.generation > generation && !is_awaited {
         return false;
     }
     let before = component.clone();
@@ -191,6 +192,19 @@ pub(crate) fn hear(
                 // What undoes an earlier execution may still come, and is heard.
                 return false;
             }
+            if is_awaited && component.status == ComponentStatus::Deploying {
+                // The newer one has come to it: stopped before anything is done, that leaves it as it is from now on.
+                component.undone_by = None;
+                let is_undone = *status == ComponentStatus::Running;
+                component.ran_before = is_undone && !uninstalls;
+                if is_undone && uninstalls {
+                    component.endpoint_url = None;
+                }
+                return true;
+            }
+            if is_awaited || !(is_untouched || *untouched) {
+                component.undone_by = None;
+            }
             let runs_on = is_untouched && ran_before && !uninstalls;
             let is_halfway = matches!(left, Some(Left::Halfway(_) | Left::Removed(_)));
             component.status = match status {
@@ -226,7 +240,7 @@ pub(crate) fn hear(
     let changed = *component != before;
     if changed {
         // A deletion plans no component anew.
-        component.generation = generation;
+        component.generation = generation.max(component.generation);
     }
     changed
 }
@@ -249,5 +263,30 @@ mod tests {
             panic!("a step that failed has ended");
         };
         assert_eq!(job_id, Some(job.parse().unwrap()));
+    }
+
+    #[test]
+    fn a_step_that_was_cancelled_before_it_touched_anything_leaves_what_was_undone_meanwhile() {
+        use ComponentStatus::{Running, Stopped};
+        let id = |last: u128| ExecutionId(uuid::Uuid::from_u128(last));
+        let (undoing, newer) = (id(1), id(2));
+        for (uninstalled, after) in [(false, (Running, true)), (true, (Stopped, false))] {
+            let mut component: ComponentDeployment = serde_json::from_value(json!({
+                "component_name": "llm", "component_type": "llm", "release_name": "llm", "cluster_id": id(3),
+                "status": "DEPLOYING", "generation": 3, "execution_id": newer, "undone_by": undoing,
+                "endpoint_url": "http://llm", "updated_at": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap();
+            let undone = StepNews::completed("COMPLETED", &JsonMap::new(), false);
+            assert!(hear(&mut component, (undoing, 2), &undone, uninstalled, true));
+            assert_eq!(component.status, ComponentStatus::Deploying);
+            let mut cancelled = StepNews::failed("CANCELLED", &JsonMap::new(), None);
+            if let StepNews::Ended { untouched, left, .. } = &mut cancelled {
+                (*untouched, *left) = (false, Some(Left::Untouched));
+            }
+            assert!(hear(&mut component, (newer, 3), &cancelled, false, true));
+            assert_eq!((component.status, component.endpoint_url.is_some()), after);
+            assert!(!hear(&mut component, (undoing, 2), &undone, uninstalled, true));
+        }
     }
 }

@@ -52,7 +52,7 @@ impl App {
         }))
     }
 
-    /// Takes the end of an execution that undid `undone`. Components that nobody has planned anew since are told, whatever
+    /// Takes the end of an execution that undid `undone`. Components that nothing newer has come to since are told, whatever
     /// came after it; the deployment only if that is its newest one.
     pub(crate) async fn hear_undone(
         &self,
@@ -89,6 +89,7 @@ impl App {
             return Ok(());
         };
         let progress = self.progress_of_header(&undoing, true).await?;
+        let components = self.components_of(deployment).await?;
         let mut session = self.store.session();
         for step in progress.steps.iter().flatten() {
             let news = StepNews::of_step(step).filter(|news| *news != StepNews::Started);
@@ -101,10 +102,19 @@ impl App {
                 .outputs
                 .get("status")
                 .is_some_and(|status| status == "uninstalled");
-            self.update_component(session.as_mut(), deployment, component, |component| {
-                hear(component, (id, undone.generation), &news, uninstalled, true)
-            })
-            .await?;
+            // Its release may have been left behind since, to be uninstalled.
+            let is_left = |name: &&str| name.split_once('-').is_some_and(|(of, _)| of == component);
+            let left = components
+                .iter()
+                .filter(|one| one.undone_by == Some(id))
+                .map(|one| one.component_name.as_str())
+                .filter(is_left);
+            for name in std::iter::once(component).chain(left) {
+                self.update_component(session.as_mut(), deployment, name, |component| {
+                    hear(component, (id, undone.generation), &news, uninstalled, true)
+                })
+                .await?;
+            }
         }
         Ok(session.settle().await?)
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_app::{ListQuery, NewJob, UpgradeRequest};
-use slipway_model::{DeploymentStatus, Execution, ExecutionStatus, Job, JobPhase, JobStatus, Queue};
+use slipway_model::{
+    ComponentStatus, DeploymentStatus, Execution, ExecutionStatus, Job, JobPhase, JobStatus, Queue,
+};
 use slipway_ports::Receiver;
 
 use crate::world::{World, admin, mixed, steps};
@@ -257,4 +259,65 @@ async fn what_undoes_an_upgrade_leaves_the_next_one_whoever_wanted_the_release_s
     world.settle().await;
     assert_eq!(look(&world, &undoing).await.status, ExecutionStatus::Failed);
     assert_eq!(world.cluster.cloud().installed["my-agent-runtime"]["size"], 6);
+}
+
+/// A version that has a memory besides, whose release has that name.
+fn with_memory(version: &str, release: &str) -> Value {
+    let mut template = mixed(version);
+    let chart = json!({"ref": "charts/memory", "version": "1.0.0", "release_name": release});
+    let memory = json!({"name": "memory", "type": "helm", "chart": chart});
+    template["components"].as_array_mut().unwrap().push(memory);
+    template["deployment_order"] = json!([["vector_db", "llm", "memory"], "runtime"]);
+    template["settings"] = json!({"on_failure": "rollback"});
+    template
+}
+
+#[tokio::test]
+async fn what_is_undone_is_told_although_an_upgrade_was_planned_over_it_that_was_stopped() {
+    // What is undone is taken away, or left behind under another name.
+    let next = [
+        (mixed("3.0.0"), "memory"),
+        (with_memory("3.0.0", "other"), "memory-3"),
+    ];
+    for (template, memory) in next {
+        let world = World::new().await;
+        let id = world.running("agent").await;
+        for template in [with_memory("2.0.0", "memory"), template] {
+            world.app.publish_template(&admin(), template).await.unwrap();
+        }
+        let upgrade = async |request: Value| {
+            let request: UpgradeRequest = serde_json::from_value(request).unwrap();
+            let upgraded = world.app.upgrade_deployment(&admin(), &id, request).await;
+            upgraded.unwrap().pipeline_execution_id.unwrap().to_string()
+        };
+        let broken = ("my-agent-runtime".to_owned(), "no such image".to_owned());
+        world.cluster.cloud().broken.extend([broken]);
+        let changes = json!({"template_version": "2.0.0", "components": {"vector_db": "milvus"}, "parameters": {"size": 9}});
+        let second = upgrade(changes).await;
+        let undoing = failed_and_not_undone(&world, &second).await;
+        world.settle().await;
+        assert_eq!(world.status(&id).await, DeploymentStatus::Failed);
+
+        upgrade(json!({"template_version": "3.0.0"})).await;
+        world.deliver(&Queue::PlanDag).await;
+        world.app.stop_deployment(&admin(), &id).await.unwrap();
+        world.settle().await;
+        assert_eq!(world.status(&id).await, DeploymentStatus::Stopped);
+        assert_eq!(look(&world, &undoing).await.status, ExecutionStatus::Running);
+        let is_there = world.component(&id, memory).await;
+        assert_eq!(is_there.status, ComponentStatus::Running);
+        world.cluster.cloud().broken.clear();
+        world.clock.advance(Duration::from_secs(600));
+        world.app.sync_deployments().await.unwrap();
+        world.settle().await;
+        assert_eq!(look(&world, &undoing).await.status, ExecutionStatus::Completed);
+        assert_eq!(world.cluster.cloud().installed.len(), 3);
+        let gone = world.component(&id, memory).await;
+        assert_eq!((gone.status, gone.endpoint_url), (ComponentStatus::Stopped, None));
+        for name in ["vector_db", "llm", "runtime"] {
+            let back = world.component(&id, name).await;
+            assert_eq!(back.status, ComponentStatus::Running, "{back:?}");
+            assert!(name == "runtime" || back.endpoint_url.is_some(), "{back:?}");
+        }
+    }
 }
