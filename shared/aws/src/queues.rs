@@ -47,6 +47,11 @@ impl Queues {
             let carrier = if text.starts_with("https://") || text.starts_with("http://") {
                 Carrier::Sqs(text)
             } else if text.starts_with("arn:") && text.split(':').nth(2) == Some("sns") {
+                if text.ends_with(".fifo") {
+                    return Err(invalid(format!(
+                        "'{text}' of '{name}' is a FIFO topic, to which no event can be published: expected a standard one"
+                    )));
+                }
                 Carrier::Sns(text)
             } else {
                 return Err(invalid(format!(
@@ -140,6 +145,7 @@ mod tests {
             ("", "SLIPWAY_QUEUES"),
             ("[]", "JSON object"),
             (r#"{"a": "arn:aws:sqs:us-east-1:1:a"}"#, "of queue 'a'"),
+            (r#"{"a": "arn:aws:sns:us-east-1:1:a.fifo"}"#, "FIFO"),
         ] {
             let error = refused(json);
             assert!(error.contains(expected), "{error}");

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(create, list))
         .routes(routes!(show))
         .routes(routes!(progress))
+        .routes(routes!(step))
         .routes(routes!(cancel))
         .routes(routes!(approve))
 }
@@ -136,6 +137,22 @@ async fn progress(
         }
     };
     Ok(Json(api.app.execution_progress(&caller, &id, steps).await?))
+}
+
+/// How far a step is, with all of its outputs
+#[utoipa::path(
+    get,
+    path = "/executions/{id}/steps/{step}",
+    tag = "executions",
+    params(("id" = String, Path), ("step" = String, Path)),
+    responses((status = 200, body = StepProgress))
+)]
+async fn step(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((id, step)): Path<(String, String)>,
+) -> Result<Json<StepProgress>, Failed> {
+    Ok(Json(api.app.execution_step(&caller, &id, &step).await?))
 }
 
 /// Why an execution is cancelled.

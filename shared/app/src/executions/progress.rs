@@ -23,6 +23,30 @@ const ALMOST: f64 = 99.9;
 /// Nodes whose progress is worth deriving every [`PROGRESS_PAUSE`].
 const PROGRESS_NODES: u32 = 16 * CHUNK_SIZE;
 
+/// Most bytes of outputs, as JSON, that a list of steps is told with: what answers may hold on AWS, where they are told as
+/// text in which each quote takes two.
+const OUTPUTS: usize = 2 << 20;
+
+/// Leaves out outputs beyond what a list of steps may hold, the last ones first, and says where they are.
+fn fit(steps: &mut [StepProgress], execution: &str) {
+    let mut left = OUTPUTS;
+    for step in steps {
+        let size = slipway_model::json_size(&step.outputs);
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => {
+                let note = format!(
+                    "the outputs are {size} bytes, too many for this list; they are read at /api/v1/executions/{execution}/steps/{}",
+                    step.step_id
+                );
+                step.outputs = [("outputs_left_out".to_owned(), note.into())]
+                    .into_iter()
+                    .collect();
+            }
+        }
+    }
+}
+
 /// Calls `visit` with every chunk of an execution and the records of its steps, in order.
 pub(crate) async fn each_chunk(
     app: &App,
@@ -57,7 +81,33 @@ impl App {
         steps: bool,
     ) -> Result<ExecutionProgress, AppError> {
         let header = self.execution(caller, id).await?;
-        self.progress_of_header(&header, steps).await
+        let mut progress = self.progress_of_header(&header, steps).await?;
+        if let Some(steps) = &mut progress.steps {
+            fit(steps, id);
+        }
+        Ok(progress)
+    }
+
+    /// One step as [`execution_progress`](Self::execution_progress) lists it, with all of its outputs.
+    ///
+    /// # Errors
+    /// As that; 404 if there is no such step.
+    pub async fn execution_step(
+        &self,
+        caller: &Caller,
+        id: &str,
+        step: &str,
+    ) -> Result<StepProgress, AppError> {
+        let header = self.execution(caller, id).await?;
+        let list = self.step_list(&header).await?;
+        let found = list.into_iter().find(|one| one.step_id == step);
+        found.ok_or_else(|| {
+            AppError::not_found(format!(
+                "step '{}' of execution '{}'",
+                crate::shown(step),
+                header.id
+            ))
+        })
     }
 
     /// Progress by id.

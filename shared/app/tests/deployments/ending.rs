@@ -398,3 +398,34 @@ async fn what_a_step_keeps_while_it_waits_is_no_larger_than_outputs_may_be() {
     assert_eq!(ask.error_message.as_deref(), Some(why));
     assert_eq!(step(&world, id, "b").await.status, StepStatus::Completed);
 }
+
+#[tokio::test]
+async fn a_list_of_steps_is_answered_however_large_their_outputs_are_and_each_is_told_by_itself() {
+    let world = World::new().await;
+    let large = "x".repeat(200 * 1024);
+    let steps: Vec<_> = (0..15)
+        .map(|number| json!({"id": format!("s{number}"), "action": "pass", "params": {"text": large}}))
+        .collect();
+    let id = run(&world, json!({"name": "x", "steps": steps})).await;
+    world.settle().await;
+    let progress = world
+        .app
+        .execution_progress(&admin(), &id.to_string(), true)
+        .await
+        .unwrap();
+    let size = serde_json::to_string(&progress).unwrap().len();
+    assert!(size < 3 << 20, "{size} bytes");
+    let last = progress.steps.unwrap().pop().unwrap();
+    assert_eq!(
+        (last.step_id.as_str(), last.status),
+        ("s14", StepStatus::Completed)
+    );
+    let note = last.outputs["outputs_left_out"].as_str().unwrap();
+    let place = format!("/api/v1/executions/{id}/steps/s14");
+    assert!(note.ends_with(&place), "{note}");
+    let id = id.to_string();
+    let whole = world.app.execution_step(&admin(), &id, "s14").await.unwrap();
+    assert_eq!(whole.outputs["text"], large);
+    let none = world.app.execution_step(&admin(), &id, "s15").await;
+    assert_eq!(crate::world::problem(none).status, 404);
+}
