@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use slipway_model::{HelmOperation, JobPhase};
+use slipway_model::{HelmOperation, Job, JobPhase};
 use slipway_policy::check_values;
 use slipway_ports::{
     AppliedRelease, CompletionRequest, FailureClass, Release, ReleaseRecord, ReleaseRequest, ReleaseStatus,
@@ -31,6 +31,12 @@ const LEAST: Duration = Duration::from_secs(60);
 
 /// What an operation gets however late its job is: a change that was begun is better finished.
 const SHORTEST: Duration = Duration::from_secs(5);
+
+/// Whose releases a job may change: its deployment's, or those of jobs without one.
+pub(super) fn owner_label(job: &Job) -> String {
+    job.deployment_id
+        .map_or_else(|| "none".to_owned(), |id| id.to_string())
+}
 
 /// Why a release must not be touched for `mine`, as releases are labelled: it is somebody else's.
 pub(crate) fn foreign(
@@ -64,23 +70,16 @@ impl Run<'_> {
         foreign(
             record,
             &self.lease.release,
-            &self.owner_label(),
+            &owner_label(&self.job),
             self.config.adopt,
         )
-    }
-
-    /// Whose releases this job may change: its deployment's, or those of jobs without one.
-    fn owner_label(&self) -> String {
-        self.job
-            .deployment_id
-            .map_or_else(|| "none".to_owned(), |id| id.to_string())
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("slipway-job".to_owned(), self.job.id.to_string()),
             ("slipway-fence".to_owned(), self.lease.fence.to_string()),
-            ("slipway-deployment".to_owned(), self.owner_label()),
+            ("slipway-deployment".to_owned(), owner_label(&self.job)),
         ])
     }
 

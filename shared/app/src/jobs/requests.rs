@@ -11,7 +11,10 @@ use slipway_model::{
 use slipway_policy::ConfigCheck;
 use slipway_ports::{FailureClass, Filter, Guard, Put, Release, TargetError, last_lines};
 
-use super::work::JobWork;
+use super::{
+    applying::{foreign, owner_label},
+    work::JobWork,
+};
 use crate::{App, AppError, Caller, ListQuery, Page, Role, clusters::ConnectError, keys};
 
 /// A job that a caller wants.
@@ -279,7 +282,8 @@ impl App {
     /// The last lines of the pods of a job's release, without the secrets that it was given.
     ///
     /// # Errors
-    /// 404; 409 when the job has no release, or its deployment was deleted; 503 when the cluster does not answer.
+    /// 404; 409 when the job has no release, when that is not there or somebody else's, or when its deployment was deleted;
+    /// 503 when the cluster does not answer.
     pub async fn job_logs(&self, caller: &Caller, id: &str) -> Result<String, AppError> {
         let job = self.job(caller, id).await?;
         let text = |name: &str| job.config.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -300,7 +304,17 @@ impl App {
             Err(ConnectError::App(error)) => return Err(error),
             Err(ConnectError::Target(error)) => return Err(cannot(error)),
         };
-        let logs = target.logs(&Release { namespace, name }).await.map_err(cannot)?;
+        let release = Release { namespace, name };
+        // Anybody may write a job that names it: it has to be there as this job's, also where one would take it over.
+        let Some(record) = target.record(&release).await.map_err(cannot)? else {
+            return Err(AppError::conflict(format!(
+                "job '{id}' has no logs to show: release {release} does not exist"
+            )));
+        };
+        if let Some(error) = foreign(&record, &release, &owner_label(&job), false) {
+            return Err(cannot(error));
+        }
+        let logs = target.logs(&release).await.map_err(cannot)?;
         let work: JobWork = match self.store.get(&keys::job_work(&job.tenant, job.id)).await? {
             Some(stored) => stored.read()?,
             None => JobWork::default(),

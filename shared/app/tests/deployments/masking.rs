@@ -1,12 +1,13 @@
 //! Pods that print the secrets that they were given.
 
 use serde_json::json;
+use slipway_app::NewJob;
 use slipway_model::{ComponentStatus, DeploymentStatus};
 use slipway_ports::{ExposeSecret, Secrets as _};
 
 use crate::{
     upgrading::upgrade,
-    world::{World, admin, new_deployment},
+    world::{World, admin, new_deployment, problem},
 };
 
 const SECRET: &str = "correct-horse-41";
@@ -190,5 +191,27 @@ async fn the_logs_of_every_job_are_without_the_secrets_of_all_revisions() {
             assert!(logs.contains("plain") && logs.contains("(hidden)"), "{logs}");
             assert!(!logs.contains(secret), "{logs}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_job_shows_no_logs_of_a_release_that_is_not_its_own() {
+    let world = World::new().await;
+    let id = world.running("models").await;
+    world.cluster.cloud().chatty = true;
+    let namespace = world.deployment(&id).await.namespace;
+    let llm = world.component(&id, "llm").await.release_name;
+    for (release, why) in [
+        (llm.as_str(), format!("belongs to {id}")),
+        ("coredns", "does not exist".to_owned()),
+    ] {
+        let new: NewJob = serde_json::from_value(json!({
+            "name": "curious", "job_type": "helm_deploy", "cluster_id": "dev",
+            "config": {"operation": "test", "namespace": namespace, "release_name": release, "adopt": true}}))
+        .unwrap();
+        let job = world.app.create_job(&admin(), new).await.unwrap().id.to_string();
+        let refused = problem(world.app.job_logs(&admin(), &job).await);
+        assert_eq!(refused.status, 409);
+        assert!(refused.detail.contains(&why), "{}", refused.detail);
     }
 }
