@@ -46,5 +46,6 @@ pub use scan::{MAX_DEPTH, MAX_EXPRESSION, MAX_NESTING, MAX_TEXT, MAX_TOKENS, hol
 pub use scope::{Read, Reference, Root, Scope};
 pub use template::{Expression, Template};
 pub use walk::{
-    Collected, Partial, ValueError, collect_references, render_value, render_value_partial, walk_strings,
+    Collected, Partial, ValueError, collect_references, render_value, render_value_partial, results_reading,
+    walk_strings,
 };

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::operators::{type_name, write_text};
 use crate::reads::reads;
 use crate::scan::{Part, check_bare, holds_expression, split};
-use crate::scope::{Read, Scope};
+use crate::scope::{Read, Reference, Scope};
 use crate::stack::on_known_stack;
 
 /// A text that may hold expressions, checked and ready to be rendered any number of times.
@@ -116,6 +116,30 @@ impl Template {
                 Ok(Value::String(out))
             }),
         }
+    }
+
+    /// What each expression gives that reads something of which `is_wanted` holds. One that cannot be evaluated gives
+    /// nothing.
+    pub(crate) fn results_metered(
+        &self,
+        context: &Context<'_>,
+        meter: &mut Meter,
+        is_wanted: impl Fn(&Reference) -> bool,
+    ) -> Vec<Value> {
+        let mut results = Vec::new();
+        for segment in &self.segments {
+            let Segment::Expression(node) = segment else {
+                continue;
+            };
+            let result = on_known_stack(|| {
+                let mut read = Vec::new();
+                reads(node, &mut read);
+                let reads_it = read.iter().any(|read| is_wanted(&read.reference));
+                reads_it.then(|| Evaluation { context, meter }.evaluate(node)?.into_value(meter))
+            });
+            results.extend(result.and_then(Result::ok));
+        }
+        results
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{ParseError, RenderError};
 use crate::meter::{Limits, Meter};
 use crate::path::{Located, Path, PathSegment};
 use crate::scan::holds_expression;
-use crate::scope::{Read, Scope};
+use crate::scope::{Read, Reference, Scope};
 use crate::template::Template;
 
 /// What the strings of a JSON value read, and what is wrong with them.
@@ -139,6 +139,35 @@ pub fn render_value_partial(
         value,
         pending: renderer.pending.unwrap_or_default(),
     })
+}
+
+/// What each expression in the strings of `value` gives that reads something of which `is_wanted` holds, in document
+/// order and with the string in which it stands. `limits` hold for all together. What does not parse or cannot be
+/// evaluated gives nothing.
+pub fn results_reading<'v>(
+    value: &'v Value,
+    scope: Scope,
+    context: &Context<'_>,
+    limits: Limits,
+    is_wanted: impl Fn(&Reference) -> bool,
+) -> Vec<(&'v str, Value)> {
+    let mut meter = Meter::new(limits);
+    let mut results = Vec::new();
+    walk_strings(value, &Path::root(), |_, text| {
+        if !holds_expression(text) {
+            return;
+        }
+        if let Ok(template) = Template::parse(text, scope)
+            && template
+                .references()
+                .iter()
+                .any(|read| is_wanted(&read.reference))
+        {
+            let found = template.results_metered(context, &mut meter, &is_wanted);
+            results.extend(found.into_iter().map(|result| (text, result)));
+        }
+    });
+    results
 }
 
 struct Renderer<'a> {

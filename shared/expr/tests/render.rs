@@ -1,7 +1,9 @@
 //! What expressions give.
 
 use serde_json::{Map, Value, json};
-use slipway_expr::{Context, Expression, Limits, Path, RenderError, Scope, Template, render_value};
+use slipway_expr::{
+    Context, Expression, Limits, Path, Reference, RenderError, Scope, Template, render_value, results_reading,
+};
 
 fn object(value: Value) -> Map<String, Value> {
     match value {
@@ -425,4 +427,17 @@ fn whole_values_are_rendered_with_paths() {
         error.to_string(),
         "values.env[2][\"a.b\"].value: `parameters.missing` has no value; give it one, or write `parameters.missing | default(…)`"
     );
+}
+
+#[test]
+fn what_was_asked_for_is_given_expression_by_expression() {
+    let parameters = object(json!({"n": 2, "name": "x"}));
+    let secrets = object(json!({"login": "me:pw"}));
+    let context = Context::new().parameters(&parameters).secrets(&secrets);
+    let login = "<{{ (secrets.login | split(':'))[1] }}> as {{ parameters.name }}";
+    let whole = "{{ secrets.login | split(':') }}";
+    let values = json!([login, {"n": "{{ parameters.n }}"}, whole, "{{ secrets.absent }}", "{{ secrets."]);
+    let is_secret = |reference: &Reference| matches!(reference, Reference::Secret { .. });
+    let results = results_reading(&values, Scope::VALUES, &context, Limits::default(), is_secret);
+    assert_eq!(results, [(login, json!("pw")), (whole, json!(["me", "pw"]))]);
 }

@@ -176,6 +176,15 @@ fn without_word(text: &str, secret: &str) -> String {
     out
 }
 
+/// Words that stand everywhere, and that expressions give as answers.
+const PLAIN: [&str; 4] = ["true", "false", "null", "none"];
+
+/// Whether a text that was made of a secret says enough of it to be hidden wherever it stands.
+pub fn says_enough(text: &str) -> bool {
+    let text = text.trim();
+    text.len() >= SHORTEST && !PLAIN.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// Text as it may stand in a path or a query of a URL.
 pub fn percent_encoded(text: &str) -> String {
     let mut out = String::new();
@@ -276,6 +285,14 @@ mod tests {
             "it is correct",
             "so little says nothing"
         );
+    }
+
+    #[test]
+    fn short_texts_and_plain_words_say_too_little() {
+        for text in ["", "abc", " 42 ", "true", "False", "null"] {
+            assert!(!says_enough(text), "{text}");
+        }
+        assert!(says_enough("abcd") && says_enough("trueish"));
     }
 
     #[test]

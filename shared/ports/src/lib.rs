@@ -21,7 +21,7 @@ pub use chain::chain;
 pub use charts::{BlobError, Blobs, ChartError, ChartSource, PulledChart};
 pub use clock::{Clock, Ids};
 pub use diagnosis::{Diagnosis, LogEnd, last_lines, shortened};
-pub use hidden::{HIDDEN, Hidden, percent_encoded};
+pub use hidden::{HIDDEN, Hidden, percent_encoded, says_enough};
 pub use hooks::{
     Hook, HookEvent, HookPolicies, HookRun, HookSet, HookSource, HookState, MadeHook, NoHookEvent,
 };

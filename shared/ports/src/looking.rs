@@ -8,8 +8,8 @@ use crate::{ObjectReference, Release, ReleaseRequest, ReleaseStatus};
 pub struct PreviewRequest<'a> {
     /// What would be applied, and the secrets in it.
     pub release: &'a ReleaseRequest,
-    /// JSON pointers into the values of the present revision: what stands there came from secrets at that time, and
-    /// no answer may hold it either.
+    /// JSON pointers into the values of the present revision and of this one: what stands there came from secrets, and no
+    /// answer may hold it either.
     pub secret_values: &'a [String],
 }
 

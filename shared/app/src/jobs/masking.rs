@@ -2,8 +2,6 @@
 //! there into a job's records, which callers read. Texts are whole until their secrets are out, and are cut here: of a
 //! secret that lies across a cut, the rest would not be found.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 use slipway_model::{HelmOperation, Job, JobWait, JsonMap};
 use slipway_ports::{HookState, Observation, last_lines, shortened};
@@ -11,6 +9,7 @@ use slipway_ports::{HookState, Observation, last_lines, shortened};
 use super::deploy_helm::Run;
 use crate::{
     App, AppError,
+    deployments::facts,
     steps::{RenderContext, Resolved},
 };
 
@@ -53,14 +52,13 @@ impl App {
         context: Option<&RenderContext>,
         values: &JsonMap,
     ) -> Result<Resolved, AppError> {
-        let none = BTreeMap::new();
-        let own = context.map_or(&none, |context| &context.secret_parameters);
+        let mut context = context.cloned().unwrap_or_default();
         let deployment = match job.deployment_id {
             Some(id) => self.load_deployment(&job.tenant, id).await?,
             None => None,
         };
         let Some(deployment) = deployment else {
-            return self.secrets_of(&job.tenant, own, values).await;
+            return self.secrets_of(&job.tenant, &context, values).await;
         };
         // What its expressions read of the registry; a job that tests or rolls back has no values of its own.
         let reference = &deployment.template;
@@ -73,7 +71,20 @@ impl App {
             json!(template.map(|template| template.components)),
         );
         all.insert("values".to_owned(), json!(deployment.values));
-        let mut resolved = self.secrets_of(&job.tenant, own, &all).await?;
+        // A job that undoes was given no parameters.
+        for (name, value) in &deployment.parameters {
+            context.parameters.entry(name).or_insert_with(|| value.clone());
+        }
+        for (name, place) in &deployment.secret_parameters {
+            context
+                .secret_parameters
+                .entry(name.clone())
+                .or_insert_with(|| place.clone());
+        }
+        if context.deployment.is_empty() {
+            context.deployment = facts(&deployment);
+        }
+        let mut resolved = self.secrets_of(&job.tenant, &context, &all).await?;
         for reference in self.secrets_kept_for(&deployment).await? {
             if let Some(secret) = self.secrets.get(&job.tenant, &reference).await? {
                 resolved.learn(&secret);

@@ -1,15 +1,15 @@
 //! Rendering a step's parameters, once, with everything that it may read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use slipway_expr::{
     Context, Expression, Limits, Path, Reference, Scope, collect_references, render_value,
-    render_value_partial,
+    render_value_partial, results_reading,
 };
 use slipway_model::{Execution, JobWait, JsonMap, TenantId};
-use slipway_ports::{ExposeSecret, HIDDEN, Hidden, HttpAnswer, SecretString, shortened};
+use slipway_ports::{ExposeSecret, HIDDEN, Hidden, HttpAnswer, SecretString, says_enough, shortened};
 
 use crate::{App, AppError};
 
@@ -82,6 +82,9 @@ impl RenderContext {
 /// Most bytes of what is told of one thing that is waited for.
 const LONGEST_WAIT: usize = 500;
 
+/// Most texts that are learned of what expressions make of secrets: each is looked for in whatever is told.
+const MOST_RESULTS: usize = 256;
+
 /// Parameters with their secrets resolved. Kept nowhere.
 pub(crate) struct Rendered {
     /// The parameters.
@@ -103,7 +106,40 @@ impl Resolved {
         self.secrets.push(secret.clone());
     }
 
-    /// The secrets, as they were stored.
+    /// Learns what expressions in `values` make of the secrets that they read: a decoded or cut one is another text. What
+    /// stands in them as a literal, or is told in `plain` anyway, is no secret.
+    fn learn_results(
+        &mut self,
+        values: &Value,
+        plain: &RenderContext,
+        context: &Context<'_>,
+        secrets: &JsonMap,
+    ) {
+        if self.secrets.is_empty() {
+            return;
+        }
+        let most = self.secrets.len() + MOST_RESULTS;
+        let is_secret = |reference: &Reference| match reference {
+            Reference::Secret { name } => secrets.contains_key(name),
+            Reference::Parameter { name } => plain.secret_parameters.contains_key(name),
+            _ => false,
+        };
+        let results = results_reading(values, Scope::VALUES, context, Limits::default(), is_secret);
+        for (source, result) in results {
+            for text in texts_in(&result) {
+                let mut told = plain.parameters.values().chain(plain.deployment.values());
+                let is_told = source.contains(&format!("'{text}'"))
+                    || source.contains(&format!("\"{text}\""))
+                    || told.any(|told| *told == text);
+                let is_known = self.secrets.iter().any(|known| known.expose_secret() == text);
+                if says_enough(&text) && !is_told && !is_known && self.secrets.len() < most {
+                    self.learn(&SecretString::from(text));
+                }
+            }
+        }
+    }
+
+    /// The secrets, as they were stored, and what was made of them.
     pub(crate) fn texts(&self) -> &[SecretString] {
         &self.secrets
     }
@@ -152,6 +188,17 @@ impl Resolved {
             Value::Number(number) if self.hidden.is_in(&number.to_string()) => *value = HIDDEN.into(),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+}
+
+/// The texts in what an expression gave, and its numbers as they are written.
+fn texts_in(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Number(number) => vec![number.to_string()],
+        Value::Array(items) => items.iter().flat_map(texts_in).collect(),
+        Value::Object(map) => map.values().flat_map(texts_in).collect(),
+        Value::Null | Value::Bool(_) => Vec::new(),
     }
 }
 
@@ -212,12 +259,13 @@ impl App {
                 None => return Ok(Err(format!("{at}: secret '{name}' does not exist"))),
             }
         }
-        let context = RenderContext {
+        let given = RenderContext {
             parameters,
             ..context.clone()
         };
-        let context = context.context().secrets(&secrets);
-        let rendered = render_value(&params, at, Scope::VALUES, &context, Limits::default());
+        let given = given.context().secrets(&secrets);
+        let rendered = render_value(&params, at, Scope::VALUES, &given, Limits::default());
+        resolved.learn_results(&params, context, &given, &secrets);
         Ok(match rendered {
             Ok(value) => Ok(Rendered {
                 params: object(value),
@@ -227,29 +275,36 @@ impl App {
         })
     }
 
-    /// The secrets that whatever was deployed with these parameters and values may repeat: secret parameters, and what
-    /// the values' expressions name. One that is gone is nobody's secret any more.
+    /// The secrets that whatever was deployed with these parameters and values may repeat: secret parameters, what the
+    /// values' expressions name, and what they make of it. One that is gone is nobody's secret any more.
     pub(crate) async fn secrets_of(
         &self,
         tenant: &TenantId,
-        secret_parameters: &BTreeMap<String, String>,
+        context: &RenderContext,
         values: &JsonMap,
     ) -> Result<Resolved, AppError> {
-        let mut stored: BTreeSet<String> = secret_parameters.values().cloned().collect();
+        let mut stored = context.secret_parameters.clone();
         let values = Value::Object(values.clone());
         for (_, read) in collect_references(&values, &at_values(), Scope::VALUES).references {
-            if let Reference::Secret { name } = read.reference
-                && !secret_parameters.contains_key(&name)
-            {
-                stored.insert(expression_secret(&name));
+            if let Reference::Secret { name } = read.reference {
+                let place = expression_secret(&name);
+                stored.entry(name).or_insert(place);
             }
         }
+        let mut given = context.clone();
+        let mut secrets = JsonMap::new();
         let mut resolved = Resolved::default();
-        for reference in stored {
+        for (name, reference) in stored {
             if let Some(secret) = self.secrets.get(tenant, &reference).await? {
                 resolved.learn(&secret);
+                let text = Value::String(secret.expose_secret().to_owned());
+                if context.secret_parameters.contains_key(&name) {
+                    given.parameters.insert(name.clone(), text.clone());
+                }
+                secrets.insert(name, text);
             }
         }
+        resolved.learn_results(&values, context, &given.context().secrets(&secrets), &secrets);
         Ok(resolved)
     }
 }

@@ -86,7 +86,7 @@ async fn what_a_notification_says_is_kept_without_its_secrets() {
         .await
         .unwrap();
     let dag = json!({"name": "x", "steps": [{"id": "tell", "action": "notification",
-        "params": {"message": "log in with {{ secrets.token }} now"}}]});
+        "params": {"message": "log in with {{ secrets.token }} or {{ secrets.token | upper }} now"}}]});
     let id = run(&world, dag).await;
     world.settle().await;
     let told = step(&world, &id, "tell").await;
@@ -96,9 +96,11 @@ async fn what_a_notification_says_is_kept_without_its_secrets() {
         message.starts_with("log in with ") && message.ends_with(" now"),
         "{message}"
     );
-    assert!(!message.contains("hunter22"), "{message}");
-    for item in world.store.items() {
-        assert!(!item.body.contains("hunter22"), "{item:?}");
+    for secret in ["hunter22", "HUNTER22"] {
+        assert!(!message.contains(secret), "{message}");
+        for item in world.store.items() {
+            assert!(!item.body.contains(secret), "{item:?}");
+        }
     }
 }
 

@@ -195,6 +195,60 @@ async fn the_logs_of_every_job_are_without_the_secrets_of_all_revisions() {
 }
 
 #[tokio::test]
+async fn what_expressions_make_of_secrets_is_told_no_more_than_they_are() {
+    let world = World::new().await;
+    let tenant = admin().tenant;
+    let encoded = "Y29ycmVjdC1ob3JzZS00MQ==".to_owned();
+    world
+        .secrets
+        .put(&tenant, "expressions/encoded", encoded.into())
+        .await
+        .unwrap();
+    let values = json!({
+        "token": "{{ secrets.encoded | b64decode }}",
+        "url": "postgres://u:{{ (parameters.login | split(':'))[1] }}@db",
+        "mode": "{{ 'secured' if secrets.encoded | length > 3 else 'open' }}",
+        "on": "{{ (secrets.encoded | length > 3) | string | lower }}",
+        "shown": "true, secured",
+    });
+    let stuck = json!({"name": "stuck", "type": "helm", "chart": {"ref": "charts/web", "values": values}});
+    let mut tested = stuck.clone();
+    tested["name"] = json!("tested");
+    tested["test"] = json!(true);
+    let template = json!({
+        "name": "chatty", "version": "1.0.0",
+        "parameters": {"login": {"type": "string", "secret": true, "required": true}},
+        "settings": {"on_failure": "continue"},
+        "components": [stuck, tested],
+    });
+    world.app.publish_template(&admin(), template).await.unwrap();
+    let mut new = new_deployment("chatty", "chatty");
+    new.parameters
+        .insert("login".to_owned(), json!(format!("admin:{NAMED}")));
+    let created = world.app.create_deployment(&admin(), new).await.unwrap();
+    let id = created.deployment.id.to_string();
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.chatty = true;
+        cloud.stuck.insert("chatty-stuck".to_owned());
+        let hook = ("chatty-tested test".to_owned(), vec!["check".to_owned()]);
+        cloud.hooks.extend([hook]);
+    }
+    world.app.start_deployment(&admin(), &id).await.unwrap();
+    world.settle().await;
+    let job = world.component(&id, "tested").await.job_id.unwrap();
+    let logs = world.app.job_logs(&admin(), &job.to_string()).await.unwrap();
+    let said = world.component(&id, "stuck").await.error_message.unwrap();
+    for told in [logs, said] {
+        assert!(told.contains("\"token\":\"(hidden)\""), "{told}");
+        assert!(told.contains("postgres://u:(hidden)@db"), "{told}");
+        assert!(told.contains("\"mode\":\"secured\""), "{told}");
+        assert!(told.contains("\"shown\":\"true, secured\""), "{told}");
+    }
+    assert_eq!(leaks(&world, &id).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_job_shows_no_logs_of_a_release_that_is_not_its_own() {
     let world = World::new().await;
     let id = world.running("models").await;

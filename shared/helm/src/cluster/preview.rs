@@ -7,6 +7,7 @@ use serde_json::Value;
 use slipway_model::{CrdPolicy, ImmutablePolicy, ObjectChange, ObjectPlan, ObjectRole};
 use slipway_ports::{
     ExposeSecret as _, ObjectReference, PreviewRequest, ReleasePreview, ReleaseStatus, TargetError,
+    says_enough,
 };
 
 use super::{
@@ -408,8 +409,8 @@ pub(crate) fn run(hook: &Document, is_upgrade: bool, namespace: &str, hidden: &H
     Some(Looked::plain(plan))
 }
 
-/// What no answer may hold: secrets as they are, and what was made of secrets when
-/// these revisions were applied.
+/// What no answer may hold: secrets as they are, what was made of secrets when these revisions were applied, and what
+/// is made of them now.
 fn hidden(request: &PreviewRequest<'_>, revisions: &[(u32, Payload)]) -> Hidden {
     let now = request
         .release
@@ -421,7 +422,14 @@ fn hidden(request: &PreviewRequest<'_>, revisions: &[(u32, Payload)]) -> Hidden 
             .iter()
             .filter_map(move |(_, payload)| payload.given_value(pointer)?.as_str())
     });
-    Hidden::of(now.chain(then))
+    // An expression may have made another text of what it read.
+    let values = Value::Object(request.release.values.clone());
+    let made = request
+        .secret_values
+        .iter()
+        .filter_map(|pointer| values.pointer(pointer)?.as_str())
+        .filter(|text| says_enough(text));
+    Hidden::of(now.chain(then).chain(made))
 }
 
 /// A sentence of the server's, which may repeat a value.
@@ -443,9 +451,44 @@ pub(crate) fn blanked(documents: &[Document], hidden: &Hidden) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
+    use slipway_ports::{Release, ReleaseRequest};
 
     use super::*;
+
+    #[test]
+    fn what_is_made_of_secrets_now_is_hidden_where_it_says_something() {
+        let values = json!({"a/b": ["decoded-now"], "on": "true", "plain": "not hidden"});
+        let release = ReleaseRequest {
+            release: Release {
+                namespace: "n".to_owned(),
+                name: "web".to_owned(),
+            },
+            chart: Vec::new(),
+            values: values.as_object().unwrap().clone(),
+            secrets: Vec::new(),
+            labels: BTreeMap::new(),
+            deployment: None,
+            create_namespace: true,
+            crds: CrdPolicy::default(),
+            immutable: ImmutablePolicy::default(),
+            adopt: false,
+            leftovers: Vec::new(),
+            time_limit: Duration::from_secs(60),
+        };
+        let pointers = ["/a~1b/0".to_owned(), "/on".to_owned(), "/absent".to_owned()];
+        let request = PreviewRequest {
+            release: &release,
+            secret_values: &pointers,
+        };
+        let hidden = hidden(&request, &[]);
+        assert_eq!(
+            hidden.hide("decoded-now is true and not hidden"),
+            "(hidden) is true and not hidden"
+        );
+    }
 
     #[test]
     fn a_danger_tells_no_secret() {
