@@ -1,6 +1,6 @@
 //! The consumer of the plan queue: a deployment's inputs become an execution.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipway_model::{
     ComponentDeployment, ComponentStatus, Dag, Deployment, DeploymentId, DeploymentOperation,
@@ -73,6 +73,7 @@ impl App {
             tenant: tenant.clone(),
             dag,
             secret_parameters: deployment.secret_parameters.clone(),
+            secrets_read: BTreeSet::new(),
             deployment: Some(id),
             deployment_facts: facts(&deployment),
             generation,

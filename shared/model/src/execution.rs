@@ -1,6 +1,6 @@
 //! Executions and steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -93,6 +93,10 @@ pub struct Execution {
     /// Secret parameters: name → name in the secrets store.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secret_parameters: BTreeMap<String, String>,
+    /// Names of the secrets that its steps read, and those of the execution that it compensates: what it works on may repeat
+    /// them. None where it works for a deployment, which knows its own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets_read: BTreeSet<String>,
     /// Time limit and what a failure does.
     pub settings: DagSettings,
     /// Outputs: as the DAG wrote them, rendered when it completes.

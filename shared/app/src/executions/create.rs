@@ -1,8 +1,12 @@
 //! Writing an execution: its plan first, its header last.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
+use slipway_expr::{Path, Reference, Scope, collect_references};
 use slipway_model::{
     CHUNK_SIZE, Dag, DagStep, DeploymentId, Execution, ExecutionId, ExecutionLook, ExecutionStatus,
     FieldError, JsonMap, Message, Node, Queue, StepRecord, StepStatus, TenantId, Timestamp, json_size,
@@ -38,6 +42,8 @@ pub(crate) struct NewExecution {
     pub(crate) dag: Dag,
     /// Secret parameters: name → name in the secrets store.
     pub(crate) secret_parameters: BTreeMap<String, String>,
+    /// Secrets that its steps do not read, although what they work on was given them.
+    pub(crate) secrets_read: BTreeSet<String>,
     /// The deployment that it works for.
     pub(crate) deployment: Option<DeploymentId>,
     /// `deployment` in expressions.
@@ -58,6 +64,7 @@ impl NewExecution {
             tenant,
             dag,
             secret_parameters: BTreeMap::new(),
+            secrets_read: BTreeSet::new(),
             deployment: None,
             deployment_facts: JsonMap::new(),
             generation: 0,
@@ -259,8 +266,22 @@ fn mark_effects(nodes: &mut [Node]) {
     }
 }
 
+/// The names of the secrets that steps read.
+fn secrets_read(steps: &[DagStep]) -> impl Iterator<Item = String> {
+    let values = steps.iter().flat_map(|step| step.params.values());
+    let read = values.flat_map(|value| collect_references(value, &Path::root(), Scope::VALUES).references);
+    read.filter_map(|(_, read)| match read.reference {
+        Reference::Secret { name } => Some(name),
+        _ => None,
+    })
+}
+
 fn new_header(new: NewExecution, plan: &slipway_dag::Plan, now: Timestamp) -> Execution {
     let deadline = now.plus(Duration::from_secs(new.dag.settings.timeout_seconds));
+    let mut names = new.secrets_read;
+    if new.deployment.is_none() {
+        names.extend(secrets_read(&new.dag.steps));
+    }
     Execution {
         id: new.id,
         tenant: new.tenant,
@@ -270,6 +291,7 @@ fn new_header(new: NewExecution, plan: &slipway_dag::Plan, now: Timestamp) -> Ex
         status: ExecutionStatus::Running,
         parameters: new.dag.parameters,
         secret_parameters: new.secret_parameters,
+        secrets_read: names,
         settings: new.dag.settings,
         outputs: new.dag.outputs,
         output_reads: plan.output_reads.clone(),

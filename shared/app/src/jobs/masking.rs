@@ -6,12 +6,8 @@ use serde_json::json;
 use slipway_model::{HelmOperation, Job, JobWait, JsonMap};
 use slipway_ports::{HookState, Observation, last_lines, shortened};
 
-use super::deploy_helm::Run;
-use crate::{
-    App, AppError,
-    deployments::facts,
-    steps::{RenderContext, Resolved},
-};
+use super::{deploy_helm::Run, work::JobWork};
+use crate::{App, AppError, deployments::facts, steps::Resolved};
 
 /// Most bytes of a hook's log that are told, and of why it failed.
 const LONGEST_HOOK_LOG: usize = 4 << 10;
@@ -43,22 +39,23 @@ impl Resolved {
 }
 
 impl App {
-    /// The secrets that the pods of a job's release may know: those of its own values, and whatever its deployment was
-    /// ever given, because pods of earlier revisions run on for a while, and come back. `context` is what the job's values
-    /// read, if they read anything.
+    /// The secrets that the pods of a job's release may know: those of its own values, those that its execution reads, and
+    /// whatever its deployment was ever given, because pods of earlier revisions run on for a while, and come back.
     pub(super) async fn secrets_of_job(
         &self,
         job: &Job,
-        context: Option<&RenderContext>,
+        work: &JobWork,
         values: &JsonMap,
     ) -> Result<Resolved, AppError> {
-        let mut context = context.cloned().unwrap_or_default();
+        let mut context = work.context.clone().unwrap_or_default();
         let deployment = match job.deployment_id {
             Some(id) => self.load_deployment(&job.tenant, id).await?,
             None => None,
         };
         let Some(deployment) = deployment else {
-            return self.secrets_of(&job.tenant, &context, values).await;
+            return self
+                .secrets_of(&job.tenant, &context, &work.secrets_read, values)
+                .await;
         };
         // What its expressions read of the registry; a job that tests or rolls back has no values of its own.
         let reference = &deployment.template;
@@ -84,7 +81,9 @@ impl App {
         if context.deployment.is_empty() {
             context.deployment = facts(&deployment);
         }
-        let mut resolved = self.secrets_of(&job.tenant, &context, &all).await?;
+        let mut resolved = self
+            .secrets_of(&job.tenant, &context, &work.secrets_read, &all)
+            .await?;
         for reference in self.secrets_kept_for(&deployment).await? {
             if let Some(secret) = self.secrets.get(&job.tenant, &reference).await? {
                 resolved.learn(&secret);
@@ -108,7 +107,7 @@ impl Run<'_> {
             }
             None => {
                 self.app
-                    .secrets_of_job(&self.job, self.work.context.as_ref(), &self.config.values)
+                    .secrets_of_job(&self.job, &self.work, &self.config.values)
                     .await?
             }
         };

@@ -253,6 +253,7 @@ impl App {
         };
         let work = JobWork {
             context: Some(context),
+            secrets_read: origin.header.secrets_read.clone(),
             ..JobWork::default()
         };
         let work = Item::of(&work);

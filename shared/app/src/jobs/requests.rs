@@ -321,7 +321,7 @@ impl App {
         };
         let values = job.config.get("values").and_then(Value::as_object).cloned();
         let secrets = self
-            .secrets_of_job(&job, work.context.as_ref(), &values.unwrap_or_default())
+            .secrets_of_job(&job, &work, &values.unwrap_or_default())
             .await?;
         // After they were read: they go once it is deleted.
         if let Some(deployment) = self.deleted_deployment_of(&job).await? {

@@ -25,6 +25,10 @@ pub(super) struct JobWork {
     /// What its values' expressions read; absent when the values are literal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) context: Option<RenderContext>,
+    /// Names of the secrets that its execution reads: of a release that is tested, rolled back or uninstalled, its own
+    /// values name none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) secrets_read: BTreeSet<String>,
     /// The chart, pinned by the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) chart: Option<PinnedChart>,

@@ -126,6 +126,7 @@ impl Drive<'_> {
         };
         let mut new = NewExecution::of(id, self.header.tenant.clone(), dag);
         new.compensates = Some(self.header.id);
+        new.secrets_read = self.header.secrets_read.clone();
         new.deployment = self.header.deployment_id;
         // Its jobs come after those that they undo, and before whatever the deployment is turned to next.
         new.generation = self.header.generation;

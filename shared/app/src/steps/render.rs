@@ -1,6 +1,6 @@
 //! Rendering a step's parameters, once, with everything that it may read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -275,15 +275,21 @@ impl App {
         })
     }
 
-    /// The secrets that whatever was deployed with these parameters and values may repeat: secret parameters, what the
-    /// values' expressions name, and what they make of it. One that is gone is nobody's secret any more.
+    /// The secrets that whatever was deployed with these parameters and values may repeat: secret parameters, those with
+    /// these names, what the values' expressions name, and what they make of it. One that is gone is nobody's secret any
+    /// more.
     pub(crate) async fn secrets_of(
         &self,
         tenant: &TenantId,
         context: &RenderContext,
+        names: &BTreeSet<String>,
         values: &JsonMap,
     ) -> Result<Resolved, AppError> {
         let mut stored = context.secret_parameters.clone();
+        for name in names {
+            let place = expression_secret(name);
+            stored.entry(name.clone()).or_insert(place);
+        }
         let values = Value::Object(values.clone());
         for (_, read) in collect_references(&values, &at_values(), Scope::VALUES).references {
             if let Reference::Secret { name } = read.reference {

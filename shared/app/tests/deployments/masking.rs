@@ -6,6 +6,7 @@ use slipway_model::{ComponentStatus, DeploymentStatus};
 use slipway_ports::{ExposeSecret, Secrets as _};
 
 use crate::{
+    executions::{chart, run, step},
     upgrading::upgrade,
     world::{World, admin, new_deployment, problem},
 };
@@ -246,6 +247,46 @@ async fn what_expressions_make_of_secrets_is_told_no_more_than_they_are() {
         assert!(told.contains("\"shown\":\"true, secured\""), "{told}");
     }
     assert_eq!(leaks(&world, &id).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_job_without_values_and_deployment_tells_no_secret_of_its_execution() {
+    let world = World::new().await;
+    let (tenant, secret) = (admin().tenant, SECRET.to_owned());
+    world
+        .secrets
+        .put(&tenant, "expressions/db", secret.into())
+        .await
+        .unwrap();
+    {
+        let mut cloud = world.cluster.cloud();
+        cloud.chatty = true;
+        for (event, hook) in [("test", "check"), ("pre-delete", "farewell")] {
+            cloud.hooks.insert(format!("db {event}"), vec![hook.to_owned()]);
+            cloud.failing.insert(hook.to_owned());
+        }
+    }
+    let values = json!({"password": "{{ secrets.db }}", "shown": "plain"});
+    let db = chart("db", &json!({"namespace": "usecase", "values": values}));
+    let test = json!({"id": "test", "action": "helm_test", "depends_on": ["db"], "params": {
+        "cluster_id": "dev", "release_name": "db", "namespace": "usecase"}});
+    let dag = json!({"name": "x", "settings": {"on_failure": "rollback"}, "steps": [db, test]});
+    let id = run(&world, dag).await;
+    world.settle().await;
+    let execution = world.app.execution(&admin(), &id).await.unwrap();
+    let undone_by = execution.compensated_by.unwrap().to_string();
+    for (execution, name) in [(&id, "test"), (&undone_by, "undo-db")] {
+        let step = step(&world, execution, name).await;
+        let said = step.error_message.unwrap();
+        assert!(said.contains("\"password\":\"(hidden)\""), "{name}: {said}");
+        assert!(said.contains("\"shown\":\"plain\""), "{name}: {said}");
+        let job = step.job_id.unwrap().to_string();
+        let logs = world.app.job_logs(&admin(), &job).await.unwrap();
+        assert!(logs.contains("(hidden)") && !logs.contains(SECRET), "{logs}");
+    }
+    for stored in world.store.items() {
+        assert!(!stored.body.contains(SECRET), "{}: {}", stored.key, stored.body);
+    }
 }
 
 #[tokio::test]

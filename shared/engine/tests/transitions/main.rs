@@ -7,7 +7,7 @@ mod blocked;
 mod retrying;
 mod waiting;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use slipway_engine::{Claims, Closing, Decision, StepEvent, closing, decide, final_status, step_event};
 use slipway_model::{
@@ -43,6 +43,7 @@ fn header() -> Execution {
         compensates: None,
         compensated_by: None,
         not_undone: None,
+        secrets_read: BTreeSet::new(),
         created_at: NOW,
         ended_at: None,
         deadline: NOW.plus(Duration::from_secs(7200)),
