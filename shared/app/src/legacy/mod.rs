@@ -71,12 +71,22 @@ impl App {
     /// A stop that came while the jobs were made has seen none, or not all of them.
     async fn cancel_unwanted_jobs(&self, made_for: &Deployment) -> Result<(), AppError> {
         let now = self.load_deployment(&made_for.tenant, made_for.id).await?;
-        let is_stopped = now.is_some_and(|now| {
-            now.generation == made_for.generation
-                && (now.stop_requested || now.status == DeploymentStatus::Stopped)
-        });
-        if is_stopped {
+        let Some(now) = now.filter(|now| now.generation == made_for.generation) else {
+            return Ok(());
+        };
+        let has_stopped = now.status == DeploymentStatus::Stopped;
+        if now.stop_requested || has_stopped {
             self.cancel_legacy_jobs(made_for, STOPPED).await?;
+        }
+        if has_stopped {
+            // Nobody looks at it again: what was begun after its end is over when its job is.
+            let mut session = self.store.session();
+            for component in self.components_of(made_for).await? {
+                let name = &component.component_name;
+                self.update_component(session.as_mut(), made_for, name, stop_unbegun)
+                    .await?;
+            }
+            session.settle().await?;
         }
         Ok(())
     }

@@ -142,6 +142,16 @@ impl World {
         for component in components {
             self.coverage
                 .end(format!("component {:?} of what was stopped", component.status));
+            if matches!(
+                component.status,
+                ComponentStatus::Pending | ComponentStatus::Deploying
+            ) {
+                let (name, status) = (&component.component_name, component.status);
+                self.violated(
+                    Invariant::EverythingEnds,
+                    format_args!("component {name} of the STOPPED deployment {key} is {status:?}"),
+                );
+            }
             if component.status != ComponentStatus::Running || component.removed {
                 continue;
             }
