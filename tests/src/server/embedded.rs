@@ -141,10 +141,11 @@ impl Plane for Embedded {
         // Its queues are its own: nobody else can write while it runs.
         self.stop();
         let database = rusqlite::Connection::open(self.data().join("slipway.db")).unwrap();
+        // Sent now: what was sent long ago, and was received by nobody, is forgotten as soon as it is up.
         database
             .execute(
                 "INSERT INTO messages (id, queue, body, sent_at, visible_at, receive_count)
-                 SELECT 1 + max(id), ?1, ?2, 0, 0, 0
+                 SELECT 1 + max(id), ?1, ?2, 1000 * unixepoch(), 0, 0
                  FROM (SELECT 0 AS id UNION SELECT id FROM messages UNION SELECT id FROM dead_letters)",
                 (queue, body),
             )
