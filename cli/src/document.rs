@@ -42,6 +42,12 @@ pub(crate) fn parameters(pairs: &[(String, String)]) -> JsonMap {
 /// The parameters of a change: those on the command line, and those that stand in files.
 pub(crate) fn changed_parameters(change: &ChangeArguments) -> Result<JsonMap, Failure> {
     let mut found = parameters(&change.set);
+    if change.set_file.iter().filter(|(_, file)| file == "-").count() > 1 {
+        return Err(
+            Failure::misuse("--set-file: standard input can be one parameter only")
+                .next("give the others as files"),
+        );
+    }
     for (key, file) in &change.set_file {
         let (shown, read) = match file.as_str() {
             "-" => ("standard input", io::read_to_string(io::stdin())),
@@ -106,6 +112,27 @@ mod tests {
             "abc #123", "#abc", "&abc", "&a bc", "---", "|", "4 # four", "!!str 4", "\"a\" b", key,
         ] {
             assert_eq!(scalar(text), json!(text));
+        }
+    }
+
+    #[test]
+    fn parameters_in_files_are_texts_as_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        fs::write(&file, "#4\nb\r\n").unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        let mut change = ChangeArguments {
+            set: vec![("size".to_owned(), "4".to_owned())],
+            set_file: vec![("password".to_owned(), file)],
+            values: None,
+            select: Vec::new(),
+        };
+        let found = Value::Object(changed_parameters(&change).unwrap());
+        assert_eq!(found, json!({"size": 4, "password": "#4\nb"}));
+        for refused in [&["/nowhere"][..], &["-", "-"]] {
+            let named = refused.iter().map(|file| ("a".to_owned(), (*file).to_owned()));
+            change.set_file = named.collect();
+            assert!(changed_parameters(&change).is_err(), "{refused:?}");
         }
     }
 

@@ -157,6 +157,11 @@ impl ReleaseStatus {
             Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback | Self::Uninstalling
         )
     }
+
+    /// Whether the release was uninstalled, or is being.
+    pub fn is_going(self) -> bool {
+        matches!(self, Self::Uninstalled | Self::Uninstalling)
+    }
 }
 
 /// Helm's newest release record.
@@ -183,11 +188,7 @@ pub struct ReleaseRecord {
 impl ReleaseRecord {
     /// Whether the next apply is a first install: nothing was ever deployed, or it was uninstalled since.
     pub fn is_absent(&self) -> bool {
-        !self.ever_deployed
-            || matches!(
-                self.status,
-                ReleaseStatus::Uninstalled | ReleaseStatus::Uninstalling
-            )
+        !self.ever_deployed || self.status.is_going()
     }
 }
 

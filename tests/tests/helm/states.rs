@@ -1,7 +1,7 @@
 //! Every state in which a release may be found, made by real Helm.
 
 use serde_json::json;
-use slipway_ports::{FailureClass, ReleaseStatus};
+use slipway_ports::{FailureClass, PreviewRequest, ReleaseStatus};
 
 use crate::{
     cluster::{kubectl, read, target, until_gone, web},
@@ -111,9 +111,16 @@ async fn what_is_uninstalled_or_was_never_deployed_is_rendered_as_the_install_th
     let wanted = request(41, &stuck(), json!({}));
     let release = &wanted.release;
     kubectl(&["create", "namespace", &release.namespace]);
+    // The job and its plan take it for the same.
     let is_install = async || {
         let manifest = target.check(&wanted).await.unwrap().manifest;
-        manifest.contains("upgrade: \"false\"")
+        let is_install = manifest.contains("upgrade: \"false\"");
+        let asked = PreviewRequest {
+            release: &wanted,
+            secret_values: &[],
+        };
+        assert_eq!(target.preview(&asked).await.unwrap().exists, !is_install);
+        is_install
     };
 
     helm.run(release, &["install", "app", &chart]);

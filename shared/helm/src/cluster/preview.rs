@@ -20,7 +20,7 @@ use crate::{
     client::{Refusal, UnknownFields, encode},
     difference::{Hidden, dangers, unified, wanted_part},
     manifest::{self, Document, HOOK, annotation, preview},
-    release::Payload,
+    release::{Payload, Revision},
 };
 
 /// What was found about one object: how it would change, and why the server would refuse that.
@@ -87,8 +87,8 @@ impl ClusterTarget {
             applied: &applied,
             namespace: self.kubernetes.get(&path).await?.is_some(),
         };
-        let newest = self.kubernetes.record(release).await?;
-        let exists = newest.is_some_and(|record| !record.is_absent());
+        let is_going = revisions.first().is_some_and(|newest| newest.status.is_going());
+        let exists = !is_going && revisions.iter().any(Revision::was_deployed);
 
         let mut looked = Vec::new();
         if !surroundings.namespace {

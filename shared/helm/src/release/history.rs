@@ -25,6 +25,11 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
+    /// Whether it was ever deployed.
+    pub(crate) fn was_deployed(&self) -> bool {
+        matches!(self.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded)
+    }
+
     /// The deployment that it was made for, as its label says.
     pub(crate) fn deployment(&self) -> Option<&str> {
         self.labels.get("slipway-deployment").map(String::as_str)
@@ -78,12 +83,7 @@ impl Kubernetes {
             objects,
             kept,
             hooks: hook_events(&payload.hooks()?),
-            ever_deployed: revisions.iter().any(|revision| {
-                matches!(
-                    revision.status,
-                    ReleaseStatus::Deployed | ReleaseStatus::Superseded
-                )
-            }),
+            ever_deployed: revisions.iter().any(Revision::was_deployed),
         }))
     }
 
@@ -174,14 +174,9 @@ impl Kubernetes {
             ));
         };
         let status = status_of(label(&secret, "status").unwrap_or_default());
-        let was_deployed = |revision: &Revision| {
-            matches!(
-                revision.status,
-                ReleaseStatus::Deployed | ReleaseStatus::Superseded
-            )
-        };
         let is_first = status.is_pending() || status == ReleaseStatus::Failed;
-        if is_first && status != ReleaseStatus::Uninstalling && !revisions.iter().any(was_deployed) {
+        if is_first && status != ReleaseStatus::Uninstalling && !revisions.iter().any(Revision::was_deployed)
+        {
             // Marked failed, Helm would take the next install for an upgrade and never run post-install hooks.
             let version = text_at(&secret, "/metadata/resourceVersion");
             let uid = text_at(&secret, "/metadata/uid");
