@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     env,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -105,12 +105,13 @@ impl AwsConfig {
 struct Cells {
     dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
     sqs: OnceLock<aws_sdk_sqs::Client>,
-    sns: OnceLock<aws_sdk_sns::Client>,
+    /// By region.
+    sns: Mutex<BTreeMap<String, aws_sdk_sns::Client>>,
     secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
     s3: OnceLock<aws_sdk_s3::Client>,
 }
 
-/// One client per service, made when first asked for. Clones share them.
+/// One client per service, and of topics per region, made when first asked for. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Clients {
     sdk: SdkConfig,
@@ -203,19 +204,15 @@ impl Clients {
         })
     }
 
-    /// Topics that are no queues.
-    pub fn sns(&self) -> &aws_sdk_sns::Client {
-        self.cells.sns.get_or_init(|| {
-            let builder = service!(self, aws_sdk_sns, "SNS");
-            aws_sdk_sns::Client::from_conf(builder.build())
-        })
-    }
-
-    /// Topics of a region that are no queues.
+    /// Topics of a region that are no queues: each is known in its own region only.
     pub fn sns_in(&self, region: &str) -> aws_sdk_sns::Client {
-        let builder =
-            service!(self, aws_sdk_sns, "SNS").region(aws_sdk_sns::config::Region::new(region.to_owned()));
-        aws_sdk_sns::Client::from_conf(builder.build())
+        let mut made = self.cells.sns.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let builder = service!(self, aws_sdk_sns, "SNS")
+                .region(aws_sdk_sns::config::Region::new(region.to_owned()));
+            aws_sdk_sns::Client::from_conf(builder.build())
+        };
+        made.entry(region.to_owned()).or_insert_with(make).clone()
     }
 
     /// The secrets.

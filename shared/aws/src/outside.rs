@@ -1,13 +1,8 @@
 //! Calls to the outside: HTTP by the client that every control plane has, and SNS.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use aws_sdk_sns::Client;
 use slipway_ports::{HttpAnswer, HttpCall, Outside, OutsideError};
 
 use crate::{clients::Clients, failure::Failure};
@@ -23,8 +18,6 @@ const LARGEST_MESSAGE: usize = 256 << 10;
 pub struct AwsOutside {
     http: Arc<dyn Outside>,
     clients: Clients,
-    /// By region, made when first needed.
-    made: Arc<Mutex<BTreeMap<String, Client>>>,
 }
 
 impl fmt::Debug for AwsOutside {
@@ -36,18 +29,7 @@ impl fmt::Debug for AwsOutside {
 impl AwsOutside {
     /// `http` makes the HTTP calls; topics are reached with the credentials of `clients`, each in its own region.
     pub fn new(http: Arc<dyn Outside>, clients: Clients) -> Self {
-        Self {
-            http,
-            clients,
-            made: Arc::default(),
-        }
-    }
-
-    fn client(&self, region: &str) -> Client {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.entry(region.to_owned())
-            .or_insert_with(|| self.clients.sns_in(region))
-            .clone()
+        Self { http, clients }
     }
 }
 
@@ -103,7 +85,8 @@ impl Outside for AwsOutside {
             )));
         }
         let sent = self
-            .client(region)
+            .clients
+            .sns_in(region)
             .publish()
             .topic_arn(topic)
             .set_subject(subject_line(subject))

@@ -264,14 +264,9 @@ async fn publish_to_sns(
     messages: &[&Outgoing],
 ) -> Result<Vec<Failed>, (CallFailed, bool)> {
     const OPERATION: &str = "SNS PublishBatch";
-    let call = match arn.split(':').nth(3) {
-        // A topic is known in its own region only.
-        Some(region) if !region.is_empty() && region != clients.region() => {
-            clients.sns_in(region).publish_batch()
-        }
-        _ => clients.sns().publish_batch(),
-    };
-    let mut call = call.topic_arn(arn);
+    let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
+    let client = clients.sns_in(region.unwrap_or_else(|| clients.region()));
+    let mut call = client.publish_batch().topic_arn(arn);
     for (index, message) in messages.iter().enumerate() {
         let entry = PublishBatchRequestEntry::builder()
             .id(index.to_string())

@@ -309,11 +309,17 @@ async fn a_topic_that_takes_nothing_does_not_keep_our_own_messages_from_going_ou
 }
 
 #[tokio::test]
-async fn a_topic_of_sns_is_published_to() {
+async fn a_topic_of_sns_is_published_to_in_its_own_region() {
     let clients = with_topics().await;
+    for region in [clients.region(), "us-west-2"] {
+        expect_published(&clients, region).await;
+    }
+}
+
+async fn expect_published(clients: &Clients, region: &str) {
     let name = common::unique("news");
     let topic = clients
-        .sns()
+        .sns_in(region)
         .create_topic()
         .name(&name)
         .send()
@@ -330,9 +336,9 @@ async fn a_topic_of_sns_is_published_to() {
         .unwrap()
         .queue_url
         .unwrap();
-    let arn = common::attribute(&clients, &url, QueueAttributeName::QueueArn).await;
+    let arn = common::attribute(clients, &url, QueueAttributeName::QueueArn).await;
     clients
-        .sns()
+        .sns_in(region)
         .subscribe()
         .topic_arn(&topic)
         .protocol("sqs")
@@ -344,8 +350,8 @@ async fn a_topic_of_sns_is_published_to() {
     let json = serde_json::to_string(&BTreeMap::from([("news", &topic)])).unwrap();
     let queues = Queues::parse("SLIPWAY_QUEUES", &json).unwrap();
     let messages: Vec<Message> = (0..12).map(|n| message(&n.to_string())).collect();
-    send(&clients, &queues, messages.clone()).await.unwrap();
-    let count = common::attribute(&clients, &url, QueueAttributeName::ApproximateNumberOfMessages).await;
+    send(clients, &queues, messages.clone()).await.unwrap();
+    let count = common::attribute(clients, &url, QueueAttributeName::ApproximateNumberOfMessages).await;
     assert_eq!(count, "12");
     let received = clients
         .sqs()
